@@ -1,0 +1,154 @@
+"""The door for `web`: what a panel may see and do, without knowing who does it.
+
+`PbxControl` is the exchange, `CrmDesk` the CRM that ships with it. Both answer at once from memory where they can;
+what must reach a database is a coroutine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from pbxcore.hooks import CallSnapshot, ExplainStep
+
+
+class NotFound(Exception):
+    """No such call, contact or activity; the message says which."""
+
+
+class Invalid(Exception):
+    """A value that cannot be stored: `field` names it, the message says what is wrong and what is right."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensionState:
+    """An extension as the panel shows it. `phones` are the user agents registered now."""
+
+    number: str
+    name: str
+    crm_control: Literal["third-party", "first-party"]
+    phones: tuple[str, ...]
+    busy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TrunkState:
+    name: str
+    server: str
+    calls: int
+
+
+class PbxControl(Protocol):
+    """The exchange, as a panel or a program controls it."""
+
+    def calls(self) -> list[CallSnapshot]: ...
+
+    def call(self, call_id: str) -> CallSnapshot:
+        """One live call. Raises NotFound."""
+        ...
+
+    def hang_up(self, call_id: str) -> None:
+        """End both legs. Raises NotFound."""
+        ...
+
+    def extensions(self) -> list[ExtensionState]: ...
+
+    def trunks(self) -> list[TrunkState]: ...
+
+    def explain(self, call_id: str) -> tuple[ExplainStep, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ContactEntry:
+    """A person or company in the embedded CRM. `numbers` are E.164 with `+`; `owner` is an extension.
+
+    `id` is empty for one that is not stored yet.
+    """
+
+    id: str
+    name: str
+    numbers: tuple[str, ...] = ()
+    company: str = ""
+    email: str = ""
+    owner: str | None = None
+    tags: tuple[str, ...] = ()
+    instructions: str = ""
+    vip: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What pops on the agent's page. More than one contact means that the number is shared: the agent chooses.
+
+    `number` is E.164 (or as received when it is no telephone number); `recent` are the last activities with it.
+    """
+
+    call_id: str
+    number: str
+    contacts: tuple[ContactEntry, ...]
+    instructions: str
+    recent: tuple[ActivityEntry, ...] = ()
+    late: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityEntry:
+    """A call as the CRM keeps it: `open` until its summary is written."""
+
+    id: str
+    call_id: str
+    direction: str
+    number: str
+    contact_id: str | None
+    contact_name: str
+    agent: str | None
+    started_at: float
+    answered_at: float | None
+    ended_at: float | None
+    disposition: str
+    state: Literal["open", "completed"]
+    summary: str = ""
+
+
+class CrmDesk(Protocol):
+    """The CRM that ships, as the panel works with it. Numbers may come in any spelling of the office's country."""
+
+    def card(self, call_id: str) -> Card | None:
+        """The card of a call that is live or ended lately; None while the look-up is still on its way."""
+        ...
+
+    def lookup(self, number: str) -> tuple[ContactEntry, ...]: ...
+
+    async def contacts(self, search: str = "", limit: int = 50, offset: int = 0) -> list[ContactEntry]: ...
+
+    async def contact(self, contact_id: str) -> ContactEntry: ...
+
+    async def save_contact(self, entry: ContactEntry) -> ContactEntry:
+        """Create (no id) or change. Raises Invalid, NotFound."""
+        ...
+
+    async def delete_contact(self, contact_id: str) -> None: ...
+
+    async def activities(
+        self,
+        *,
+        agent: str | None = None,
+        contact_id: str | None = None,
+        open_only: bool = False,
+        limit: int = 50,
+        offset: int = 0,
+    ) -> list[ActivityEntry]: ...
+
+    async def write_summary(
+        self, call_id: str, summary: str, author: str, contact_id: str | None = None
+    ) -> ActivityEntry:
+        """Complete the activity of a call; `contact_id` settles whose call it was. Raises NotFound, Invalid."""
+        ...
+
+    async def history(self, *, party: str | None = None, limit: int = 50, offset: int = 0) -> list[CallSnapshot]:
+        """Call records from the journal, newest first; `party` keeps one extension's calls."""
+        ...

@@ -1,0 +1,64 @@
+"""What the call logic asks of a media relay, in the verbs of rtpengine's ng protocol.
+
+Two rooms keep this protocol: `relay` (our own worker processes) and `rtpengine` (a daemon). Legs are named by labels
+that live as long as the call: `a` is the caller's leg, every branch has its own (`b1`, `b2`, ...).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from pbxcore.hooks import StreamStats
+
+
+class MediaError(Exception):
+    """The relay cannot serve this offer: no ports left, an unusable SDP, a dead worker. The message says which."""
+
+
+class MediaListener(Protocol):
+    """Who is told what the relay saw."""
+
+    def media_timed_out(self, call_id: str) -> None:
+        """Neither side has sent RTP or RTCP for the time-out set; streams on hold do not count."""
+        ...
+
+    def media_lost(self, call_id: str) -> None:
+        """The worker that relayed this call is gone."""
+        ...
+
+    def media_deleted(self, call_id: str, from_a: StreamStats, from_b: StreamStats) -> None:
+        """The last word on a call after `delete`: what was received from the caller and from the party he spoke to."""
+        ...
+
+
+class MediaBackend(Protocol):
+    """A relay. `offer` and `answer` return at once when ports are at hand; `local` is the local IP address that the
+    party who gets the rewritten SDP can reach."""
+
+    async def start(self, listener: MediaListener) -> None: ...
+
+    async def offer(self, call_id: str, from_leg: str, to_leg: str, sdp: bytes, *, local: str) -> bytes:
+        """The offer of `from_leg` as `to_leg` shall see it. A later offer of the same pair keeps its ports.
+
+        Raises MediaError.
+        """
+        ...
+
+    async def answer(self, call_id: str, from_leg: str, to_leg: str, sdp: bytes, *, local: str) -> bytes:
+        """The answer of `from_leg` to an offer of `to_leg`, as `to_leg` shall see it; bridges the two.
+
+        Media of an earlier answer (another branch's early media) is cut off. Raises MediaError.
+        """
+        ...
+
+    def drop_leg(self, call_id: str, leg: str) -> None:
+        """A branch lost: give its ports back."""
+        ...
+
+    def delete(self, call_id: str) -> None:
+        """The call is over; unknown calls are ignored. `media_deleted` follows with the counters."""
+        ...
+
+    def ports_in_use(self) -> int: ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,334 @@
+"""A call: one state, its legs, and the history of what happened to it.
+
+The call record is a fold of that history: `apply` appends an input and folds it in, and applying the same history to
+a fresh `Call` gives the same record. Who wants to see a call gets a frozen snapshot. Sans I/O: times come in with the
+inputs. It does not know SIP; `b2bua` turns messages into inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import IntFlag
+from typing import Any, Literal
+
+from pbxcore.hooks import CallSnapshot, CallState, Disposition, IncomingCall, LegSnapshot, StreamStats
+
+HungUpBy = Literal["caller", "callee", "exchange"]
+LegState = Literal["calling", "ringing", "answered", "held", "ended"]
+
+
+class Effect(IntFlag):
+    """What must follow an input: the journal's row is out of date; somebody may want to hear of it."""
+
+    NOTHING = 0
+    WRITE = 1
+    TELL = 2
+
+
+@dataclass(slots=True)
+class Input:
+    """Something that happened to the call; `at` is Unix time in seconds."""
+
+    at: float
+
+
+@dataclass(slots=True)
+class Asked(Input):
+    """The CRM is being asked where the call rings."""
+
+
+@dataclass(slots=True)
+class Decided(Input):
+    """It is known where the call rings. `lookup_ms` is what asking took; None when nobody was asked."""
+
+    decided_by: str
+    lookup_ms: float | None = None
+    display_name: str | None = None
+    contact_id: str | None = None
+    instructions: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class LegDialed(Input):
+    """An INVITE went out to `party` (an extension, or `trunk:NAME`)."""
+
+    leg: str
+    party: str
+    number: str
+
+
+@dataclass(slots=True)
+class LegRang(Input):
+    leg: str
+
+
+@dataclass(slots=True)
+class LegFailed(Input):
+    """A branch ended without an answer: refused, timed out, or cancelled because another one won (487)."""
+
+    leg: str
+    status: int
+
+
+@dataclass(slots=True)
+class LegAnswered(Input):
+    leg: str
+
+
+@dataclass(slots=True)
+class LegHeld(Input):
+    leg: str
+
+
+@dataclass(slots=True)
+class LegRetrieved(Input):
+    leg: str
+
+
+@dataclass(slots=True)
+class Released(Input):
+    """Somebody ended it, or it was refused with `status`."""
+
+    by: HungUpBy
+    status: int
+    reason: str
+
+
+@dataclass(slots=True)
+class Cleared(Input):
+    """Nothing is left of the call in the exchange."""
+
+
+@dataclass(slots=True)
+class Counted(Input):
+    """The relay's last word on it."""
+
+    from_a: StreamStats
+    from_b: StreamStats
+
+
+_BEFORE_ANSWER = (CallState.ARRIVED, CallState.ROUTING, CallState.DIALING, CallState.RINGING)
+_UP = (CallState.ANSWERED, CallState.HELD)
+_WRITE_TELL = Effect.WRITE | Effect.TELL
+
+Row = tuple[CallState, Effect]
+
+
+def _rows(states: Iterable[CallState], kind: type[Input], after: CallState | None, effect: Effect) -> (
+    dict[tuple[CallState, type[Input]], Row]
+):
+    return {(state, kind): (after or state, effect) for state in states}
+
+
+# (state, input): (state after, what follows). No row, no effect.
+TRANSITIONS: dict[tuple[CallState, type[Input]], Row] = {
+    (CallState.ARRIVED, Asked): (CallState.ROUTING, Effect.NOTHING),
+    **_rows((CallState.ARRIVED, CallState.ROUTING), Decided, CallState.DIALING, _WRITE_TELL),
+    (CallState.DIALING, LegDialed): (CallState.DIALING, Effect.NOTHING),
+    (CallState.RINGING, LegDialed): (CallState.RINGING, Effect.NOTHING),
+    **_rows((CallState.DIALING, CallState.RINGING), LegRang, CallState.RINGING, Effect.TELL),
+    (CallState.DIALING, LegFailed): (CallState.DIALING, Effect.TELL),
+    (CallState.RINGING, LegFailed): (CallState.RINGING, Effect.TELL),
+    **_rows(_UP, LegFailed, None, Effect.NOTHING),
+    (CallState.RELEASING, LegFailed): (CallState.RELEASING, Effect.NOTHING),
+    **_rows((CallState.DIALING, CallState.RINGING), LegAnswered, CallState.ANSWERED, _WRITE_TELL),
+    **_rows(_UP, LegHeld, CallState.HELD, Effect.TELL),
+    (CallState.HELD, LegRetrieved): (CallState.ANSWERED, Effect.TELL),
+    **_rows((*_BEFORE_ANSWER, *_UP), Released, CallState.RELEASING, Effect.NOTHING),
+    (CallState.RELEASING, Cleared): (CallState.ENDED, _WRITE_TELL),
+    (CallState.ENDED, Counted): (CallState.ENDED, Effect.WRITE),
+}
+
+_BUSY = frozenset({486, 600})
+_NO_ANSWER = frozenset({408, 480})
+
+
+class Leg:
+    """One party's side of the call."""
+
+    __slots__ = ("answered_at", "ended_at", "held", "label", "number", "party", "ringing_at", "started_at", "status")
+
+    def __init__(self, label: str, party: str, number: str, started_at: float) -> None:
+        self.label = label
+        self.party = party
+        self.number = number
+        self.started_at = started_at
+        self.ringing_at: float | None = None
+        self.answered_at: float | None = None
+        self.ended_at: float | None = None
+        self.held = False
+        self.status: int | None = None
+
+    @property
+    def state(self) -> LegState:
+        if self.ended_at is not None:
+            return "ended"
+        if self.answered_at is not None:
+            return "held" if self.held else "answered"
+        return "ringing" if self.ringing_at is not None else "calling"
+
+    def snapshot(self) -> LegSnapshot:
+        return LegSnapshot(
+            self.party,
+            "a" if self.label == "a" else "b",
+            self.state,
+            self.number,
+            self.started_at,
+            self.ringing_at,
+            self.answered_at,
+            self.ended_at,
+            self.status,
+        )
+
+
+class Call:
+    """The state of one call. `history` holds every input that had an effect, in order."""
+
+    __slots__ = (
+        "answered_at", "answered_by", "decided", "ended_at", "from_a", "from_b", "history", "legs", "offered",
+        "released", "ringing_at", "state",
+    )  # fmt: skip
+
+    def __init__(self, offered: IncomingCall) -> None:
+        self.offered = offered
+        self.state = CallState.ARRIVED
+        party = offered.extension or (f"trunk:{offered.trunk}" if offered.trunk else offered.caller)
+        self.legs = {"a": Leg("a", party, offered.caller, offered.received_at)}
+        self.history: list[Input] = []
+        self.decided: Decided | None = None
+        self.released: Released | None = None
+        self.ringing_at: float | None = None
+        self.answered_at: float | None = None
+        self.answered_by: Leg | None = None
+        self.ended_at: float | None = None
+        self.from_a: StreamStats | None = None
+        self.from_b: StreamStats | None = None
+
+    def apply(self, happened: Input) -> Effect:
+        """Fold one input in and say what follows; an input that has no row in this state changes nothing."""
+        row = TRANSITIONS.get((self.state, type(happened)))
+        if row is None:
+            return Effect.NOTHING
+        self.history.append(happened)
+        fold = _FOLDS.get(type(happened))
+        if fold is not None:
+            fold(self, happened)
+        self.state = row[0]
+        if self.state is CallState.ANSWERED and any(leg.held for leg in self.legs.values()):
+            self.state = CallState.HELD
+        return row[1]
+
+    def _decided(self, happened: Decided) -> None:
+        self.decided = happened
+
+    def _dialed(self, happened: LegDialed) -> None:
+        self.legs[happened.leg] = Leg(happened.leg, happened.party, happened.number, happened.at)
+
+    def _rang(self, happened: LegRang) -> None:
+        leg = self.legs[happened.leg]
+        if leg.ringing_at is None:
+            leg.ringing_at = happened.at
+        if self.ringing_at is None:
+            self.ringing_at = happened.at
+
+    def _failed(self, happened: LegFailed) -> None:
+        leg = self.legs[happened.leg]
+        if leg.ended_at is None:
+            leg.ended_at = happened.at
+            leg.status = happened.status
+
+    def _answered(self, happened: LegAnswered) -> None:
+        leg = self.legs[happened.leg]
+        leg.answered_at = self.answered_at = self.legs["a"].answered_at = happened.at
+        leg.status = 200
+        self.answered_by = leg
+
+    def _held(self, happened: LegHeld) -> None:
+        self.legs[happened.leg].held = True
+
+    def _retrieved(self, happened: LegRetrieved) -> None:
+        self.legs[happened.leg].held = False
+
+    def _released(self, happened: Released) -> None:
+        self.released = happened
+
+    def _cleared(self, happened: Cleared) -> None:
+        self.ended_at = happened.at
+        for leg in self.legs.values():
+            if leg.ended_at is None:
+                leg.ended_at = happened.at
+
+    def _counted(self, happened: Counted) -> None:
+        self.from_a = happened.from_a
+        self.from_b = happened.from_b
+
+    @property
+    def disposition(self) -> Disposition:
+        if self.answered_at is not None:
+            return Disposition.ANSWERED if self.ended_at is not None else Disposition.OPEN
+        released = self.released
+        if released is None:
+            return Disposition.OPEN
+        if released.by == "caller":
+            return Disposition.CANCELLED
+        if released.status in _BUSY:
+            return Disposition.BUSY
+        if released.status in _NO_ANSWER:
+            return Disposition.NO_ANSWER
+        return Disposition.REJECTED if released.status in (403, 603) else Disposition.FAILED
+
+    def snapshot(self) -> CallSnapshot:
+        """The record as it stands now."""
+        offered, decided, released = self.offered, self.decided, self.released
+        return CallSnapshot(
+            call_id=offered.call_id,
+            state=self.state,
+            direction=offered.direction,
+            caller=offered.caller,
+            called=offered.called,
+            arrived_at=offered.received_at,
+            caller_name=offered.caller_name,
+            display_name=decided.display_name if decided else None,
+            trunk=offered.trunk,
+            extension=offered.extension,
+            contact_id=decided.contact_id if decided else None,
+            instructions=decided.instructions if decided else None,
+            tags=decided.tags if decided else (),
+            ringing_at=self.ringing_at,
+            answered_at=self.answered_at,
+            ended_at=self.ended_at,
+            answered_by=self.answered_by.party if self.answered_by else None,
+            disposition=self.disposition,
+            status=released.status if released else None,
+            reason=released.reason if released else None,
+            hung_up_by=released.by if released else None,
+            legs=tuple([leg.snapshot() for leg in self.legs.values()]),
+            decided_by=decided.decided_by if decided else None,
+            lookup_ms=decided.lookup_ms if decided else None,
+            from_a=self.from_a,
+            from_b=self.from_b,
+        )
+
+
+_FOLDS: dict[type[Input], Callable[[Call, Any], None]] = {
+    Decided: Call._decided,
+    LegDialed: Call._dialed,
+    LegRang: Call._rang,
+    LegFailed: Call._failed,
+    LegAnswered: Call._answered,
+    LegHeld: Call._held,
+    LegRetrieved: Call._retrieved,
+    Released: Call._released,
+    Cleared: Call._cleared,
+    Counted: Call._counted,
+}
+
+
+def replay(offered: IncomingCall, history: Iterable[Input]) -> Call:
+    """The call that this history makes."""
+    call = Call(offered)
+    for happened in history:
+        call.apply(happened)
+    return call

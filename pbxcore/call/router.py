@@ -1,0 +1,162 @@
+"""Where a call rings: a pure function of the call, the CRM's decision and the dial plan.
+
+`plan` answers with a route: rounds of targets to ring one after the other, or a refusal, or a redirection. The dial
+plan is an in-memory snapshot; a changed one replaces it whole. Sans I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pbxcore.hooks import Decision, Dial, IncomingCall, Redirect, Reject, Ring
+
+RING_SECONDS = 60.0
+MAX_OTHERWISE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensionEntry:
+    """An extension as the dial plan knows it."""
+
+    number: str
+    name: str = ""
+    crm_control: Literal["third-party", "first-party"] = "third-party"
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundRule:
+    """Numbers that start with `prefix` lose `strip` digits, gain `prepend`, and go to `trunks` in order."""
+
+    prefix: str
+    strip: int
+    prepend: str
+    trunks: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DialPlan:
+    """Everything that routing looks at. `inbound` maps a trunk's number (digits only, `*` for the rest) to an
+    extension."""
+
+    extensions: Mapping[str, ExtensionEntry] = field(default_factory=dict)
+    inbound: Mapping[str, str] = field(default_factory=dict)
+    outbound: tuple[OutboundRule, ...] = ()
+    trunks: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Whom to ring: an extension at its phones, or a number through a trunk."""
+
+    number: str
+    trunk: str | None = None
+
+    @property
+    def party(self) -> str:
+        return f"trunk:{self.trunk}" if self.trunk else self.number
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Targets that ring together for `timeout` seconds. With `only_on_trouble` it is reached only when the round
+    before could not be delivered (time-out of the far server, 5xx), not when a person was busy or declined."""
+
+    targets: tuple[Target, ...]
+    timeout: float = RING_SECONDS
+    only_on_trouble: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Answer with this status."""
+
+    status: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Redirection:
+    """Answer 302 with this Contact."""
+
+    uri: str
+
+
+Step = Round | Refusal | Redirection
+
+NOT_FOUND = Refusal(404, "Not Found")
+
+
+def digits(number: str) -> str:
+    """A number without its plus and its punctuation, as inbound numbers are compared."""
+    return "".join(c for c in number if c.isdigit()) or number
+
+
+def default_target(call: IncomingCall, plan: DialPlan) -> str | None:
+    """The extension that the dial plan rings, when it rings one."""
+    if call.direction == "inbound":
+        return plan.inbound.get(digits(call.called)) or plan.inbound.get("*")
+    return call.called if call.called in plan.extensions else None
+
+
+def asks_crm(call: IncomingCall, plan: DialPlan) -> bool:
+    """Whether the CRM is asked before anything rings: not for an extension under first-party control, whose own
+    workstation asks."""
+    number = default_target(call, plan)
+    entry = plan.extensions.get(number) if number else None
+    return entry is None or entry.crm_control == "third-party"
+
+
+def plan(call: IncomingCall, decision: Decision | None, dial_plan: DialPlan) -> tuple[Step, ...]:
+    """The steps to take in order, never empty. What a decision names and the office does not have is passed over for
+    its `otherwise`, and in the end for the dial plan."""
+    steps: list[Step] = []
+    for _ in range(MAX_OTHERWISE):
+        if decision is None or not isinstance(decision, Ring | Dial | Reject | Redirect):
+            break
+        found = _decided(decision, dial_plan)
+        steps += found
+        if found and not isinstance(found[-1], Round):
+            return tuple(steps)
+        if found and decision.otherwise is None:
+            return tuple(steps)
+        decision = decision.otherwise
+    return (*steps, *_default(call, dial_plan))
+
+
+def _decided(decision: Ring | Dial | Reject | Redirect, dial_plan: DialPlan) -> list[Step]:
+    match decision:
+        case Reject():
+            return [Refusal(decision.status, decision.reason)]
+        case Redirect():
+            return [Redirection(decision.uri)]
+        case Ring():
+            targets = [Target(n) for n in dict.fromkeys(decision.targets) if n in dial_plan.extensions]
+            if decision.strategy == "in_order":
+                return [Round((target,), decision.timeout) for target in targets]
+            return [Round(tuple(targets), decision.timeout)] if targets else []
+        case Dial():
+            if decision.trunk is None:
+                return list(_outbound(decision.number, dial_plan))
+            known = decision.trunk in dial_plan.trunks
+            return [Round((Target(decision.number, decision.trunk),))] if known else []
+
+
+def _default(call: IncomingCall, dial_plan: DialPlan) -> tuple[Step, ...]:
+    number = default_target(call, dial_plan)
+    if number is not None and number in dial_plan.extensions:
+        return (Round((Target(number),)),)
+    if call.direction == "inbound":
+        return (NOT_FOUND,)
+    return tuple(_outbound(call.called, dial_plan)) or (NOT_FOUND,)
+
+
+def _outbound(number: str, dial_plan: DialPlan) -> Iterator[Round]:
+    matching = [rule for rule in dial_plan.outbound if number.startswith(rule.prefix)]
+    if not matching:
+        return
+    rule = max(matching, key=lambda rule: len(rule.prefix))
+    dialed = rule.prepend + number[rule.strip :]
+    for place, trunk in enumerate(rule.trunks):
+        yield Round((Target(dialed, trunk),), only_on_trouble=place > 0)

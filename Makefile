@@ -1,0 +1,54 @@
+# Hookline: run it, test it, measure it. Everything goes into .venv in this directory;
+# only `make test` may add Debian packages (tests/debian-packages.txt), and only as root or with passwordless sudo.
+SHELL := /bin/bash
+.SHELLFLAGS := -ec
+.DEFAULT_GOAL := help
+
+# 3.11 comes first: PJSIP's wheel, one of the phones of the interop tests, is made for it alone.
+USABLE := import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do \
+	command -v $$p >/dev/null && $$p -c '$(USABLE)' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help run test lint bench packages clean
+
+help:
+	@echo "make run    start the exchange with its CRM and panel (ARGS='-c hookline.toml')"
+	@echo "make test   lint, types, import arrows and every test (TESTS='tests/unit' for some)"
+	@echo "make lint   ruff, mypy --strict, lint-imports"
+	@echo "make bench  measure set-up, relay and parser; writes bench/RESULTS.md"
+	@echo "PYTHON=python3.12 picks the interpreter of a new .venv"
+
+$(BIN)/python:
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "Hookline needs Python 3.11, 3.12 or 3.13 with its venv module (Debian: apt install python3-venv)." >&2; exit 1; fi
+	$(PYTHON) -m venv .venv
+
+.venv/.run: pyproject.toml | $(BIN)/python
+	$(PIP) install -e .
+	@touch $@
+
+.venv/.test: pyproject.toml | $(BIN)/python
+	$(PIP) install -e '.[test]'
+	@touch .venv/.run $@
+
+run: .venv/.run
+	@exec $(BIN)/hookline serve $(ARGS)
+
+packages:
+	@tests/install-debian-packages.sh tests/debian-packages.txt
+
+lint: .venv/.test
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict -p pbxcore -p crmhooks -p web -p bench
+	$(BIN)/lint-imports
+
+test: packages lint
+	$(BIN)/pytest $(TESTS) </dev/null
+
+bench: .venv/.test
+	$(BIN)/python -m bench report
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

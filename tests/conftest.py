@@ -1,0 +1,41 @@
+"""What tests of every room share: asking for the tools of others that may not be on this machine."""
+
+from __future__ import annotations
+
+import glob
+import importlib
+import os
+import shutil
+from types import ModuleType
+from typing import NoReturn
+
+import pytest
+
+# Debian keeps these off the path: PostgreSQL's server programs, and daemons in sbin.
+EXTRA_PLACES = ("/usr/lib/postgresql/*/bin", "/usr/sbin", "/usr/local/sbin")
+
+
+def _missing(what: str) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(f"{what}; continuous integration must have it", pytrace=False)
+    pytest.skip(what)
+
+
+def require_tool(name: str) -> str:
+    """The path of the program `name`. Without it the test is skipped; when CI is set it fails."""
+    places = (path for pattern in EXTRA_PLACES for path in sorted(glob.glob(pattern), reverse=True))
+    found = shutil.which(name) or shutil.which(name, path=os.pathsep.join(places))
+    if found is None:
+        _missing(f"{name} is not installed")
+    return found
+
+
+def require_module(name: str, *, expected: bool = True) -> ModuleType:
+    """The module `name` of another project. `expected` is False where it has no wheel for this Python: then it is
+    never more than a skip."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        if not expected:
+            pytest.skip(f"{name} is not available for this Python: {error}")
+        _missing(f"{name} cannot be imported: {error}")

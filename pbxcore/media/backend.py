@@ -32,19 +32,30 @@ class MediaListener(Protocol):
 
 
 class MediaBackend(Protocol):
-    """A relay. `offer` and `answer` return at once when ports are at hand; `local` is the local IP address that the
-    party who gets the rewritten SDP can reach."""
+    """A relay. `offer` and `answer` return at once when ports are at hand; where they must wait they await plain
+    futures, each with a deadline, so that they can be driven outside any asyncio task.
+
+    `local` is the local IP address that the party who gets the rewritten SDP can reach. `source` is the IP address
+    that the SDP was signalled from: besides the address in the SDP itself it is the only one whose RTP is accepted,
+    which is how a phone behind NAT is heard (its SDP names a private address). Empty: the SDP's address alone.
+    """
 
     async def start(self, listener: MediaListener) -> None: ...
 
-    async def offer(self, call_id: str, from_leg: str, to_leg: str, sdp: bytes, *, local: str) -> bytes:
+    async def offer(
+        self, call_id: str, from_leg: str, to_leg: str, sdp: bytes, *, local: str, source: str = ""
+    ) -> bytes:
         """The offer of `from_leg` as `to_leg` shall see it. A later offer of the same pair keeps its ports.
+
+        An offer changes nothing for media that flows already: a re-INVITE that fails leaves it as it was.
 
         Raises MediaError.
         """
         ...
 
-    async def answer(self, call_id: str, from_leg: str, to_leg: str, sdp: bytes, *, local: str) -> bytes:
+    async def answer(
+        self, call_id: str, from_leg: str, to_leg: str, sdp: bytes, *, local: str, source: str = ""
+    ) -> bytes:
         """The answer of `from_leg` to an offer of `to_leg`, as `to_leg` shall see it; bridges the two.
 
         Media of an earlier answer (another branch's early media) is cut off. Raises MediaError.

@@ -138,10 +138,13 @@ class CrmDesk(Protocol):
         *,
         agent: str | None = None,
         contact_id: str | None = None,
+        call_id: str | None = None,
         open_only: bool = False,
         limit: int = 50,
         offset: int = 0,
-    ) -> list[ActivityEntry]: ...
+    ) -> list[ActivityEntry]:
+        """Newest first; every filter given must match."""
+        ...
 
     async def write_summary(
         self, call_id: str, summary: str, author: str, contact_id: str | None = None
@@ -149,6 +152,8 @@ class CrmDesk(Protocol):
         """Complete the activity of a call; `contact_id` settles whose call it was. Raises NotFound, Invalid."""
         ...
 
-    async def history(self, *, party: str | None = None, limit: int = 50, offset: int = 0) -> list[CallSnapshot]:
-        """Call records from the journal, newest first; `party` keeps one extension's calls."""
+    async def history(
+        self, *, party: str | None = None, call_id: str | None = None, limit: int = 50, offset: int = 0
+    ) -> list[CallSnapshot]:
+        """Call records from the journal, newest first; `party` keeps one extension's calls, `call_id` one call."""
         ...

@@ -1,0 +1,105 @@
+"""The typed views of a message: RFC 3261 section 20, each header read once and when somebody asks.
+
+`message.Message` keeps what these functions return in its slots. Mandatory headers raise ParseError where they are
+missing or unreadable; the others are None or empty where they are missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pbxcore.sip.errors import ParseError
+from pbxcore.sip.headers import WS, CSeq, NameAddr, Via, digits, split, unfold
+from pbxcore.sip.uri import Uri
+
+if TYPE_CHECKING:
+    from pbxcore.sip.message import Message
+
+# Which views are computed from which header: what an edit makes stale.
+STALE = {
+    "via": ("via", "vias", "branch"),
+    "from": ("from_", "from_tag"),
+    "to": ("to", "to_tag"),
+    "contact": ("contact", "contacts", "contact_star"),
+    "cseq": ("cseq",),
+    "call-id": ("call_id",),
+    "max-forwards": ("max_forwards",),
+    "route": ("routes",),
+    "record-route": ("record_routes",),
+    "expires": ("expires",),
+    "content-type": ("content_type",),
+    "content-length": ("content_length",),
+    "require": ("require",),
+    "proxy-require": ("proxy_require",),
+    "supported": ("supported",),
+}
+
+
+def value_of(line: str) -> str:
+    """The value of a whole header row, unfolded and stripped."""
+    value = line[line.find(":") + 1 :].strip(WS)
+    return unfold(value) if "\n" in value else value
+
+
+def _mandatory(message: Message, key: str, title: str) -> str:
+    line = message.first_lines.get(key)
+    if line is None:
+        raise ParseError(400, f"Missing {title}")
+    return value_of(line)
+
+
+def _via(message: Message) -> Via:
+    value = _mandatory(message, "via", "Via")
+    return Via.parse(split(value, ",")[0] if "," in value else value)
+
+
+def _contacts(message: Message) -> list[NameAddr]:
+    values = message.values("contact")
+    if "*" in values:
+        if len(values) > 1:
+            raise ParseError(400, "Malformed Contact")
+        return []
+    return [NameAddr.parse(value) for value in values]
+
+
+def _number(message: Message, key: str, limit: int) -> int | None:
+    line = message.first_lines.get(key)
+    return None if line is None else digits(value_of(line), limit)
+
+
+def _expires(message: Message) -> int | None:
+    value = message.first("expires") or ""
+    if not (value.isascii() and value.isdigit()):
+        return None
+    return 0xFFFFFFFF if len(value) > 40 else min(int(value), 0xFFFFFFFF)
+
+
+def _content_type(message: Message) -> str | None:
+    return (message.first("content-type") or "").partition(";")[0].strip(WS).lower() or None
+
+
+VIEWS: dict[str, Callable[[Any], Any]] = {
+    "via": _via,
+    "vias": lambda message: [Via.parse(value) for value in message.values("via")],
+    "branch": lambda message: message.via.params.get("branch") or None,
+    "from_": lambda message: NameAddr.parse(_mandatory(message, "from", "From")),
+    "from_tag": lambda message: message.from_.params.get("tag") or None,
+    "to": lambda message: NameAddr.parse(_mandatory(message, "to", "To")),
+    "to_tag": lambda message: message.to.params.get("tag") or None,
+    "contacts": _contacts,
+    "contact": lambda message: message.contacts[0] if message.contacts else None,
+    "contact_star": lambda message: message.first("contact") == "*",
+    "cseq": lambda message: CSeq.parse(_mandatory(message, "cseq", "CSeq")),
+    "call_id": lambda message: _mandatory(message, "call-id", "Call-ID"),
+    "max_forwards": lambda message: _number(message, "max-forwards", 0xFFFFFFFF),
+    "routes": lambda message: [NameAddr.parse(value) for value in message.values("route")],
+    "record_routes": lambda message: [NameAddr.parse(value) for value in message.values("record-route")],
+    "expires": _expires,
+    "content_type": _content_type,
+    "content_length": lambda message: _number(message, "content-length", 0xFFFFFFFF),
+    "require": lambda message: tuple(message.values("require")),
+    "proxy_require": lambda message: tuple(message.values("proxy-require")),
+    "supported": lambda message: tuple(message.values("supported")),
+    "request_uri": lambda message: Uri.parse(message.uri),
+}

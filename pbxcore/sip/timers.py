@@ -1,0 +1,110 @@
+"""Timers as data: rows of (deadline, target, name), kept in the order of their deadlines.
+
+RFC 3261 gives a transaction three or four timers, nearly all of which find their transaction gone when they fire. So
+there is no cancel: a timer that fires late finds no row in its target's table. Most last 32 seconds, which keeps a
+quarter of a million of them waiting at 1,000 calls a second; one heap that deep costs 5 µs a timer. So a deadline is
+first put into a slot of a sixteenth of a second, and a slot is sorted when its time has come: 1 µs a timer all told.
+Deadlines stay exact.
+
+Does not read a clock and does not sleep: the shell asks `next_at` and calls `fire`.
+"""
+
+from __future__ import annotations
+
+from bisect import insort_left
+from collections.abc import Callable
+from heapq import heappop, heappush
+from math import inf
+from operator import itemgetter
+from typing import Protocol
+
+
+class TimerTarget(Protocol):
+    def on_timer(self, name: str, now: float) -> None:
+        """`name` is what the timer was started with; `now` is in monotonic seconds, at or after its deadline."""
+
+
+Row = tuple[float, TimerTarget, str]
+
+SLOTS_A_SECOND = 16
+_deadline = itemgetter(0)
+
+
+def _latest_first(row: Row) -> float:
+    return -row[0]
+
+
+class Timers:
+    """All timers of one endpoint. Times are monotonic seconds and not negative."""
+
+    __slots__ = ("_due", "_loaded", "_next", "_on_earlier", "_order", "_slots")
+
+    def __init__(self, on_earlier: Callable[[float], None] | None = None) -> None:
+        """`on_earlier` is told when `start` sets an earlier deadline than `next_at` last gave; not while firing."""
+        self._on_earlier = on_earlier
+        self._next = inf  # the earliest deadline of all; -inf while firing
+        self._due: list[Row] = []  # the slot whose time has come, latest first: the next one is popped from the end
+        self._loaded = -1  # the slot that `_due` came from
+        self._slots: dict[int, list[Row]] = {}  # later slots, each in the order of starting
+        self._order: list[int] = []  # their numbers, a heap
+
+    def __len__(self) -> int:
+        return len(self._due) + sum(map(len, self._slots.values()))
+
+    def start(self, at: float, target: TimerTarget, name: str) -> None:
+        """`target.on_timer(name, now)` will be called once, at `at` or soon after."""
+        slot = int(at * SLOTS_A_SECOND)
+        rows = self._slots.get(slot)
+        if rows is not None:
+            rows.append((at, target, name))
+        elif slot > self._loaded:
+            self._slots[slot] = [(at, target, name)]
+            heappush(self._order, slot)
+        else:
+            insort_left(self._due, (at, target, name), key=_latest_first)
+        if at < self._next:
+            self._next = at
+            if self._on_earlier is not None:
+                self._on_earlier(at)
+
+    def next_at(self) -> float | None:
+        """The earliest deadline, or None. To be asked anew after every `fire`."""
+        return None if self._next == inf else self._next
+
+    def fire(self, now: float) -> int:
+        """Calls every target whose time has come, in the order of the deadlines, those started meanwhile included.
+
+        Returns how many were called. What a target raises goes on to the caller; the rest fires at the next call.
+        """
+        if now < self._next:
+            return 0
+        self._next = -inf
+        fired = 0
+        slot_now = int(now * SLOTS_A_SECOND)
+        due = self._due
+        try:
+            while True:
+                while due and due[-1][0] <= now:
+                    _, target, name = due.pop()
+                    fired += 1
+                    target.on_timer(name, now)
+                if due or not self._order or self._order[0] > slot_now:
+                    return fired
+                due = self._load()
+        finally:
+            self._next = self._earliest()
+
+    def _load(self) -> list[Row]:
+        self._loaded = heappop(self._order)
+        rows = self._slots.pop(self._loaded)
+        rows.reverse()  # the sort is stable: of equal deadlines the one started first is popped first
+        rows.sort(key=_deadline, reverse=True)
+        self._due = rows
+        return rows
+
+    def _earliest(self) -> float:
+        if self._due:
+            return self._due[-1][0]
+        if self._order:
+            return min(self._slots[self._order[0]], key=_deadline)[0]
+        return inf

@@ -1,0 +1,532 @@
+"""The four transaction machines: RFC 3261 section 17 with the corrections of RFC 6026.
+
+A machine is a table, one row per arrow of the RFC's figure: `{(state, input): (next state, actions)}`. No row, no
+effect: that is all there is to a stale timer, a late answer or a copy of a message. A row's state is entered before its
+actions run, so that what a transaction user does from inside of them meets the new state.
+
+Beyond the figures, because their conditions are states here and no flags:
+- INVITE server: Trying is Proceeding before anything was sent (100 is due, 17.2.1). Accepted sends its 2xx again by
+  itself (13.3.1.4); Acknowledged is Accepted with its ACK come.
+- INVITE client: Abandoned is Calling with a CANCEL that waits for a provisional response, Cancelled is Proceeding with
+  its CANCEL sent (section 9.1).
+A lost stream ends a transaction wherever it waits for the peer, Proceeding included, where the figures wait on.
+
+Which message belongs to which transaction is the business of `layer`; nothing here is matched or parsed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from pbxcore.sip import build
+from pbxcore.sip.message import Request, Response
+
+if TYPE_CHECKING:
+    from pbxcore.sip.layer import ClientOwner, Flow, Layer, ServerOwner
+
+TRYING_DELAY = 0.2
+"""Seconds after which an INVITE is answered 100 if the transaction user has sent nothing (17.2.1)."""
+TIMER_D = 32.0
+"""Seconds for which a client keeps its ACK ready; the RFC wants at least 32 over UDP."""
+
+
+class State(StrEnum):
+    TRYING = "Trying"
+    CALLING = "Calling"
+    ABANDONED = "Abandoned"
+    PROCEEDING = "Proceeding"
+    CANCELLED = "Cancelled"
+    COMPLETED = "Completed"
+    CONFIRMED = "Confirmed"
+    ACCEPTED = "Accepted"
+    ACKNOWLEDGED = "Acknowledged"
+    TERMINATED = "Terminated"
+
+
+class Input(StrEnum):
+    """What a machine can be fed: messages, and timers by their letters in the RFC."""
+
+    REQUEST = "request again"
+    ACK = "ACK"
+    CANCEL = "CANCEL"
+    PROVISIONAL = "1xx"
+    SUCCESS = "2xx"
+    FAILURE = "300-699"
+    FINAL = "200-699"
+    TRANSPORT_ERROR = "transport error"
+    TIMER_TRYING = "100"  # 17.2.1: 200 ms
+    TIMER_2XX = "2xx again"  # 13.3.1.4: T1 to T2
+    TIMER_CANCEL = "cancelled"  # 9.1: 64*T1 after a CANCEL
+    TIMER_A = "A"
+    TIMER_B = "B"
+    TIMER_D = "D"
+    TIMER_E = "E"
+    TIMER_F = "F"
+    TIMER_G = "G"
+    TIMER_H = "H"
+    TIMER_I = "I"
+    TIMER_J = "J"
+    TIMER_K = "K"
+    TIMER_L = "L"
+    TIMER_M = "M"
+
+
+S, I = State, Input  # noqa: E741  # the tables are read as figures
+Row = tuple[State, tuple[str, ...]]
+Table = Mapping[tuple[State, Input], Row]
+
+# Figure 7, as replaced by RFC 6026 section 8.4.
+INVITE_SERVER: Table = {
+    (S.TRYING, I.REQUEST): (S.PROCEEDING, ("send_trying",)),
+    (S.TRYING, I.TIMER_TRYING): (S.PROCEEDING, ("send_trying",)),
+    (S.TRYING, I.PROVISIONAL): (S.PROCEEDING, ("send",)),
+    (S.TRYING, I.SUCCESS): (S.ACCEPTED, ("send", "start_l")),
+    (S.TRYING, I.FAILURE): (S.COMPLETED, ("send", "start_g_h")),
+    (S.TRYING, I.CANCEL): (S.TRYING, ("tell_cancel",)),
+    (S.TRYING, I.TRANSPORT_ERROR): (S.TERMINATED, ("end", "tell_error")),
+    (S.PROCEEDING, I.REQUEST): (S.PROCEEDING, ("send_again",)),
+    (S.PROCEEDING, I.PROVISIONAL): (S.PROCEEDING, ("send",)),
+    (S.PROCEEDING, I.SUCCESS): (S.ACCEPTED, ("send", "start_l")),
+    (S.PROCEEDING, I.FAILURE): (S.COMPLETED, ("send", "start_g_h")),
+    (S.PROCEEDING, I.CANCEL): (S.PROCEEDING, ("tell_cancel",)),
+    (S.PROCEEDING, I.TRANSPORT_ERROR): (S.TERMINATED, ("end", "tell_error")),
+    (S.COMPLETED, I.REQUEST): (S.COMPLETED, ("send_again",)),
+    (S.COMPLETED, I.TIMER_G): (S.COMPLETED, ("send_again", "restart_g")),
+    (S.COMPLETED, I.ACK): (S.CONFIRMED, ("start_i",)),
+    (S.COMPLETED, I.TIMER_H): (S.TERMINATED, ("end",)),
+    (S.COMPLETED, I.TRANSPORT_ERROR): (S.TERMINATED, ("end",)),
+    (S.CONFIRMED, I.ACK): (S.CONFIRMED, ()),
+    (S.CONFIRMED, I.TIMER_I): (S.TERMINATED, ("end",)),
+    (S.ACCEPTED, I.REQUEST): (S.ACCEPTED, ()),
+    (S.ACCEPTED, I.SUCCESS): (S.ACCEPTED, ("send",)),
+    (S.ACCEPTED, I.TIMER_2XX): (S.ACCEPTED, ("send_again", "restart_2xx")),
+    (S.ACCEPTED, I.ACK): (S.ACKNOWLEDGED, ("tell_ack",)),
+    (S.ACCEPTED, I.TRANSPORT_ERROR): (S.ACCEPTED, ("report_error",)),
+    (S.ACCEPTED, I.TIMER_L): (S.TERMINATED, ("end", "tell_no_ack")),
+    (S.ACKNOWLEDGED, I.REQUEST): (S.ACKNOWLEDGED, ()),
+    (S.ACKNOWLEDGED, I.ACK): (S.ACKNOWLEDGED, ()),
+    (S.ACKNOWLEDGED, I.TIMER_L): (S.TERMINATED, ("end",)),
+}
+
+# Figure 8.
+SERVER: Table = {
+    (S.TRYING, I.REQUEST): (S.TRYING, ()),
+    (S.TRYING, I.PROVISIONAL): (S.PROCEEDING, ("send",)),
+    (S.TRYING, I.FINAL): (S.COMPLETED, ("send", "start_j")),
+    (S.TRYING, I.TRANSPORT_ERROR): (S.TERMINATED, ("end", "tell_error")),
+    (S.PROCEEDING, I.REQUEST): (S.PROCEEDING, ("send_again",)),
+    (S.PROCEEDING, I.PROVISIONAL): (S.PROCEEDING, ("send",)),
+    (S.PROCEEDING, I.FINAL): (S.COMPLETED, ("send", "start_j")),
+    (S.PROCEEDING, I.TRANSPORT_ERROR): (S.TERMINATED, ("end", "tell_error")),
+    (S.COMPLETED, I.REQUEST): (S.COMPLETED, ("send_again",)),
+    (S.COMPLETED, I.TIMER_J): (S.TERMINATED, ("end",)),
+    (S.COMPLETED, I.TRANSPORT_ERROR): (S.TERMINATED, ("end",)),
+}
+
+# Figure 5, as replaced by RFC 6026 section 8.4.
+INVITE_CLIENT: Table = {
+    (S.CALLING, I.TIMER_A): (S.CALLING, ("send_again", "restart_a")),
+    (S.CALLING, I.CANCEL): (S.ABANDONED, ()),
+    (S.CALLING, I.PROVISIONAL): (S.PROCEEDING, ("pass_provisional",)),
+    (S.CALLING, I.SUCCESS): (S.ACCEPTED, ("start_m", "pass_success")),
+    (S.CALLING, I.FAILURE): (S.COMPLETED, ("send_ack", "start_d", "pass_final")),
+    (S.CALLING, I.TIMER_B): (S.TERMINATED, ("end", "tell_timeout")),
+    (S.CALLING, I.TRANSPORT_ERROR): (S.TERMINATED, ("end", "tell_error")),
+    (S.ABANDONED, I.TIMER_A): (S.ABANDONED, ("send_again", "restart_a")),
+    (S.ABANDONED, I.PROVISIONAL): (S.CANCELLED, ("send_cancel", "pass_provisional")),
+    (S.ABANDONED, I.SUCCESS): (S.ACCEPTED, ("start_m", "pass_success")),
+    (S.ABANDONED, I.FAILURE): (S.COMPLETED, ("send_ack", "start_d", "pass_final")),
+    (S.ABANDONED, I.TIMER_B): (S.TERMINATED, ("end", "tell_timeout")),
+    (S.ABANDONED, I.TRANSPORT_ERROR): (S.TERMINATED, ("end", "tell_error")),
+    (S.PROCEEDING, I.CANCEL): (S.CANCELLED, ("send_cancel",)),
+    (S.PROCEEDING, I.PROVISIONAL): (S.PROCEEDING, ("pass_provisional",)),
+    (S.PROCEEDING, I.SUCCESS): (S.ACCEPTED, ("start_m", "pass_success")),
+    (S.PROCEEDING, I.FAILURE): (S.COMPLETED, ("send_ack", "start_d", "pass_final")),
+    (S.PROCEEDING, I.TRANSPORT_ERROR): (S.TERMINATED, ("end", "tell_error")),
+    (S.CANCELLED, I.PROVISIONAL): (S.CANCELLED, ("pass_provisional",)),
+    (S.CANCELLED, I.SUCCESS): (S.ACCEPTED, ("start_m", "pass_success")),
+    (S.CANCELLED, I.FAILURE): (S.COMPLETED, ("send_ack", "start_d", "pass_final")),
+    (S.CANCELLED, I.TIMER_CANCEL): (S.TERMINATED, ("end", "tell_timeout")),
+    (S.CANCELLED, I.TRANSPORT_ERROR): (S.TERMINATED, ("end", "tell_error")),
+    (S.COMPLETED, I.FAILURE): (S.COMPLETED, ("send_again",)),
+    (S.COMPLETED, I.TIMER_D): (S.TERMINATED, ("end",)),
+    (S.COMPLETED, I.TRANSPORT_ERROR): (S.TERMINATED, ("end",)),
+    (S.ACCEPTED, I.SUCCESS): (S.ACCEPTED, ("pass_success",)),
+    (S.ACCEPTED, I.TIMER_M): (S.TERMINATED, ("end",)),
+}
+
+# Figure 6.
+CLIENT: Table = {
+    (S.TRYING, I.TIMER_E): (S.TRYING, ("send_again", "restart_e")),
+    (S.TRYING, I.PROVISIONAL): (S.PROCEEDING, ("pass_provisional",)),
+    (S.TRYING, I.FINAL): (S.COMPLETED, ("start_k", "pass_final")),
+    (S.TRYING, I.TIMER_F): (S.TERMINATED, ("end", "tell_timeout")),
+    (S.TRYING, I.TRANSPORT_ERROR): (S.TERMINATED, ("end", "tell_error")),
+    (S.PROCEEDING, I.TIMER_E): (S.PROCEEDING, ("send_again", "restart_e_t2")),
+    (S.PROCEEDING, I.PROVISIONAL): (S.PROCEEDING, ("pass_provisional",)),
+    (S.PROCEEDING, I.FINAL): (S.COMPLETED, ("start_k", "pass_final")),
+    (S.PROCEEDING, I.TIMER_F): (S.TERMINATED, ("end", "tell_timeout")),
+    (S.PROCEEDING, I.TRANSPORT_ERROR): (S.TERMINATED, ("end", "tell_error")),
+    (S.COMPLETED, I.FINAL): (S.COMPLETED, ()),
+    (S.COMPLETED, I.TIMER_K): (S.TERMINATED, ("end",)),
+    (S.COMPLETED, I.TRANSPORT_ERROR): (S.TERMINATED, ("end",)),
+}
+
+TRYING, CALLING, PROCEEDING, ACCEPTED, TERMINATED = S.TRYING, S.CALLING, S.PROCEEDING, S.ACCEPTED, S.TERMINATED
+PROVISIONAL, SUCCESS, FAILURE, FINAL = I.PROVISIONAL, I.SUCCESS, I.FAILURE, I.FINAL
+A, B, D, E, F, G, H = I.TIMER_A, I.TIMER_B, I.TIMER_D, I.TIMER_E, I.TIMER_F, I.TIMER_G, I.TIMER_H
+TIMER_I, J, K, L, M = I.TIMER_I, I.TIMER_J, I.TIMER_K, I.TIMER_L, I.TIMER_M
+TIMER_TRYING, TIMER_2XX, TIMER_CANCEL = I.TIMER_TRYING, I.TIMER_2XX, I.TIMER_CANCEL
+
+# A response's input by the first digit of its status; the parser lets no other digits through.
+INVITE_INPUTS = (FAILURE, PROVISIONAL, SUCCESS, FAILURE, FAILURE, FAILURE, FAILURE)
+INPUTS = (FINAL, PROVISIONAL, FINAL, FINAL, FINAL, FINAL, FINAL)
+
+# Compiled: a state is the dict of its inputs; a row holds the next state, its dict, and the actions as functions.
+Action = Callable[[Any, Any, float], None]
+Node = dict[str, tuple[State, "Node", tuple[Action, ...]]]
+
+
+def compile_table(table: Table, machine: type[Any]) -> dict[State, Node]:
+    """The states of a figure, linked to each other. AttributeError for an action that `machine` lacks."""
+    nodes: dict[State, Node] = {state: {} for state in State}
+    for (state, what), (following, actions) in table.items():
+        nodes[state][what] = (following, nodes[following], tuple([getattr(machine, name) for name in actions]))
+    return nodes
+
+
+SPENT = build.request(
+    "SPENT",
+    "sip:spent.invalid",
+    (
+        ("Via", "SIP/2.0/UDP spent.invalid;branch=z9hG4bKspent"),
+        ("From", "<sip:spent.invalid>;tag=spent"),
+        ("To", "<sip:spent.invalid>"),
+        ("Call-ID", "spent"),
+        ("CSeq", "1 SPENT"),
+    ),
+)
+"""What stands in for the request that a finished transaction has dropped: a late answer can still be built from it, and
+`layer.respond` throws it away."""
+
+
+class Transaction:
+    """What the four machines share. `feed` is the only way to change its state."""
+
+    __slots__ = ("data", "flow", "interval", "key", "layer", "node", "owner", "request", "state")
+
+    inputs: tuple[Input, ...]  # by the first digit of a status
+    start: Node
+
+    layer: Layer
+    key: str  # in the layer's table
+    state: State
+    node: Node  # the compiled rows of `state`
+    request: Request  # SPENT once it is no longer needed
+    flow: Flow  # where this transaction sends
+    data: bytes  # what would be sent again
+    interval: float  # of the running retransmission timer, in seconds
+    owner: Any
+
+    def feed(self, what: str, message: Any, now: float) -> bool:
+        """Takes one arrow of the figure; False when there is none."""
+        row = self.node.get(what)
+        if row is None:
+            return False
+        self.state, self.node, actions = row
+        for action in actions:
+            action(self, message, now)
+        return True
+
+    def on_timer(self, name: str, now: float) -> None:
+        row = self.node.get(name)
+        if row is not None:
+            self.state, self.node, actions = row
+            for action in actions:
+                action(self, None, now)
+
+    def send_again(self, _: Any, now: float) -> None:
+        self.layer.counters.retransmissions_out += 1
+        self.flow.send(self.data)
+
+    def restart(self, timer: Input, interval: float, now: float) -> None:
+        self.interval = interval
+        self.layer.timers.start(now + interval, self, timer)
+
+    def linger(self, timer: Input, seconds: float, now: float) -> None:
+        """Stays to absorb copies; over a reliable transport there are none to come (timers D, I, J and K are zero)."""
+        if self.flow.reliable:
+            self.on_timer(timer, now)
+        else:
+            self.layer.timers.start(now + seconds, self, timer)
+
+
+class ServerTransaction(Transaction):
+    """One request that we received. `owner` is set by the transaction user when it wants to hear more of it."""
+
+    __slots__ = ("dialog_key", "response")
+
+    owner: ServerOwner | None
+    dialog_key: str  # finds copies by another path (8.2.2.2) and the ACK of a 2xx; empty when not in that table
+    response: Response | None  # the last one sent, while it may be asked for
+
+    def __init__(self, layer: Layer, key: str, request: Request, flow: Flow) -> None:
+        self.layer = layer
+        self.key = key
+        self.state = TRYING
+        self.node = self.start
+        self.request = request
+        self.flow = flow
+        self.data = b""
+        self.interval = 0.0
+        self.owner = None
+        self.dialog_key = ""
+        self.response = None
+
+    def send(self, response: Response, now: float) -> None:
+        self.response = response
+        self.data = data = response.to_bytes()
+        self.flow.send(data)
+
+    def tell_error(self, _: Any, now: float) -> None:
+        owner, self.owner = self.owner, None
+        if owner is not None:
+            owner.on_transport_error(self)
+        self.request = SPENT
+
+    def end(self, _: Any, now: float) -> None:
+        """Leaves the tables; the owner stays for one last word, if the row has one."""
+        self.layer.forget_server(self)
+        self.data = b""
+        self.response = None
+
+
+class InviteServer(ServerTransaction):
+    """17.2.1 and RFC 6026 section 7.1."""
+
+    __slots__ = ()
+    inputs = INVITE_INPUTS
+
+    def send_trying(self, _: Any, now: float) -> None:
+        self.send(build.response(self.request, 100), now)
+
+    def start_l(self, _: Any, now: float) -> None:
+        layer = self.layer
+        layer.timers.start(now + 64 * layer.t1, self, L)
+        self.restart(TIMER_2XX, layer.t1, now)
+
+    def restart_2xx(self, _: Any, now: float) -> None:
+        self.restart(TIMER_2XX, min(2 * self.interval, self.layer.t2), now)
+
+    def start_g_h(self, _: Any, now: float) -> None:
+        layer = self.layer
+        self.owner = None
+        self.request = SPENT
+        self.response = None
+        layer.timers.start(now + 64 * layer.t1, self, H)
+        if not self.flow.reliable:
+            self.restart(G, layer.t1, now)
+
+    def restart_g(self, _: Any, now: float) -> None:
+        self.restart(G, min(2 * self.interval, self.layer.t2), now)
+
+    def start_i(self, _: Any, now: float) -> None:
+        self.data = b""
+        self.linger(TIMER_I, self.layer.t4, now)
+
+    def tell_cancel(self, cancel: Request, now: float) -> None:
+        if self.owner is not None:
+            self.owner.on_cancel(self, cancel)
+        else:  # nobody took the call, so nobody else will end it
+            self.layer.respond(self, build.response(self.request, 487, to_tag=self.layer.token()))
+
+    def tell_ack(self, ack: Request, now: float) -> None:
+        owner, self.owner = self.owner, None
+        self.data = b""
+        self.response = None
+        if owner is not None:
+            owner.on_ack(self, ack)
+        self.request = SPENT
+
+    def tell_no_ack(self, _: Any, now: float) -> None:
+        owner, self.owner = self.owner, None
+        if owner is not None:
+            owner.on_no_ack(self)
+        self.request = SPENT
+
+    def report_error(self, _: Any, now: float) -> None:
+        """The ACK may yet come over another flow, and on_no_ack will be said if it does not."""
+        if self.owner is not None:
+            self.owner.on_transport_error(self)
+
+
+class NonInviteServer(ServerTransaction):
+    """17.2.2."""
+
+    __slots__ = ()
+    inputs = INPUTS
+
+    def start_j(self, _: Any, now: float) -> None:
+        self.owner = None
+        self.request = SPENT
+        self.response = None
+        self.linger(J, 64 * self.layer.t1, now)
+
+
+class ClientTransaction(Transaction):
+    """One request that we sent. Its owner hears one final response, or one on_timeout or on_transport_error."""
+
+    __slots__ = ("acks", "branch", "reason")
+
+    start_state = TRYING
+
+    owner: ClientOwner | None
+    branch: str
+    acks: dict[str, tuple[Flow, bytes] | None] | None  # INVITE: by To tag, from the first 2xx on (13.2.2.4)
+    reason: str | None  # INVITE: for its CANCEL (RFC 3326)
+
+    def __init__(
+        self, layer: Layer, branch: str, key: str, request: Request, data: bytes, flow: Flow, owner: ClientOwner | None
+    ) -> None:
+        self.layer = layer
+        self.state = self.start_state
+        self.node = self.start
+        self.branch = branch
+        self.key = key
+        self.request = request
+        self.flow = flow
+        self.data = data
+        self.interval = layer.t1
+        self.owner = owner
+        self.acks = None
+        self.reason = None
+
+    def pass_provisional(self, response: Response, now: float) -> None:
+        if self.owner is not None:
+            self.owner.on_response(self, response)
+
+    def pass_final(self, response: Response, now: float) -> None:
+        owner, self.owner = self.owner, None
+        if owner is not None:
+            owner.on_response(self, response)
+        self.request = SPENT
+
+    def tell_timeout(self, _: Any, now: float) -> None:
+        owner, self.owner = self.owner, None
+        if owner is not None:
+            owner.on_timeout(self)
+        self.request = SPENT
+
+    def tell_error(self, _: Any, now: float) -> None:
+        owner, self.owner = self.owner, None
+        if owner is not None:
+            owner.on_transport_error(self)
+        self.request = SPENT
+
+    def end(self, _: Any, now: float) -> None:
+        """Leaves the tables; owner and request stay for one last word, if the row has one."""
+        self.layer.forget_client(self)
+        self.data = b""
+
+
+class InviteClient(ClientTransaction):
+    """17.1.1 and RFC 6026 section 7.2."""
+
+    __slots__ = ()
+    start_state = CALLING
+    inputs = INVITE_INPUTS
+
+    def pass_provisional(self, response: Response, now: float) -> None:
+        self.data = b""
+        if self.owner is not None:
+            self.owner.on_response(self, response)
+
+    def restart_a(self, _: Any, now: float) -> None:
+        self.restart(A, 2 * self.interval, now)
+
+    def send_cancel(self, _: Any, now: float) -> None:
+        self.layer.timers.start(now + 64 * self.layer.t1, self, TIMER_CANCEL)
+        self.layer.send_cancel(self, bytes_within(self.request, "CANCEL", reason=self.reason), now)
+
+    def send_ack(self, response: Response, now: float) -> None:
+        """The ACK of a non-2xx final response is the transaction's own (17.1.1.3)."""
+        self.data = data = bytes_within(self.request, "ACK", response.lines("to")[0])
+        self.flow.send(data)
+
+    def start_d(self, _: Any, now: float) -> None:
+        self.linger(D, TIMER_D, now)
+
+    def start_m(self, _: Any, now: float) -> None:
+        self.data = b""
+        self.acks = {}
+        self.layer.timers.start(now + 64 * self.layer.t1, self, M)
+
+    def pass_success(self, response: Response, now: float) -> None:
+        """A new To tag is a new dialog (a forked INVITE); a known one is answered with the ACK it had."""
+        acks = self.acks
+        if acks is None:
+            return
+        tag = response.to_tag or ""
+        if tag not in acks:
+            acks[tag] = None
+            if self.owner is not None:
+                self.owner.on_response(self, response)
+            return
+        self.layer.counters.retransmissions_in += 1
+        kept = acks[tag]
+        if kept is not None:
+            self.layer.counters.retransmissions_out += 1
+            kept[0].send(kept[1])
+
+    def end(self, _: Any, now: float) -> None:
+        self.layer.forget_client(self)
+        self.data = b""
+        if self.acks is not None:
+            self.acks = None
+            self.owner = None
+            self.request = SPENT
+
+
+class NonInviteClient(ClientTransaction):
+    """17.1.2."""
+
+    __slots__ = ()
+    inputs = INPUTS
+
+    def restart_e(self, _: Any, now: float) -> None:
+        self.restart(E, min(2 * self.interval, self.layer.t2), now)
+
+    def restart_e_t2(self, _: Any, now: float) -> None:
+        self.restart(E, self.layer.t2, now)
+
+    def start_k(self, _: Any, now: float) -> None:
+        self.data = b""
+        self.linger(K, self.layer.t4, now)
+
+
+def bytes_within(request: Request, method: str, to_line: str = "", reason: str | None = None) -> bytes:
+    """An ACK (17.1.1.3) or a CANCEL (9.1) of an INVITE of ours: same Request-URI, top Via, From, Call-ID, Routes.
+
+    `to_line` is the To row of the answered response; without it the request's own goes.
+    """
+    via = ""
+    rows = []
+    for key, line in request.fields:
+        if key == "via":
+            via = via or line
+        elif key in ("from", "call-id", "route"):
+            rows.append(line)
+        elif key == "to":
+            rows.append(to_line or line)
+    if reason is not None:
+        rows.append(f"Reason: {reason}")
+    head = (f"{method} {request.uri} SIP/2.0", via, "Max-Forwards: 70", *rows, f"CSeq: {request.cseq.number} {method}")
+    return ("\r\n".join(head) + "\r\nContent-Length: 0\r\n\r\n").encode("utf-8", "surrogateescape")
+
+
+InviteServer.start = compile_table(INVITE_SERVER, InviteServer)[TRYING]
+NonInviteServer.start = compile_table(SERVER, NonInviteServer)[TRYING]
+InviteClient.start = compile_table(INVITE_CLIENT, InviteClient)[CALLING]
+NonInviteClient.start = compile_table(CLIENT, NonInviteClient)[TRYING]

@@ -1,0 +1,439 @@
+"""The pump: sockets and one timer around `pbxcore.sip.layer.Layer`, as asyncio wants them.
+
+What arrives in one wake-up is handled, then all that it made us say goes out in one burst. All of SIP's timers hang on
+one `loop.call_at`. Nothing that a stranger sends raises past this file: what the parser refuses goes to
+`layer.receive_error`, and a fault of our own is logged and counted while the loop goes on.
+
+Does not resolve names (RFC 3263): every host is an IP address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from pbxcore.net.flow import (
+    Counters,
+    Limits,
+    ListenError,
+    NoFlow,
+    bound_socket,
+    destination,
+    is_wildcard,
+    parse_spec,
+    plain_host,
+    source_towards,
+    why_not,
+)
+from pbxcore.net.stream import StreamFlow
+from pbxcore.net.udp import UdpFlow, UdpSocket
+from pbxcore.sip.errors import ParseError
+from pbxcore.sip.message import parse
+
+if TYPE_CHECKING:
+    from pbxcore.sip.layer import Flow, Layer
+    from pbxcore.sip.timers import Timers
+
+log = logging.getLogger(__name__)
+
+TICK = 0.01             # seconds between two firings of timers: SIP's shortest is half a second
+SWEEP = 1.0             # seconds between two looks at the streams' deadlines
+FORGET = 60.0           # seconds that a route or a UDP peer's local address is believed
+LOG_EVERY = 1.0         # seconds between two tracebacks; all of them are counted
+CLOSE_SECONDS = 1.0     # how long closing waits for streams to drain
+READ_SIZE = 16 * 1024
+
+
+class _Writer(Protocol):
+    def flush(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Listener:
+    """A bound address; `port` is the real one when 0 was asked for."""
+
+    spec: str
+    transport: str
+    host: str
+    port: int
+    udp: UdpSocket | None = None
+    server: asyncio.Server | None = None
+    dual_stack: bool = False
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.transport.lower()}:{host}:{self.port}"
+
+    def reaches(self, family: int) -> bool:
+        own = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        return own == family or self.dual_stack
+
+    def close(self) -> None:
+        if self.udp is not None:
+            self.udp.close()
+        if self.server is not None:
+            self.server.close()
+
+
+class Endpoint:
+    """All sockets of the exchange. Made and used inside one running event loop.
+
+    `timers = Timers(endpoint.wake_at)`, then `endpoint.attach(layer, timers)`, then `await endpoint.listen(...)`.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic, limits: Limits | None = None) -> None:
+        self.clock = clock
+        self.limits = limits or Limits()
+        self.counters = Counters()
+        self.buffer = bytearray(READ_SIZE)   # every stream reads into it and copies at once
+        self.listeners: list[Listener] = []
+        self._loop = asyncio.get_running_loop()
+        self._layer: Layer | None = None
+        self._timers: Timers | None = None
+        self._wake: asyncio.TimerHandle | None = None
+        self._wake_time = 0.0
+        self._fired_at = float("-inf")
+        self._firing = False
+        self._busy = False
+        self._dirty: list[_Writer] = []
+        self._flush_soon: asyncio.Handle | None = None
+        self._streams: set[StreamFlow] = set()
+        self._by_remote: dict[tuple[str, int], StreamFlow] = {}
+        self._per_host: dict[str, int] = {}
+        self._connecting: dict[StreamFlow, asyncio.Task[None]] = {}
+        self._routes: dict[tuple[str, str, int, tuple[str, int] | None], UdpFlow] = {}
+        self._sweep_handle: asyncio.TimerHandle | None = None
+        self._forget_at = 0.0
+        self._logged_at = float("-inf")
+        self._closed = False
+        self._empty: asyncio.Event | None = None   # set while closing, when the last stream is gone
+
+    def attach(self, layer: Layer, timers: Timers) -> None:
+        """Joins the two halves; timers started before are picked up."""
+        self._layer = layer
+        self._timers = timers
+        first = timers.next_at()
+        if first is not None:
+            self.wake_at(first)
+        self._forget_at = self.clock() + FORGET
+        self._sweep_handle = self._loop.call_later(SWEEP, self._sweep)
+
+    # Listening
+
+    async def listen(self, spec: str) -> Listener:
+        """Opens `udp:0.0.0.0:5060` or `tcp:[::1]:5060`; port 0 takes a free one. `[::]` takes IPv4 as well, unless a
+        listener of ours has that port of 0.0.0.0 already. Raises ListenError."""
+        transport, host, port = parse_spec(spec)
+        dual_stack = host == "::" and not (port and self._listener(transport, "0.0.0.0", port))
+        if host == "0.0.0.0" and port and (other := self._listener(transport, "::", port)) and other.dual_stack:
+            raise ListenError(f"cannot listen on {spec}: {other} takes IPv4 as well; leave one of them out")
+        sock = bound_socket(spec, transport, host, port, dual_stack=dual_stack)
+        listener = Listener(spec, transport, host, sock.getsockname()[1], dual_stack=dual_stack)
+        if transport == "UDP":
+            listener.udp = UdpSocket(self, sock, self._loop)
+        else:
+            try:
+                listener.server = await self._loop.create_server(lambda: StreamFlow(self), sock=sock, backlog=512)
+            except OSError as error:   # SO_REUSEADDR lets a second program bind: it is `listen` that fails then
+                sock.close()
+                raise ListenError(why_not(spec, host, port, error)) from error
+        self.listeners.append(listener)
+        return listener
+
+    def _listener(self, transport: str, host: str, port: int) -> Listener | None:
+        for listener in self.listeners:
+            if (listener.transport, listener.host, listener.port) == (transport, host, port):
+                return listener
+        return None
+
+    # Flows to others
+
+    def flow_to(self, transport: str, host: str, port: int, *, local: tuple[str, int] | None = None) -> Flow:
+        """A flow to an IP address. UDP is at hand at once; of TCP an open connection is taken, else one is opened in
+        the background, and what is sent meanwhile waits (bounded). A connection that fails ends in `layer.flow_lost`.
+
+        `local` asks for one of our listening addresses, as `Flow.local` gives them.
+        Raises NoFlow (503): no route, no listener of that family, a name, a broadcast or multicast address.
+        """
+        if transport == "UDP":
+            key = (transport, host, port, local)
+            flow = self._routes.get(key)
+            if flow is None or flow.closed:
+                flow = self._udp_flow(host, port, local)
+                if len(self._routes) >= self.limits.peers:
+                    del self._routes[next(iter(self._routes))]
+                self._routes[key] = flow
+            return flow
+        if transport == "TCP":
+            return self._tcp_flow(host, port, local)
+        raise NoFlow(f"transport {transport} is not served")
+
+    def _udp_flow(self, host: str, port: int, local: tuple[str, int] | None) -> UdpFlow:
+        family, plain = destination(host, port)
+        listener = self._choose("UDP", family, plain, local)
+        if listener is None or listener.udp is None:
+            raise NoFlow(f"no UDP listener that reaches {plain}")
+        return listener.udp.flow_to(plain, port)
+
+    def _choose(self, transport: str, family: int, host: str, local: tuple[str, int] | None) -> Listener | None:
+        """The listener that speaks to `host`: the one asked for, else the one bound to the address the kernel would
+        send from, else a wildcard, else any on the same side of the loopback fence."""
+        usable = [one for one in self.listeners if one.transport == transport and one.reaches(family)]
+        if local is not None:
+            usable = [one for one in usable if one.port == local[1] and (one.host == local[0] or is_wildcard(one.host))]
+            return min(usable, key=lambda one: is_wildcard(one.host), default=None)
+        if len(usable) == 1 and is_wildcard(usable[0].host):
+            return usable[0]
+        source = source_towards(family, host)
+        loopback = _is_loopback(source)
+        rank = [
+            (0 if one.host == source else 1 if is_wildcard(one.host) else 2, index)
+            for index, one in enumerate(usable)
+            if is_wildcard(one.host) or _is_loopback(one.host) == loopback
+        ]
+        return usable[min(rank)[1]] if rank else None
+
+    def _tcp_flow(self, host: str, port: int, local: tuple[str, int] | None) -> StreamFlow:
+        family, plain = destination(host, port)
+        flow = self._by_remote.get((plain, port))
+        if flow is not None and not flow.closed and local in (None, flow.local):
+            return flow
+        if len(self._streams) >= self.limits.connections:
+            self.counters.refused += 1
+            raise NoFlow("too many connections are open")
+        listener = self._choose("TCP", family, plain, local)
+        if listener is None and local is not None:
+            raise NoFlow(f"no TCP listener at {local[0]}:{local[1]}")
+        source = source_towards(family, plain) if listener is None or is_wildcard(listener.host) else listener.host
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+        except OSError as error:
+            raise NoFlow(f"no socket: {error.strerror}") from None
+        try:
+            sock.setblocking(False)
+            if listener is None or not is_wildcard(listener.host):
+                sock.bind((source, 0))
+            own_port = listener.port if listener is not None else sock.getsockname()[1]
+        except OSError as error:
+            sock.close()
+            raise NoFlow(f"cannot send from {source}: {error.strerror}") from None
+        flow = StreamFlow(self, local=(source, own_port), remote=(plain, port))
+        self._add(flow)
+        self._connecting[flow] = self._loop.create_task(self._connect(flow, sock, (plain, port)))
+        return flow
+
+    async def _connect(self, flow: StreamFlow, sock: socket.socket, address: tuple[str, int]) -> None:
+        connected = False
+        try:
+            async with asyncio.timeout(self.limits.connect_seconds):
+                await self._loop.sock_connect(sock, address)
+                await self._loop.create_connection(lambda: flow, sock=sock)
+                connected = True
+                self.counters.connected += 1
+        except OSError:   # refused, unreachable, or a TimeoutError
+            self.counters.connect_failures += 1
+        finally:
+            self._connecting.pop(flow, None)
+            if not connected:
+                sock.close()
+                flow.closed = True
+                self.lost(flow)
+
+    # What streams tell
+
+    def admit(self, flow: StreamFlow) -> bool:
+        """A stranger has connected: may he stay?"""
+        if (
+            self._closed
+            or len(self._streams) >= self.limits.connections
+            or self._per_host.get(flow.remote[0], 0) >= self.limits.connections_per_address
+        ):
+            self.counters.refused += 1
+            return False
+        self.counters.accepted += 1
+        self._add(flow)
+        return True
+
+    def _add(self, flow: StreamFlow) -> None:
+        host = flow.remote[0]
+        self._streams.add(flow)
+        self._by_remote[flow.remote] = flow
+        self._per_host[host] = self._per_host.get(host, 0) + 1
+
+    def lost(self, flow: StreamFlow) -> None:
+        """A stream is gone: its transactions are told. A stream that was not admitted is nobody's."""
+        if flow not in self._streams:
+            return
+        self._streams.discard(flow)
+        if self._by_remote.get(flow.remote) is flow:
+            del self._by_remote[flow.remote]
+        host = flow.remote[0]
+        self._per_host[host] -= 1
+        if not self._per_host[host]:
+            del self._per_host[host]
+        if self._empty is not None and not self._streams:
+            self._empty.set()
+        if self._layer is None:
+            return
+        self.begin()
+        try:
+            self._layer.flow_lost(flow)
+        except Exception:   # a fault of ours must not take asyncio's callback down
+            self._crashed(flow)
+        finally:
+            self.end()
+
+    # The wake-up
+
+    def begin(self) -> float:
+        """From here to `end`, whatever is sent waits. Returns the time."""
+        self._busy = True
+        return self.clock()
+
+    def end(self) -> None:
+        self._busy = False
+        self._flush()
+
+    def handle(self, data: bytes, flow: UdpFlow | StreamFlow, now: float) -> bool:
+        """One message into the layer, between `begin` and `end`. True if it could be read."""
+        layer = self._layer
+        if layer is None:
+            return False
+        try:
+            layer.receive(parse(data), flow, now)
+        except ParseError as error:
+            self.counters.malformed += 1
+            self.unreadable(error, flow, now)
+            return False
+        except Exception:   # whatever a stranger's message sets off in us, the loop goes on
+            self._crashed(flow)
+        return True
+
+    def unreadable(self, error: ParseError, flow: UdpFlow | StreamFlow, now: float) -> None:
+        """What the parser or the framer refused: the layer answers if it can."""
+        if self._layer is None:
+            return
+        try:
+            self._layer.receive_error(error, flow, now)
+        except Exception:   # as in `handle`
+            self._crashed(flow)
+
+    def mark(self, writer: _Writer) -> None:
+        """`writer` has something to send: at the end of this wake-up, or at the next turn of the loop."""
+        self._dirty.append(writer)
+        if not self._busy and self._flush_soon is None:
+            self._flush_soon = self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        if self._flush_soon is not None:
+            self._flush_soon.cancel()
+            self._flush_soon = None
+        dirty = self._dirty
+        if not dirty:
+            return
+        self._dirty = []
+        for writer in dirty:
+            writer.flush()
+
+    def _crashed(self, source: object) -> None:
+        self.counters.crashes += 1
+        now = self.clock()
+        if now - self._logged_at >= LOG_EVERY:
+            self._logged_at = now
+            log.exception("a fault while handling what came from %s (%d so far)", source, self.counters.crashes)
+
+    # Timers
+
+    def wake_at(self, at: float) -> None:
+        """Timers has a new earliest deadline."""
+        if self._firing or self._closed:
+            return
+        at = max(at, self._fired_at + TICK)
+        if self._wake is not None:
+            if self._wake_time <= at:
+                return
+            self._wake.cancel()
+        self._wake_time = at
+        self._wake = self._loop.call_at(self._loop.time() + max(0.0, at - self.clock()), self._fire)
+
+    def _fire(self) -> None:
+        self._wake = None
+        timers = self._timers
+        if timers is None:
+            return
+        now = self._fired_at = self.begin()
+        self._firing = True
+        try:
+            timers.fire(now)
+        except Exception:   # the timer that failed is spent; the others fire at the next tick
+            self._crashed("a timer")
+        finally:
+            self._firing = False
+            self.end()
+        following = timers.next_at()
+        if following is not None:
+            self.wake_at(following)
+
+    def _sweep(self) -> None:
+        """Once a second: streams past their deadline, and routes too old to be believed."""
+        now = self.clock()
+        for flow in [flow for flow in self._streams if flow.deadline <= now and flow.is_open]:
+            self.counters.idle_closed += 1
+            flow.abort()
+        if now >= self._forget_at:
+            self._forget_at = now + FORGET
+            self._routes.clear()
+            for listener in self.listeners:
+                if listener.udp is not None:
+                    listener.udp.forget_peers()
+        self._sweep_handle = self._loop.call_later(SWEEP, self._sweep)
+
+    # The end
+
+    @property
+    def connections(self) -> int:
+        return len(self._streams)
+
+    async def close(self) -> None:
+        """Sends what is waiting, closes every socket and timer. Streams get a second to drain."""
+        if self._closed:
+            return
+        self._closed = True
+        self._flush()
+        for handle in (self._wake, self._sweep_handle):
+            if handle is not None:
+                handle.cancel()
+        self._wake = self._sweep_handle = None
+        for listener in self.listeners:
+            listener.close()
+        self.listeners.clear()
+        self._routes.clear()
+        tasks = list(self._connecting.values())
+        for task in tasks:
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for flow in list(self._streams):
+            flow.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._drained(), CLOSE_SECONDS)
+        for flow in list(self._streams):
+            flow.abort()
+        await self._drained()
+
+    async def _drained(self) -> None:
+        """Until asyncio has told the end of every stream."""
+        if self._streams:
+            self._empty = asyncio.Event()
+            await self._empty.wait()
+
+
+def _is_loopback(host: str) -> bool:
+    plain = plain_host(host)
+    return plain == "::1" or plain.startswith("127.")

@@ -1,0 +1,173 @@
+"""SIP over UDP (RFC 3261 section 18): drain what is there, handle it all, send everything in one burst.
+
+The socket is read by `loop.add_reader` (asyncio's datagram transport costs 0.2 ms more a call). Not here: STUN
+keep-alives (RFC 5626 section 4.4.2) are dropped, and a datagram that would need fragments is sent as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from pbxcore.net.flow import NoFlow, is_wildcard, plain_host, source_towards
+
+if TYPE_CHECKING:
+    from pbxcore.net.endpoint import Endpoint
+
+Address = tuple[Any, ...]   # as the socket module has it: (host, port) or (host, port, flow info, scope)
+
+
+class UdpFlow:
+    """One peer of one listening socket."""
+
+    __slots__ = ("_address", "_socket", "closed", "local", "reliable", "remote", "transport")
+
+    def __init__(self, udp: UdpSocket, address: Address, local: tuple[str, int]) -> None:
+        self.transport = "UDP"
+        self.reliable = False
+        self.local = local
+        self.remote: tuple[str, int] = (plain_host(address[0]), address[1])
+        self.closed = False
+        self._socket = udp
+        self._address = address
+
+    def send(self, data: bytes) -> None:
+        """Goes out with the burst at the end of this wake-up. Never raises, never blocks."""
+        udp = self._socket
+        if not udp.outbox:
+            udp.endpoint.mark(udp)
+        udp.outbox.append((data, self._address))
+
+    def to(self, host: str, port: int) -> UdpFlow:
+        """Another peer from the same local socket: an answer that must go to the port of the Via (section 18.2.2).
+
+        Raises NoFlow.
+        """
+        return self._socket.flow_to(host, port)
+
+    def __repr__(self) -> str:
+        return f"<UDP {self.local} - {self.remote}>"
+
+
+class UdpSocket:
+    """One bound socket: the reader, the burst, and the flows of its recent peers."""
+
+    def __init__(self, endpoint: Endpoint, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
+        self.endpoint = endpoint
+        self.host: str = sock.getsockname()[0]
+        self.port: int = sock.getsockname()[1]
+        self.outbox: list[tuple[bytes, Address]] = []
+        self._sock = sock
+        self._family = sock.family
+        self._loop = loop
+        self._flows: dict[Address, UdpFlow] = {}
+        self._backlog: deque[tuple[bytes, Address]] = deque()
+        loop.add_reader(sock.fileno(), self._readable)
+
+    def flow_to(self, host: str, port: int) -> UdpFlow:
+        """The flow to an IP address in plain form, without brackets. Raises NoFlow when there is no route."""
+        if self._family == socket.AF_INET6:
+            address: Address = (host if ":" in host else f"::ffff:{host}", port, 0, 0)
+        else:
+            address = (host, port)
+        return self._flows.get(address) or self._remember(address, self._local_towards(address))
+
+    def forget_peers(self) -> None:
+        """Local addresses change now and then (DHCP): flows are looked up anew once in a while."""
+        self._flows.clear()
+
+    def close(self) -> None:
+        if self._sock.fileno() < 0:
+            return
+        self.flush()
+        for flow in self._flows.values():
+            flow.closed = True
+        self._flows.clear()
+        self._backlog.clear()
+        self._loop.remove_reader(self._sock.fileno())
+        self._loop.remove_writer(self._sock.fileno())
+        self._sock.close()
+
+    def _readable(self) -> None:
+        endpoint = self.endpoint
+        counters = endpoint.counters
+        flows = self._flows
+        receive = self._sock.recvfrom
+        now = endpoint.begin()
+        try:
+            for _ in range(endpoint.limits.datagrams_a_wake_up):
+                try:
+                    data, address = receive(65535)
+                except BlockingIOError:
+                    break
+                except OSError:
+                    counters.receive_errors += 1
+                    continue
+                counters.datagrams_in += 1
+                if len(data) < 5 or data.isspace():   # CRLF, NUL and empty datagrams hold NAT bindings open
+                    counters.keep_alives += 1
+                    continue
+                flow = flows.get(address)
+                if flow is None:
+                    flow = self._remember(address, self._local_or_any(address))
+                endpoint.handle(data, flow, now)
+        finally:
+            endpoint.end()
+
+    def _remember(self, address: Address, local: str) -> UdpFlow:
+        flows = self._flows
+        if len(flows) >= self.endpoint.limits.peers:
+            del flows[next(iter(flows))]
+        flow = flows[address] = UdpFlow(self, address, (local, self.port))
+        return flow
+
+    def _local_towards(self, address: Address) -> str:
+        if not is_wildcard(self.host):
+            return self.host
+        host: str = address[0]
+        plain = plain_host(host)
+        if ":" in plain:
+            return source_towards(socket.AF_INET6, host)
+        return source_towards(socket.AF_INET, plain)
+
+    def _local_or_any(self, address: Address) -> str:
+        try:
+            return self._local_towards(address)
+        except NoFlow:   # a forged source: nothing we say can reach it
+            return "::1" if ":" in plain_host(address[0]) else "127.0.0.1"
+
+    def flush(self) -> None:
+        """Sends what the wake-up left in the outbox."""
+        out = self.outbox
+        if not out:
+            return
+        self.outbox = []
+        if self._backlog:
+            self._keep(out)
+            return
+        send = self._sock.sendto
+        counters = self.endpoint.counters
+        for index, (data, address) in enumerate(out):
+            try:
+                send(data, address)
+            except BlockingIOError:
+                self._keep(out[index:])
+                self._loop.add_writer(self._sock.fileno(), self._writable)
+                return
+            except OSError:   # no route, too long, a full device queue: lost like any datagram, SIP sends again
+                counters.send_errors += 1
+            else:
+                counters.datagrams_out += 1
+
+    def _keep(self, datagrams: list[tuple[bytes, Address]]) -> None:
+        room = self.endpoint.limits.udp_backlog - len(self._backlog)
+        self._backlog.extend(datagrams[:room])
+        self.endpoint.counters.send_drops += len(datagrams) - min(room, len(datagrams))
+
+    def _writable(self) -> None:
+        self._loop.remove_writer(self._sock.fileno())
+        self.outbox[:0] = self._backlog
+        self._backlog.clear()
+        self.flush()

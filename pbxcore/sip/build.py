@@ -44,7 +44,7 @@ _DIALOG_METHODS = frozenset(("INVITE", "SUBSCRIBE", "REFER", "NOTIFY"))
 
 def request(method: str, uri: str, headers: Iterable[tuple[str, str]], body: bytes = b"") -> Request:
     """A request of (Name, value) pairs in their order. Line breaks in a value become blanks."""
-    return Request(method, uri, _fields(headers), body)
+    return Request(method, one_line(uri), _fields(headers), body)
 
 
 def response(

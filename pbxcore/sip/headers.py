@@ -10,9 +10,12 @@ import re
 from typing import NamedTuple
 
 from pbxcore.sip.errors import ParseError
-from pbxcore.sip.uri import Params, Uri, join_host, split_host
+from pbxcore.sip.uri import PLAIN, Params, Uri, join_host, simple_params, split_host
 
 WS = " \t"
+
+MAX_HEADERS = 256
+"""Header rows of the largest message that is read; also the values of Via, Contact, Route or Record-Route in it."""
 
 _COMPACT = {
     "a": "accept-contact", "b": "referred-by", "c": "content-type", "d": "request-disposition",
@@ -47,6 +50,16 @@ LISTS = frozenset(
     )
 )  # fmt: skip
 """Headers whose rows are comma-separated lists. Authorization and its kin have commas and are none (7.3.1)."""
+
+METHODS = frozenset(
+    ("INVITE", "ACK", "BYE", "CANCEL", "REGISTER", "OPTIONS", "INFO", "REFER", "NOTIFY", "SUBSCRIBE", "MESSAGE",
+     "UPDATE", "PRACK", "PUBLISH")
+)  # fmt: skip
+
+# What nearly every value looks like; anything else is read by hand. Possessive throughout: no attempt is made twice.
+_PARAMS = r"(;[A-Za-z0-9.!%*_+`'~:\[\]/=;-]*+)?"
+_plain_name_addr = re.compile(r'(?:"([^"\\\x00-\x1f\x7f]*+)" ?+)?<' + PLAIN + ">" + _PARAMS).fullmatch
+_plain_via = re.compile(r"SIP/2\.0/(UDP|TCP|TLS|WSS?) ([A-Za-z0-9._-]++)(?::([0-9]{1,5}+))?" + _PARAMS).fullmatch
 
 _token = re.compile(r"[A-Za-z0-9.!%*_+`'~-]+").fullmatch
 _marks = re.compile(r'[",<>\\;]').finditer
@@ -139,18 +152,11 @@ def parse_params(text: str) -> Params:
     Values stay as they came, quotes included (`unquote`). ParseError 400 when the text does not start with a semicolon
     or a value holds what belongs outside of it.
     """
-    params: Params = {}
     if not text:
-        return params
+        return {}
     if text[0] != ";":
         raise ParseError(400, "Malformed parameters")
-    if _careful(text):
-        return _careful_params(text)
-    for param in text[1:].split(";"):
-        name, equals, value = param.partition("=")
-        if name:
-            params.setdefault(name.lower(), value if equals else None)
-    return params
+    return _careful_params(text) if _careful(text) else simple_params(text)
 
 
 def _careful_params(text: str) -> Params:
@@ -198,7 +204,7 @@ class CSeq(NamedTuple):
     def parse(cls, text: str) -> CSeq:
         """`number method` (20.16). RFC 3261 asks for less than 2**31; some stacks count on to 2**32-1."""
         number, _, method = text.partition(" ")
-        if not _token(method):
+        if method not in METHODS and not _token(method):
             number, _, method = text.replace("\t", " ").partition(" ")
             method = method.strip(" ")
             if not _token(method):
@@ -232,6 +238,15 @@ class NameAddr:
         Read although no grammar allows it: no blank before `<`, blanks inside of `<>` (badaspec of RFC 4475), unquoted
         display names of any characters (baddn), empty parameters.
         """
+        match = _plain_name_addr(text)
+        if match is not None:
+            display, scheme, user, host, port, inner, outer = match.groups()
+            uri = Uri.plain(scheme, user, host, port, inner)
+            return cls(uri, display, None if outer is None else simple_params(outer))
+        return cls._by_hand(text)
+
+    @classmethod
+    def _by_hand(cls, text: str) -> NameAddr:
         if text[:1] == '"':
             end = _quote_end(text)
             left = text.find("<", end)
@@ -304,17 +319,19 @@ class Via:
     @classmethod
     def parse(cls, text: str) -> Via:
         """Reads one value, unfolded; ParseError 400 when it is none."""
-        if text[:8] == "SIP/2.0/":
-            transport, _, rest = text[8:].partition(" ")
-            if transport in ("UDP", "TCP", "TLS", "WS", "WSS"):
-                sent_by, semicolon, tail = rest.partition(";")
-                if " " not in sent_by and "\t" not in sent_by:
-                    host, port = split_host(sent_by)
-                    return cls(transport, host, port, parse_params(semicolon + tail))
-        return cls._careful(text)
+        match = _plain_via(text)
+        if match is None:
+            return cls._by_hand(text)
+        transport, host, port, params = match.groups()
+        number = None
+        if port is not None:
+            number = int(port)
+            if number > 65535:
+                raise ParseError(400, "Malformed port")
+        return cls(transport, host, number, None if params is None else simple_params(params))
 
     @classmethod
-    def _careful(cls, text: str) -> Via:
+    def _by_hand(cls, text: str) -> Via:
         """White space around every mark (wsinv of RFC 4475), other protocols, other transports."""
         name, _, rest = text.partition("/")
         version, slash, rest = rest.partition("/")

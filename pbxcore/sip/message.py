@@ -14,7 +14,21 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from pbxcore.sip.errors import ParseError
-from pbxcore.sip.headers import LISTS, WS, CSeq, NameAddr, Via, digits, is_token, key_of, known_key, one_line, split
+from pbxcore.sip.headers import (
+    LISTS,
+    MAX_HEADERS,
+    METHODS,
+    WS,
+    CSeq,
+    NameAddr,
+    Via,
+    digits,
+    is_token,
+    key_of,
+    known_key,
+    one_line,
+    split,
+)
 from pbxcore.sip.uri import Uri
 from pbxcore.sip.views import STALE, VIEWS, value_of
 
@@ -22,17 +36,11 @@ __all__ = ["MAX_HEADERS", "MAX_SIZE", "Message", "ParseError", "Request", "Respo
 
 MAX_SIZE = 65536
 """Octets of the largest message that is read."""
-MAX_HEADERS = 256
-"""Header rows of the largest message that is read."""
 
 Field = tuple[str, str]
 
 _MANDATORY = ("via", "from", "to", "call-id", "cseq")
 _SINGLE = frozenset(("from", "to", "call-id", "cseq", "max-forwards", "content-type"))
-_METHODS = frozenset(
-    ("INVITE", "ACK", "BYE", "CANCEL", "REGISTER", "OPTIONS", "INFO", "REFER", "NOTIFY", "SUBSCRIBE", "MESSAGE",
-     "UPDATE", "PRACK", "PUBLISH")
-)  # fmt: skip
 _SCHEMES = ("sip", "sips", "tel")
 
 class Message:
@@ -44,11 +52,12 @@ class Message:
     where it is missing; Contact, Route and Record-Route raise where they are unreadable. After `check` none raises.
     """
 
-    __slots__ = ("_first", "body", "fields", *(view for views in STALE.values() for view in views))
+    __slots__ = ("body", "fields", "first_lines", *(view for views in STALE.values() for view in views))
 
     body: bytes
     fields: list[Field]
-    _first: dict[str, str] | None
+    first_lines: dict[str, str]
+    """The first row of each header by long lower-case name; not to be changed."""
     via: Via
     vias: list[Via]
     branch: str | None
@@ -74,7 +83,6 @@ class Message:
     def __init__(self, fields: list[Field], body: bytes = b"") -> None:
         self.fields = fields
         self.body = body
-        self._first = None
 
     if not TYPE_CHECKING:  # hidden, or the type checker would allow any name
 
@@ -86,14 +94,6 @@ class Message:
             value = compute(self)
             setattr(self, name, value)
             return value
-
-    @property
-    def first_lines(self) -> dict[str, str]:
-        """The first row of each header, by long lower-case name; not to be changed."""
-        first = self._first
-        if first is None:
-            first = self._first = dict(reversed(self.fields))
-        return first
 
     def __contains__(self, key: str) -> bool:
         return key in self.first_lines
@@ -158,8 +158,7 @@ class Message:
         self._edit(key)
 
     def _edit(self, key: str) -> None:
-        self._first = None
-        for view in STALE.get(key, ()):
+        for view in ("first_lines", *STALE.get(key, ())):
             try:
                 delattr(self, view)
             except AttributeError:  # was never read
@@ -173,7 +172,7 @@ class Message:
         row = self.first_lines.get("content-length")
         if row is None:
             lines.append(f"Content-Length: {length}")
-        elif value_of(row) != str(length):
+        elif (value := value_of(row)) != str(length) and digits(value, MAX_SIZE) != length:
             lines = [lines[0], *(line for key, line in self.fields if key != "content-length")]
             lines.append(f"Content-Length: {length}")
         lines.append("\r\n")
@@ -197,7 +196,6 @@ class Request(Message):
         self.uri = uri
         self.fields = fields
         self.body = body
-        self._first = None
 
     def _start_line(self) -> str:
         return f"{self.method} {self.uri} SIP/2.0"
@@ -243,7 +241,6 @@ class Response(Message):
         self.reason = reason
         self.fields = fields
         self.body = body
-        self._first = None
 
     def _start_line(self) -> str:
         return f"SIP/2.0 {self.status} {self.reason}"
@@ -290,7 +287,7 @@ def parse(data: bytes) -> Request | Response:
         message = _response(start, fields)
     else:
         parts = start.split(" ")
-        if len(parts) == 3 and parts[2] == "SIP/2.0" and parts[0] in _METHODS:
+        if len(parts) == 3 and parts[2] == "SIP/2.0" and parts[0] in METHODS:
             message = Request(parts[0], parts[1], fields)
         else:
             message = _careful_start(start, fields)
@@ -387,7 +384,8 @@ def _cut(message: Message, body: bytes) -> tuple[bytes, str | None]:
     length = digits(value_of(line), MAX_SIZE)
     if length is None:
         return body, "Malformed Content-Length"
-    if len(first) != len(message.fields) and {digits(v, MAX_SIZE) for v in message.values("content-length")} != {length}:
+    twice = len(first) != len(message.fields)
+    if twice and {digits(value, MAX_SIZE) for value in message.values("content-length")} != {length}:
         return body, "Contradictory Content-Length"
     if length > len(body):
         return body, "Content-Length larger than the body"

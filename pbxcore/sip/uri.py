@@ -23,6 +23,14 @@ _scheme = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*").fullmatch
 _number = re.compile(r"[0-9A-Fa-f+*#().-]+").fullmatch
 _escape = re.compile(r"%[0-9A-Fa-f]{2}")
 
+# What nearly every URI looks like; anything else is read by hand. Possessive throughout: no attempt is made twice.
+PLAIN = (
+    r"(sips?):(?:([A-Za-z0-9_.!~*'()&=+$,;?/%-]++)@)?([A-Za-z0-9._-]++)(?::([0-9]{1,5}+))?"
+    r"(;[A-Za-z0-9_.!~*'()\[\]/:&+$=;-]*+)?"
+)
+"""Groups: scheme, user, host, port, parameters with their first semicolon."""
+_plain = re.compile(PLAIN).fullmatch
+
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.!~*'()")
 # A parameter of these in only one of two URIs makes them differ (19.1.4); transport follows from the RFC's examples.
 _DECISIVE = ("user", "ttl", "method", "maddr", "transport")
@@ -130,6 +138,9 @@ class Uri:
     @classmethod
     def parse(cls, text: str) -> Uri:
         """Reads one URI without white space around it; ParseError 400 when it is none."""
+        match = _plain(text)
+        if match is not None:
+            return cls.plain(*match.groups())
         if _forbidden(text):
             raise ParseError(400, "Malformed URI")
         scheme, _, rest = text.partition(":")
@@ -156,6 +167,16 @@ class Uri:
         params = _params(tail) if semicolon else {}
         host, port = split_host(rest)
         return cls(scheme, user, host, port, params, headers, password)
+
+    @classmethod
+    def plain(cls, scheme: str, user: str | None, host: str, port: str | None, params: str | None) -> Uri:
+        """From the groups of PLAIN."""
+        number = None
+        if port is not None:
+            number = int(port)
+            if number > 65535:
+                raise ParseError(400, "Malformed port")
+        return cls(scheme, user, host, number, None if params is None else simple_params(params))
 
     def __str__(self) -> str:
         tail = "".join([f";{name}" if value is None else f";{name}={value}" for name, value in self.params.items()])
@@ -228,6 +249,16 @@ def _host_end(text: str, start: int) -> int:
         if 0 <= found < end:
             end = found
     return end
+
+
+def simple_params(text: str) -> Params:
+    """`;name=value;name` without quotes, blanks and escaped names. Lower-case names; the first of a name counts."""
+    params: Params = {}
+    for param in text.split(";"):
+        name, equals, value = param.partition("=")
+        if name:
+            params.setdefault(name.lower(), value if equals else None)
+    return params
 
 
 def _params(text: str) -> Params:

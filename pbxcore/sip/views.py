@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pbxcore.sip.errors import ParseError
-from pbxcore.sip.headers import WS, CSeq, NameAddr, Via, digits, split, unfold
+from pbxcore.sip.headers import MAX_HEADERS, WS, CSeq, NameAddr, Via, digits, split, unfold
 from pbxcore.sip.uri import Uri
 
 if TYPE_CHECKING:
@@ -55,12 +55,25 @@ def _via(message: Message) -> Via:
 
 
 def _contacts(message: Message) -> list[NameAddr]:
-    values = message.values("contact")
+    line = message.first_lines.get("contact")
+    if line is None:
+        return []
+    if "," not in line and len(message.first_lines) == len(message.fields):  # one row, one value: nearly always
+        value = value_of(line)
+        return [] if value == "*" else [NameAddr.parse(value)]
+    values = _values(message, "contact")
     if "*" in values:
         if len(values) > 1:
             raise ParseError(400, "Malformed Contact")
         return []
     return [NameAddr.parse(value) for value in values]
+
+
+def _values(message: Message, key: str) -> list[str]:
+    values = message.values(key)
+    if len(values) > MAX_HEADERS:  # 64 kB hold 8,000 of them: more work than a message is worth
+        raise ParseError(400, f"Too many {key} values")
+    return values
 
 
 def _number(message: Message, key: str, limit: int) -> int | None:
@@ -80,8 +93,9 @@ def _content_type(message: Message) -> str | None:
 
 
 VIEWS: dict[str, Callable[[Any], Any]] = {
+    "first_lines": lambda message: dict(reversed(message.fields)),
     "via": _via,
-    "vias": lambda message: [Via.parse(value) for value in message.values("via")],
+    "vias": lambda message: [Via.parse(value) for value in _values(message, "via")],
     "branch": lambda message: message.via.params.get("branch") or None,
     "from_": lambda message: NameAddr.parse(_mandatory(message, "from", "From")),
     "from_tag": lambda message: message.from_.params.get("tag") or None,
@@ -93,8 +107,8 @@ VIEWS: dict[str, Callable[[Any], Any]] = {
     "cseq": lambda message: CSeq.parse(_mandatory(message, "cseq", "CSeq")),
     "call_id": lambda message: _mandatory(message, "call-id", "Call-ID"),
     "max_forwards": lambda message: _number(message, "max-forwards", 0xFFFFFFFF),
-    "routes": lambda message: [NameAddr.parse(value) for value in message.values("route")],
-    "record_routes": lambda message: [NameAddr.parse(value) for value in message.values("record-route")],
+    "routes": lambda message: [NameAddr.parse(value) for value in _values(message, "route")],
+    "record_routes": lambda message: [NameAddr.parse(value) for value in _values(message, "record-route")],
     "expires": _expires,
     "content_type": _content_type,
     "content_length": lambda message: _number(message, "content-length", 0xFFFFFFFF),

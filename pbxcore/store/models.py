@@ -1,0 +1,173 @@
+"""The tables. Times are Unix seconds; JSON columns hold plain lists and objects.
+
+The order of the columns of `calls` and `activities` is the order in which the journal binds them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlmodel import Field, SQLModel
+
+NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+OPEN = sa.text("state <> 'ended'")
+
+
+class Table(SQLModel):
+    metadata = sa.MetaData(naming_convention=NAMES)
+
+
+class CallRow(Table, table=True):
+    """One call record: every field of `hooks.CallSnapshot`. `parties` is ` 101 trunk:main ` for the search by party."""
+
+    __tablename__ = "calls"
+    __table_args__ = (
+        sa.Index("ix_calls_arrived_at", "arrived_at"),
+        sa.Index("ix_calls_open", "call_id", sqlite_where=OPEN, postgresql_where=OPEN),  # what a crash left behind
+    )
+
+    call_id: str = Field(primary_key=True)
+    state: str
+    direction: str
+    caller: str
+    called: str
+    arrived_at: float
+    caller_name: str | None = None
+    display_name: str | None = None
+    trunk: str | None = None
+    extension: str | None = None
+    contact_id: str | None = None
+    instructions: str | None = None
+    tags: list[str] = Field(sa_type=sa.JSON)
+    ringing_at: float | None = None
+    answered_at: float | None = None
+    ended_at: float | None = None
+    answered_by: str | None = None
+    disposition: str
+    status: int | None = None
+    reason: str | None = None
+    hung_up_by: str | None = None
+    legs: list[dict[str, Any]] = Field(sa_type=sa.JSON)
+    decided_by: str | None = None
+    lookup_ms: float | None = None
+    from_a: dict[str, Any] | None = Field(default=None, sa_type=sa.JSON)
+    from_b: dict[str, Any] | None = Field(default=None, sa_type=sa.JSON)
+    parties: str
+
+
+class ActivityRow(Table, table=True):
+    """What the embedded CRM keeps of a call, exactly once. The call writes its part, the agent his: summary, author,
+    and the contact once he has settled it (`settled`)."""
+
+    __tablename__ = "activities"
+    __table_args__ = (
+        sa.Index("ix_activities_started_at", "started_at"),
+        sa.Index("ix_activities_agent_started_at", "agent", "started_at"),
+        sa.Index("ix_activities_contact_id_started_at", "contact_id", "started_at"),
+    )
+
+    id: int | None = Field(
+        default=None,
+        sa_column=sa.Column(sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True),
+    )
+    call_id: str = Field(unique=True)
+    direction: str
+    number: str
+    contact_id: str | None = None
+    agent: str | None = None
+    started_at: float
+    answered_at: float | None = None
+    ended_at: float | None = None
+    disposition: str
+    state: str = "open"
+    summary: str = ""
+    author: str | None = None
+    settled: bool = False
+    completed_at: float | None = None
+
+
+class ContactRow(Table, table=True):
+    """A person or company. `search` is its text case-folded, because databases fold ASCII letters only."""
+
+    __tablename__ = "contacts"
+
+    id: str = Field(primary_key=True)
+    name: str
+    company: str = ""
+    email: str = ""
+    owner: str | None = None
+    tags: list[str] = Field(default_factory=list, sa_type=sa.JSON)
+    instructions: str = ""
+    vip: bool = False
+    search: str = ""
+    created_at: float
+    changed_at: float
+
+
+class ContactNumberRow(Table, table=True):
+    """One E.164 number of a contact; several contacts may share one. `place` keeps the order they were given in."""
+
+    __tablename__ = "contact_numbers"
+
+    contact_id: str = Field(primary_key=True, foreign_key="contacts.id", ondelete="CASCADE")
+    e164: str = Field(primary_key=True, index=True)
+    place: int = 0
+
+
+class UserRow(Table, table=True):
+    """Who may use the panel. `password` is a hash made by the panel; `role` is admin, supervisor or agent."""
+
+    __tablename__ = "users"
+
+    username: str = Field(primary_key=True)
+    password: str
+    role: str
+    extension: str | None = None
+    created_at: float
+
+
+class BindingRow(Table, table=True):
+    """Where a registered phone is reached (RFC 3261 section 10): one contact of an address-of-record."""
+
+    __tablename__ = "bindings"
+
+    aor: str = Field(primary_key=True)
+    contact: str = Field(primary_key=True)
+    expires_at: float
+    received: str = ""
+    transport: str = "UDP"
+    call_id: str = ""
+    cseq: int = Field(default=0, sa_type=sa.BigInteger)
+    user_agent: str = ""
+    instance: str = ""
+    path: list[str] = Field(default_factory=list, sa_type=sa.JSON)
+
+
+class ExtensionRow(Table, table=True):
+    """An extension made in the panel, or on the first start; those of the settings file are not here."""
+
+    __tablename__ = "extensions"
+
+    number: str = Field(primary_key=True)
+    name: str = ""
+    secret: str
+    profile: str = "generic"
+    crm_control: str = "third-party"
+
+
+class MetaRow(Table, table=True):
+    """Server secrets and other single values."""
+
+    __tablename__ = "meta"
+
+    key: str = Field(primary_key=True)
+    value: str

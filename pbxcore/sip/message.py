@@ -49,7 +49,8 @@ class Message:
     `fields` holds (long lower-case name, the whole row as received) in order. Read it freely; edit through the methods,
     which know what has been computed from it. Views are for reading: editing one does not change the message.
     Views of mandatory headers raise ParseError where the header is missing or unreadable, the others are None or empty
-    where it is missing; Contact, Route and Record-Route raise where they are unreadable. After `check` none raises.
+    where it is missing; Contact, Route and Record-Route raise where they are unreadable; `vias` leaves out what it
+    cannot read below the topmost. After `check` none raises.
     """
 
     __slots__ = ("body", "fields", "first_lines", *(view for views in STALE.values() for view in views))
@@ -439,7 +440,8 @@ def _check_common(message: Message) -> None:
     if message.via.protocol != "SIP/2.0":
         raise ParseError(400, "Malformed Via")
     if "," in first["via"]:
-        message.vias  # noqa: B018  # where one ends is known only when all can be read
+        for value in split(value_of(first["via"]), ","):  # where one ends is known only when all can be read
+            Via.parse(value)
     message.from_  # noqa: B018
     message.to  # noqa: B018
     message.cseq  # noqa: B018

@@ -54,6 +54,16 @@ def _via(message: Message) -> Via:
     return Via.parse(split(value, ",")[0] if "," in value else value)
 
 
+def _vias(message: Message) -> list[Via]:
+    vias = [message.via]
+    for value in message.values("via")[1:]:
+        try:
+            vias.append(Via.parse(value))
+        except ParseError:  # a hop that we never talk to
+            continue
+    return vias
+
+
 def _contacts(message: Message) -> list[NameAddr]:
     line = message.first_lines.get("contact")
     if line is None:
@@ -95,7 +105,7 @@ def _content_type(message: Message) -> str | None:
 VIEWS: dict[str, Callable[[Any], Any]] = {
     "first_lines": lambda message: dict(reversed(message.fields)),
     "via": _via,
-    "vias": lambda message: [Via.parse(value) for value in _values(message, "via")],
+    "vias": _vias,
     "branch": lambda message: message.via.params.get("branch") or None,
     "from_": lambda message: NameAddr.parse(_mandatory(message, "from", "From")),
     "from_tag": lambda message: message.from_.params.get("tag") or None,

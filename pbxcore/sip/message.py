@@ -39,6 +39,9 @@ MAX_SIZE = 65536
 
 Field = tuple[str, str]
 
+UNREADABLE = "unreadable.invalid"
+"""The host of a Via that could not be read, in the `partial` of a ParseError."""
+
 _MANDATORY = ("via", "from", "to", "call-id", "cseq")
 _SINGLE = frozenset(("from", "to", "call-id", "cseq", "max-forwards", "content-type"))
 _SCHEMES = ("sip", "sips", "tel")
@@ -218,7 +221,9 @@ class Request(Message):
         params["received"] = host
         if wants_port:
             params["rport"] = str(port)
-            plain = plain and row.count(";rport") == 1 and row[row.index(";rport") + 6 :][:1] in ("", ";")
+            found = row.find(";rport")
+            plain = plain and row.count(";rport") == 1 and row[found + 6 : found + 7] in ("", ";")
+            plain = plain or via.host == UNREADABLE
         if plain:
             row = row.replace(";rport", f";rport={port}").rstrip(WS) + f";received={host}"
         else:
@@ -404,7 +409,7 @@ def _answerable(message: Message) -> Request | None:
     try:
         message.via  # noqa: B018  # fills the slot
     except ParseError:
-        message.via = Via("UDP", "unreadable.invalid", None, {"rport": None})
+        message.via = Via("UDP", UNREADABLE, None, {"rport": None})
     return message
 
 

@@ -32,7 +32,7 @@ class Sample:
         text = re.sub(r"never 400|!400", "", self.acceptable)
         codes = set(re.findall(r"\b[2-6](?:\d\d|xx)\b", text))
         allowed = codes & {"400", "416", "505", "513"}
-        if codes - allowed or "liberal" in text or "drop" in text and self.valid:
+        if codes - allowed or "liberal" in text or ("drop" in text and self.valid):
             allowed.add("read")
         if "drop" in text:
             allowed.add("drop")

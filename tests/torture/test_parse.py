@@ -6,7 +6,7 @@ import pytest
 
 from pbxcore.sip import build
 from pbxcore.sip.framing import FramingError, StreamFramer
-from pbxcore.sip.message import Message, ParseError, Request, Response, check, parse
+from pbxcore.sip.message import ParseError, Request, Response, check, parse
 from tests.torture.corpus import DATA, DEVICES, EVERYTHING, RFC4475, RFC5118, Sample, named
 
 # What this parser decides where the indexes leave it a choice, and where they do not.
@@ -77,18 +77,17 @@ def test_outcome_is_the_one_we_chose(sample: Sample) -> None:
     assert outcome(sample) == REFUSED.get(stem, "read")
 
 
-@pytest.mark.parametrize("sample", EVERYTHING, ids=str)
+@pytest.mark.parametrize("sample", [sample for sample in EVERYTHING if outcome(sample).isdigit()], ids=str)
 def test_what_is_refused_can_be_answered_with_readable_bytes(sample: Sample) -> None:
-    try:
+    with pytest.raises(ParseError) as caught:
         read(sample)
-    except ParseError as error:
-        if error.partial is None:
-            return
-        answer = parse(build.response(error.partial, error.status, to_tag="torture").to_bytes())
-        assert isinstance(answer, Response)
-        assert answer.status == error.status
-        assert answer.lines("via") == error.partial.lines("via")
-        assert [len(answer.lines(key)) for key in ("from", "to", "call-id", "cseq")] == [1, 1, 1, 1]
+    status, partial = caught.value.status, caught.value.partial
+    assert partial is not None
+    answer = parse(build.response(partial, status, to_tag="torture").to_bytes())
+    assert isinstance(answer, Response)
+    assert answer.status == status
+    assert answer.lines("via") == partial.lines("via")
+    assert [len(answer.lines(key)) for key in ("from", "to", "call-id", "cseq")] == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("sample", EVERYTHING, ids=str)
@@ -105,19 +104,18 @@ def test_rows_are_kept_byte_for_byte(sample: Sample) -> None:
     assert again.body == message.body
 
 
-@pytest.mark.parametrize("path", sorted((DATA / "rfc5118" / "raw_lf").iterdir()), ids=lambda path: path.name)
-def test_bare_line_feeds_read_like_the_wire_form(path: object) -> None:
-    lf, wire = (DATA / "rfc5118" / "raw_lf" / path.name), (DATA / "rfc5118" / path.name)  # type: ignore[attr-defined]
-    expected = Message(parse(wire.read_bytes()).fields)
-    try:
-        message = parse(lf.read_bytes())
-    except ParseError as error:  # Content-Length counts the CRLFs that this form has not
-        assert error.reason == "Content-Length larger than the body"
-        assert error.partial is not None
-        message = error.partial
-    assert [row for row in message.fields if row[0] != "content-length"] == [
-        row for row in expected.fields if row[0] != "content-length"
-    ]
+@pytest.mark.parametrize("name", sorted(path.name for path in (DATA / "rfc5118" / "raw_lf").iterdir()))
+def test_bare_line_feeds_read_like_the_wire_form(name: str) -> None:
+    def rows(raw: bytes) -> list[tuple[str, str]]:
+        try:
+            message: Request | Response | None = parse(raw)
+        except ParseError as error:  # Content-Length counts the CRLFs that this form has not
+            message = error.partial
+        assert message is not None
+        return [row for row in message.fields if row[0] != "content-length"]
+
+    folder = DATA / "rfc5118"
+    assert rows((folder / "raw_lf" / name).read_bytes()) == rows((folder / name).read_bytes()) != []
 
 
 # ---- what was understood: RFC 4475 3.1.1
@@ -333,8 +331,7 @@ def test_device_message_comes_out_as_it_came_in(sample: Sample) -> None:
 
 
 def test_everything_readable_in_one_stream_is_cut_where_it_was_joined() -> None:
-    whole = [sample.raw for sample in EVERYTHING if outcome(sample) == "read" and b"\r\n\r\n" in sample.raw]
-    parts = [raw for raw in whole if isinstance(raw, bytes) and _has_length(raw)]
+    parts = [sample.raw for sample in EVERYTHING if outcome(sample) == "read" and _comes_out_as_it_is(sample.raw)]
     assert len(parts) > 50
     framer = StreamFramer()
     stream = b"".join(parts)
@@ -342,7 +339,7 @@ def test_everything_readable_in_one_stream_is_cut_where_it_was_joined() -> None:
     assert found == parts
 
 
-def _has_length(raw: bytes) -> bool:
+def _comes_out_as_it_is(raw: bytes) -> bool:
     message = parse(raw)
     return message.content_length is not None and message.to_bytes() == raw
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+Count = Annotated[int, Field(ge=1)]
+CountOrZero = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Milliseconds = Annotated[int, Field(ge=1, le=10_000)]
 
 
 class Section(BaseModel):
@@ -21,17 +27,17 @@ class Office(Section):
 class Sip(Section):
     listen: tuple[str, ...] = ("udp:127.0.0.1:5060", "tcp:127.0.0.1:5060")
     domain: str = ""           # realm of the digest and host of our URIs; empty: the address a phone reached us at
-    drain_seconds: float = 30.0
-    max_calls: int = 5000
-    max_calls_per_second: int = 2000
+    drain_seconds: Seconds = 30.0
+    max_calls: Count = 5000
+    max_calls_per_second: Count = 2000
 
 
 class Media(Section):
     ports: str = "20000-29999"
-    workers: int = 1
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
     backend: Literal["builtin", "rtpengine"] = "builtin"
     rtpengine: tuple[str, ...] = ()
-    timeout_seconds: float = 60.0   # a call with no RTP from either side for so long is ended
+    timeout_seconds: PositiveSeconds = 60.0   # a call with no RTP from either side for so long is ended
 
 
 class Web(Section):
@@ -50,11 +56,11 @@ class CrmHook(Section):
     url: str = ""
     secret: SecretStr = SecretStr("")
     target: str = ""           # "module:Class" of a python hook
-    deadline_ms: int | None = None
+    deadline_ms: Milliseconds | None = None
 
 
 class Crm(Section):
-    deadline_ms: int = 300
+    deadline_ms: Milliseconds = 300
     hook: tuple[CrmHook, ...] = ()
 
 
@@ -74,7 +80,7 @@ class Trunk(Section):
     password: SecretStr = SecretStr("")
     accept_from: tuple[str, ...] = ()
     caller_id: str = ""
-    max_calls: int = 0         # 0: no limit
+    max_calls: CountOrZero = 0   # 0: no limit
 
 
 class Inbound(Section):
@@ -84,7 +90,7 @@ class Inbound(Section):
 
 class Outbound(Section):
     prefix: str = ""
-    strip: int = 0
+    strip: CountOrZero = 0
     prepend: str = ""
     trunks: tuple[str, ...]
 

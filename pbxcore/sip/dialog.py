@@ -14,6 +14,7 @@ from pbxcore.sip import build
 from pbxcore.sip.errors import ParseError, SipError
 from pbxcore.sip.headers import NameAddr
 from pbxcore.sip.message import Message, Request, Response
+from pbxcore.sip.uri import Uri
 
 
 class DialogState(StrEnum):
@@ -199,6 +200,18 @@ def key_of(request: Request) -> str:
     return f"{request.call_id} {request.to_tag or ''} {request.from_tag or ''}"
 
 
+def farewell(response: Response) -> tuple[Request, Request]:
+    """The ACK and the BYE that end the dialog of a 2xx whose INVITE is forgotten (13.2.2.4).
+
+    Known from the response alone: all but the credentials of the INVITE, which an ACK may lack (22.1).
+    """
+    address = response.to.uri
+    rows = [("From", response.first("from") or ""), ("Call-ID", response.call_id), ("CSeq", str(response.cseq))]
+    invite = build.request("INVITE", str(address), rows)
+    dialog = Dialog.uac(invite, response)
+    return dialog.ack(invite), dialog.request("BYE")
+
+
 class Forks:
     """The dialogs of one INVITE of ours, one for each To tag (12.1.2, 13.2.2.4)."""
 
@@ -230,12 +243,17 @@ class Forks:
 
 
 def _target(message: Message) -> str | None:
-    """The URI of the Contact, as it came where that can be told."""
+    """The URI of the Contact, without the headers that a Request-URI must not have (19.1.1)."""
     try:
         contact = message.contact
     except ParseError:
         return None
-    return None if contact is None else str(contact.uri)
+    if contact is None:
+        return None
+    uri = contact.uri
+    if uri.headers:
+        uri = Uri(uri.scheme, uri.user, uri.host, uri.port, uri.params, None, uri.password)
+    return str(uri)
 
 
 def _reversed_routes(response: Response) -> list[str]:

@@ -12,12 +12,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
+from zlib import crc32
 
 from pbxcore.sip import build, message
+from pbxcore.sip.dialog import farewell
 from pbxcore.sip.errors import ParseError, SipError
+from pbxcore.sip.figures import Input, State
 from pbxcore.sip.message import Request, Response
 from pbxcore.sip.timers import Timers
 from pbxcore.sip.transaction import (
+    SPENT,
     TIMER_TRYING,
     TRYING_DELAY,
     A,
@@ -25,7 +29,6 @@ from pbxcore.sip.transaction import (
     ClientTransaction,
     E,
     F,
-    Input,
     InviteClient,
     InviteServer,
     NonInviteClient,
@@ -35,7 +38,9 @@ from pbxcore.sip.transaction import (
 from pbxcore.sip.uri import join_host, same_host
 
 COOKIE = "z9hG4bK"
-REQUEST, ACK, CANCEL, TRANSPORT_ERROR = Input.REQUEST, Input.ACK, Input.CANCEL, Input.TRANSPORT_ERROR
+ACCEPTED = State.ACCEPTED
+REQUEST, ACK, CANCEL, REFUSAL = Input.REQUEST, Input.ACK, Input.CANCEL, Input.REFUSAL
+TRANSPORT_ERROR = Input.TRANSPORT_ERROR
 
 
 class Flow(Protocol):
@@ -243,7 +248,7 @@ class Layer:
         if tx is None:
             self.counters.stray_responses += 1
             return
-        host, port = tx.flow.local
+        host, port = tx.sent_by
         if (via.port or 5060) != port or not same_host(via.host, host) or not _one_via(response):
             self.counters.foreign_responses += 1
             return
@@ -265,6 +270,15 @@ class Layer:
             self.counters.late_responses += 1
         elif status == 401 or status == 407:  # has had no effect; clients that keep their CSeq for the next try are met
             self._forget_dialog(tx)
+
+    def refuse(self, tx: ServerTransaction, response: Response) -> None:
+        """Sends a final response other than 2xx once and forgets the request (8.2.7): for challenges and strangers.
+
+        Nothing is sent again and nothing is kept, so that a forged source gains nothing; a copy of the request is a new
+        one. `stateless_tag` has the To tag for it.
+        """
+        if not tx.feed(REFUSAL, response, self.clock()):
+            self.counters.late_responses += 1
 
     def request(self, request: Request, flow: Flow, owner: ClientOwner | None) -> ClientTransaction:
         """Puts our Via on top and sends. Not for ACK and CANCEL. A closed flow is told to `owner` afterwards."""
@@ -312,13 +326,29 @@ class Layer:
         tx.reason = reason
         tx.feed(CANCEL, None, self.clock())
 
+    def release(self, tx: ClientTransaction) -> None:
+        """The session of an answered INVITE of ours is over: its owner and its request go before Timer M does.
+
+        Copies of its 2xx still get their ACK; a 2xx of another fork is answered with ACK and BYE by the layer.
+        """
+        if tx.state is ACCEPTED:
+            tx.owner = None
+            tx.request = SPENT
+
     # ---- for the machines
+
+    def hang_up(self, tx: ClientTransaction, response: Response) -> None:
+        """Ends the dialog of a 2xx that nobody waits for (13.2.2.4)."""
+        ack, bye = farewell(response)
+        self.acknowledge(tx, ack, tx.flow, response)
+        self.request(bye, tx.flow, None)
 
     def send_cancel(self, invite: ClientTransaction, data: bytes, now: float) -> None:
         """A CANCEL is a transaction of its own with the branch of its INVITE (9.1)."""
         flow = invite.flow
         key = invite.branch + "CANCEL"
-        tx = NonInviteClient(self, invite.branch, key, invite.request, data, flow, None)
+        tx = NonInviteClient(self, invite.branch, key, SPENT, data, flow, None)
+        tx.sent_by = invite.sent_by
         self._clients[key] = tx
         self.timers.start(now + 64 * self.t1, tx, F)
         if flow.reliable:
@@ -363,8 +393,13 @@ class Layer:
         if request.method == "ACK":
             return
         back = _way_back(request, flow)
-        tag = f"{hash((request.first('call-id'), request.first('cseq'), id(self))) & 0xFFFFFFFFFFFFFFFF:016x}"
-        back.send(build.response(request, status, reason, to_tag=tag).to_bytes())
+        back.send(build.response(request, status, reason, to_tag=stateless_tag(request)).to_bytes())
+
+
+def stateless_tag(request: Request) -> str:
+    """A To tag for answers without a transaction: the same for every copy of `request` (8.2.7). Can be guessed."""
+    text = f"{request.first('call-id')} {request.first('from')} {request.first('cseq')}"
+    return f"{crc32(text.encode('utf-8', 'surrogateescape')):08x}"
 
 
 def _via(flow: Flow, branch: str) -> str:
@@ -390,13 +425,10 @@ def _dialog_key(request: Request, method: str) -> str:
 
 def _one_via(response: Response) -> bool:
     """8.1.3.3: a response with a second Via is misrouted."""
-    count = 0
-    for key, line in response.fields:
-        if key == "via":
-            count += 1
-            if count > 1 or ("," in line and len(response.vias) > 1):
-                return False
-    return True
+    first = response.first_lines
+    if len(first) == len(response.fields) and "," not in first["via"]:
+        return True
+    return len(response.values("via")) == 1
 
 
 def _way_back(request: Request, flow: Flow) -> Flow:

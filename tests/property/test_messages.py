@@ -1,0 +1,310 @@
+"""Whatever is written is read back, whatever is read is written back, and whatever is mutated is refused politely.
+
+HOOKLINE_MUTATIONS sets how many mutated messages are tried (20,000 by default; some seconds a million).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import string
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pbxcore.sip import build
+from pbxcore.sip.framing import FramingError, KeepAlive, StreamFramer
+from pbxcore.sip.headers import CSeq, NameAddr, Via, quote, split, unquote
+from pbxcore.sip.message import Message, ParseError, Request, Response, check, parse
+from pbxcore.sip.uri import Params, Uri, escape_param, escape_user, normalize, unescape
+from pbxcore.sip.views import STALE
+from tests.torture.corpus import EVERYTHING
+
+FEW = settings(max_examples=60, deadline=None)
+
+TOKEN = string.ascii_letters + string.digits + "-.!%*_+`'~"
+tokens = st.text(TOKEN, min_size=1, max_size=12)
+words = st.text(string.ascii_lowercase + string.digits, min_size=1, max_size=8)
+texts = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\r\n"), max_size=20)
+hosts = st.one_of(
+    st.ip_addresses(v=4).map(str),
+    st.ip_addresses(v=6).map(str),
+    st.lists(words, min_size=1, max_size=3).map(".".join),
+)
+ports = st.none() | st.integers(1, 65535)
+param_values = st.none() | st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=8).map(escape_param)
+uri_params: st.SearchStrategy[Params] = st.dictionaries(words, param_values, max_size=3)
+users = st.none() | texts.filter(bool).map(escape_user)
+sip_uris = st.builds(
+    Uri,
+    st.sampled_from(["sip", "sips"]),
+    users,
+    hosts,
+    ports,
+    uri_params,
+    st.dictionaries(words, words, max_size=2),
+)
+tel_uris = st.builds(Uri, st.just("tel"), st.from_regex(r"\+[0-9][0-9.-]{0,12}", fullmatch=True), st.just(""))
+header_params: st.SearchStrategy[Params] = st.dictionaries(
+    tokens.map(str.lower), st.none() | tokens | texts.map(quote), max_size=3
+)
+addresses = st.builds(NameAddr, sip_uris | tel_uris, st.none() | texts.map(str.strip).filter(bool), header_params)
+vias = st.builds(Via, st.sampled_from(["UDP", "TCP", "TLS", "WS", "WSS", "SCTP"]), hosts, ports, header_params)
+values = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=30).map(lambda text: text.strip(" \t"))
+rare_names = words.map(lambda word: f"X-{word}")
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> Request:
+    method = draw(st.sampled_from(["INVITE", "REGISTER", "BYE", "OPTIONS", "FOO"]))
+    uri = draw(sip_uris.map(lambda uri: Uri(uri.scheme, uri.user, uri.host, uri.port, uri.params)) | tel_uris)
+    rows = [
+        *(("Via", str(via)) for via in draw(st.lists(vias, min_size=1, max_size=3))),
+        ("From", str(draw(addresses))),
+        ("To", str(draw(addresses))),
+        ("Call-ID", draw(tokens)),
+        ("CSeq", f"{draw(st.integers(0, 2**31 - 1))} {method}"),
+        *(("Contact", str(contact)) for contact in draw(st.lists(addresses, max_size=2))),
+        *draw(st.lists(st.tuples(rare_names, values), max_size=3)),
+    ]
+    return build.request(method, str(uri), draw(st.permutations(rows)), draw(st.binary(max_size=40)))
+
+
+# ---- round trips
+
+
+@FEW
+@given(sip_uris | tel_uris)
+def test_uri_round_trip(uri: Uri) -> None:
+    again = Uri.parse(str(uri))
+    assert again == uri
+    assert str(again) == str(uri)
+    assert again.equivalent(uri)
+
+
+@FEW
+@given(addresses)
+def test_name_addr_round_trip(address: NameAddr) -> None:
+    assert NameAddr.parse(str(address)) == address
+
+
+@FEW
+@given(vias)
+def test_via_round_trip(via: Via) -> None:
+    assert Via.parse(str(via)) == via
+
+
+@FEW
+@given(st.lists(addresses, min_size=1, max_size=4))
+def test_lists_are_split_where_they_were_joined(many: list[NameAddr]) -> None:
+    texts_of = [str(address) for address in many]
+    assert split(", ".join(texts_of), ",") == texts_of
+
+
+@FEW
+@given(texts)
+def test_quoting_round_trip(text: str) -> None:
+    assert unquote(quote(text)) == text
+
+
+@FEW
+@given(st.text(st.characters(exclude_categories=("Cs",)), max_size=20))
+def test_escaping_round_trip(text: str) -> None:
+    for escape in (escape_user, escape_param):
+        assert unescape(escape(text)) == text
+        assert normalize(normalize(escape(text))) == normalize(escape(text))
+
+
+@FEW
+@given(requests())
+def test_request_round_trip(request: Request) -> None:
+    raw = request.to_bytes()
+    again = parse(raw)
+    assert isinstance(again, Request)
+    check(again)
+    length = ("content-length", f"Content-Length: {len(request.body)}")
+    assert (again.method, again.uri, again.body) == (request.method, request.uri, request.body)
+    assert again.fields == [*request.fields, length]
+    assert again.to_bytes() == raw
+    for view in ("vias", "from_", "to", "cseq", "call_id", "contacts"):
+        assert getattr(again, view) == getattr(request, view)
+
+
+@FEW
+@given(requests(), st.sampled_from(sorted(build.REASONS)), tokens, st.binary(max_size=20))
+def test_response_round_trip(request: Request, status: int, tag: str, body: bytes) -> None:
+    response = build.response(request, status, to_tag=tag, headers=[("Contact", "<sip:me@192.0.2.1>")], body=body)
+    again = parse(response.to_bytes())
+    assert isinstance(again, Response)
+    check(again)
+    assert (again.status, again.reason, again.body) == (status, build.REASONS[status], body)
+    assert again.to_tag == (request.to_tag or tag)
+    assert (again.vias, again.from_, again.cseq) == (request.vias, request.from_, request.cseq)
+
+
+@FEW
+@given(st.lists(requests(), min_size=1, max_size=4), st.integers(1, 50), st.lists(st.booleans(), max_size=4))
+def test_stream_is_cut_where_it_was_joined(many: list[Request], step: int, pings: list[bool]) -> None:
+    parts: list[bytes | KeepAlive] = []
+    stream = b""
+    for at, request in enumerate(many):
+        if at < len(pings) and pings[at]:
+            parts.append(KeepAlive.PING)
+            stream += b"\r\n\r\n"
+        parts.append(request.to_bytes())
+        stream += request.to_bytes()
+    framer = StreamFramer()
+    found = [part for at in range(0, len(stream), step) for part in framer.feed(stream[at : at + step])]
+    # Where a ping was cut in two, its first half is told as a pong.
+    assert [part for part in found if part is not KeepAlive.PONG] == parts
+    assert framer.pending == 0
+
+
+# ---- the fast paths say what the careful ones say
+
+
+@FEW
+@given(addresses, vias)
+def test_fast_paths_agree_with_the_careful_ones(address: NameAddr, via: Via) -> None:
+    assert NameAddr._by_hand(str(address)) == NameAddr.parse(str(address))
+    assert Via._by_hand(str(via)) == Via.parse(str(via))
+
+
+# ---- mutations
+
+SPLICES = [
+    b"\r\n", b"\n", b"\r", b"\r\n ", b"\x00", b"\xff", b"\xc3\xa9", b'"', b"\\", b"<", b">", b";", b",", b":", b"@", b"%",
+    b"%00", b"=", b"?", b"[", b"]", b"*", b" ", b"\t", b"SIP/2.0", b"-1", b"99999999999999999999", b"\xe2\x84\xaa",
+    b"Via: ", b"l: 5\r\n", b"\r\n\r\n", b"\xd9\xa3", b"sip:", b";tag=", b"\x85", b"\x1c",
+]  # fmt: skip
+
+
+def mutants(seed: int, count: int) -> Iterator[bytes]:
+    """Corpus messages with a few octets changed, cut, doubled or spliced. The same seed gives the same ones."""
+    rng = random.Random(seed)
+    corpus = [sample.raw for sample in EVERYTHING]
+    for _ in range(count):
+        data = bytearray(rng.choice(corpus))
+        for _ in range(rng.randint(1, 4)):
+            at = rng.randrange(len(data) + 1)
+            end = min(len(data), at + rng.choice((1, 1, 2, 5, 30)))
+            match rng.randrange(5):
+                case 0:
+                    data[at:end] = rng.choice(SPLICES)
+                case 1:
+                    data[at:at] = rng.choice(SPLICES)
+                case 2:
+                    del data[at:end]
+                case 3:
+                    data[at:at] = data[at:end]
+                case _:
+                    data[at:end] = rng.randbytes(end - at)
+        yield bytes(data)
+
+
+def exercise(data: bytes) -> bool:
+    """Everything that the stack does with a message before it trusts it. ParseError alone may come out; True if none."""
+    for feed in (data, data + data):
+        try:
+            StreamFramer().feed(feed)
+        except FramingError as error:
+            if error.partial is not None:
+                build.response(error.partial, error.status, to_tag="x").to_bytes()
+    try:
+        message = parse(data)
+        check(message)
+    except ParseError as error:
+        partial = error.partial
+        if partial is not None:
+            partial.mark_source("192.0.2.1", 5060)
+            parse(build.response(partial, error.status, to_tag="x").to_bytes())
+        return False
+    after_check(message)
+    return True
+
+
+def after_check(message: Message) -> None:
+    """What passed the check raises nothing, and what is made of it can be read."""
+    for views in STALE.values():
+        for view in views:
+            getattr(message, view)
+    for key, _ in message.fields:
+        message.first(key)
+        message.values(key)
+    if isinstance(message, Request):
+        assert message.request_uri.scheme in ("sip", "sips", "tel")
+        Uri.parse(str(message.request_uri))
+        message.mark_source("2001:db8::7", 5061)
+        answer = build.response(message, 180, to_tag="x")
+        assert parse(answer.to_bytes()).via.received == "2001:db8::7"
+        check(answer)
+    for address in (message.from_, message.to, *message.contacts):
+        assert "\n" not in str(address)
+        assert "\r" not in str(address)
+        NameAddr.parse(str(address))
+    raw = message.to_bytes()
+    assert without_length(parse(raw)) == without_length(message)
+    assert b"\r" not in raw.partition(b"\r\n\r\n")[0].replace(b"\r\n", b"")
+
+
+def without_length(message: Message) -> list[tuple[str, str]]:
+    return [field for field in message.fields if field[0] != "content-length"]
+
+
+def test_mutated_messages_raise_parse_error_and_nothing_else() -> None:
+    count = int(os.environ.get("HOOKLINE_MUTATIONS", "20000"))
+    read = sum(exercise(data) for data in mutants(4475, count))
+    assert count * 0.1 < read < count * 0.9  # else the mutations are too dull or too wild to prove anything
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=200))
+def test_noise_raises_parse_error_and_nothing_else(data: bytes) -> None:
+    exercise(data)
+    exercise(b"OPTIONS sip:a@b SIP/2.0\r\n" + data)
+
+
+# ---- hostile sizes: linear time
+
+N = 60_000
+HOSTILE = {
+    "backslashes": b'From: "' + b"\\" * N,
+    "quotes": b"From: " + b'"' * N,
+    "quotes and escapes": b"From: " + b'"\\' * (N // 2),
+    "commas": b"Contact: " + b"," * N,
+    "contacts": b"Contact: " + b"<sip:a>," * (N // 8),
+    "routes": b"Route: " + b"<sip:a>," * (N // 8),
+    "brackets": b"Contact: " + b"<" * N,
+    "semicolons": b"To: <sip:a>" + b";" * N,
+    "parameters": b"To: <sip:a>" + b";a=b" * (N // 4),
+    "colons": b"To: sip:" + b":" * N,
+    "at signs": b"To: sip:" + b"@" * N,
+    "user and no host": b"To: sip:" + b"a" * N,
+    "percent": b"To: <sip:" + b"%41" * (N // 3) + b"@a>",
+    "digits": b"CSeq: " + b"1" * N + b" OPTIONS",
+    "folds": b"From: x" + b"\r\n y" * (N // 4),
+    "blanks": b"Via: SIP/2.0/UDP " + b" " * N + b"a",
+    "slashes": b"Via: " + b"/" * N,
+    "vias": b"Via: " + b"SIP/2.0/UDP a;branch=b," * (N // 23),
+    "lengths": b"Content-Length: 1," + b"1," * (N // 2),
+    "short lines": b"\r\n".join([b"a:"] * (N // 4)),
+}
+
+
+@pytest.mark.parametrize("row", HOSTILE.values(), ids=HOSTILE)
+def test_hostile_sizes_take_linear_time(row: bytes) -> None:
+    """Some 10 ms each here; a quadratic reader of 60,000 octets takes many seconds."""
+    rows = [b"Via: SIP/2.0/UDP a", b"From: <sip:a>", b"To: <sip:a>", b"Call-ID: a", b"CSeq: 1 OPTIONS"]
+    name = row.partition(b":")[0]
+    head = b"\r\n".join([b"OPTIONS sip:a SIP/2.0", row, *(other for other in rows if not other.startswith(name))])
+    start = time.process_time()
+    exercise(head + b"\r\n\r\n")
+    assert time.process_time() - start < 1.0
+
+
+def test_cseq_takes_no_digits_of_other_scripts() -> None:
+    with pytest.raises(ParseError):
+        CSeq.parse("٣ INVITE")

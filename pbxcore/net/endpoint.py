@@ -225,25 +225,24 @@ class Endpoint:
             raise NoFlow(f"cannot send from {source}: {error.strerror}") from None
         flow = StreamFlow(self, local=(source, own_port), remote=(plain, port))
         self._add(flow)
-        self._connecting[flow] = self._loop.create_task(self._connect(flow, sock, (plain, port)))
+        task = self._connecting[flow] = self._loop.create_task(self._connect(flow, sock, (plain, port)))
+        task.add_done_callback(lambda done: self._connect_done(flow, sock, done))
         return flow
 
     async def _connect(self, flow: StreamFlow, sock: socket.socket, address: tuple[str, int]) -> None:
-        connected = False
-        try:
-            async with asyncio.timeout(self.limits.connect_seconds):
-                await self._loop.sock_connect(sock, address)
-                await self._loop.create_connection(lambda: flow, sock=sock)
-                connected = True
-                self.counters.connected += 1
-        except OSError:   # refused, unreachable, or a TimeoutError
-            self.counters.connect_failures += 1
-        finally:
-            self._connecting.pop(flow, None)
-            if not connected:
-                sock.close()
-                flow.closed = True
-                self.lost(flow)
+        async with asyncio.timeout(self.limits.connect_seconds):
+            await self._loop.sock_connect(sock, address)
+            await self._loop.create_connection(lambda: flow, sock=sock)
+
+    def _connect_done(self, flow: StreamFlow, sock: socket.socket, task: asyncio.Task[None]) -> None:
+        del self._connecting[flow]
+        if not task.cancelled() and task.exception() is None:
+            self.counters.connected += 1
+            return
+        self.counters.connect_failures += 1   # refused, unreachable, too slow, or we are closing
+        sock.close()
+        flow.closed = True
+        self.lost(flow)
 
     # What streams tell
 
@@ -417,8 +416,7 @@ class Endpoint:
         tasks = list(self._connecting.values())
         for task in tasks:
             task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         for flow in list(self._streams):
             flow.close()
         with contextlib.suppress(TimeoutError):

@@ -60,10 +60,6 @@ class StreamFlow(asyncio.BufferedProtocol):
         self._pending.append(data)
         self._pending_size += len(data)
 
-    def to(self, host: str, port: int) -> StreamFlow:
-        """Streams answer on the connection that asked."""
-        return self
-
     def flush(self) -> None:
         limit = self._endpoint.limits.write_buffer
         writer = self._writer

@@ -45,6 +45,10 @@ class UdpFlow:
 
         Raises NoFlow.
         """
+        if not 0 < port <= 65535:
+            raise NoFlow(f"{port} is no port")
+        if host == self.remote[0]:   # same route, same scope
+            return self._socket.flow_of((self._address[0], port, *self._address[2:]), self.local[0])
         return self._socket.flow_to(host, port)
 
     def __repr__(self) -> str:
@@ -72,7 +76,7 @@ class UdpSocket:
             address: Address = (host if ":" in host else f"::ffff:{host}", port, 0, 0)
         else:
             address = (host, port)
-        return self._flows.get(address) or self._remember(address, self._local_towards(address))
+        return self._flows.get(address) or self.flow_of(address, self._local_towards(address))
 
     def forget_peers(self) -> None:
         """Local addresses change now and then (DHCP): flows are looked up anew once in a while."""
@@ -111,13 +115,17 @@ class UdpSocket:
                     continue
                 flow = flows.get(address)
                 if flow is None:
-                    flow = self._remember(address, self._local_or_any(address))
+                    flow = self.flow_of(address, self._local_or_any(address))
                 endpoint.handle(data, flow, now)
         finally:
             endpoint.end()
 
-    def _remember(self, address: Address, local: str) -> UdpFlow:
+    def flow_of(self, address: Address, local: str) -> UdpFlow:
+        """The one flow of a peer; made, and remembered for a while, if there is none."""
         flows = self._flows
+        known = flows.get(address)
+        if known is not None:
+            return known
         if len(flows) >= self.endpoint.limits.peers:
             del flows[next(iter(flows))]
         flow = flows[address] = UdpFlow(self, address, (local, self.port))

@@ -1,0 +1,152 @@
+"""An endpoint on loopback with a recording layer behind it, and sockets to talk to it: for the tests of the shell."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import socket
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any
+
+import pytest
+import uvloop
+
+from pbxcore.net.endpoint import Endpoint
+from pbxcore.net.flow import Limits
+from pbxcore.sip import build
+from pbxcore.sip.message import Request
+from pbxcore.sip.timers import Timers
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "asyncio": asyncio.SelectorEventLoop,
+    "uvloop": uvloop.new_event_loop,
+}
+
+
+def both_loops(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[str], None]:
+    """Runs a test without arguments on asyncio's own loop and on uvloop. Whatever a loop complains of fails it."""
+
+    async def watched() -> None:
+        complaints: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+        await asyncio.wait_for(test(), 20)
+        assert complaints == []
+
+    @pytest.mark.parametrize("loop", LOOPS)
+    def run(loop: str) -> None:
+        with warnings.catch_warnings(), asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+            warnings.simplefilter("error", ResourceWarning)
+            runner.run(watched())
+        gc.collect()
+
+    run.__name__ = test.__name__
+    run.__doc__ = test.__doc__
+    return run
+
+
+class Recorder:
+    """Stands in for the layer: keeps what arrives and, if told to, answers requests with 200."""
+
+    def __init__(self, *, answer: bool = True) -> None:
+        self.answer = answer
+        self.messages: list[Any] = []
+        self.flows: list[Any] = []
+        self.errors: list[Any] = []
+        self.lost: list[Any] = []
+        self.on_message: Callable[[Any, Any], None] | None = None
+
+    def receive(self, message: Any, flow: Any, now: float) -> None:
+        self.messages.append(message)
+        self.flows.append(flow)
+        if self.on_message is not None:
+            self.on_message(message, flow)
+        if self.answer and isinstance(message, Request):
+            flow.send(build.response(message, 200, to_tag="t").to_bytes())
+
+    def receive_error(self, error: Any, flow: Any, now: float) -> None:
+        self.errors.append(error)
+        self.flows.append(flow)
+        if error.partial is not None:
+            flow.send(build.response(error.partial, error.status, error.reason, to_tag="t").to_bytes())
+
+    def flow_lost(self, flow: Any) -> None:
+        self.lost.append(flow)
+
+
+@contextlib.asynccontextmanager
+async def exchange(
+    *specs: str, layer: Any = None, limits: Limits | None = None
+) -> AsyncIterator[tuple[Endpoint, Any, list[Any]]]:
+    """(endpoint, recorder, listeners)."""
+    endpoint = Endpoint(limits=limits)
+    recorder = layer or Recorder()
+    endpoint.attach(recorder, Timers(endpoint.wake_at))
+    try:
+        yield endpoint, recorder, [await endpoint.listen(spec) for spec in specs]
+    finally:
+        await endpoint.close()
+
+
+def options(number: int = 1, *, transport: str = "UDP", body: bytes = b"", extra: str = "") -> bytes:
+    return (
+        f"OPTIONS sip:100@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/{transport} 127.0.0.1:5070;branch=z9hG4bK{number};rport\r\n"
+        f"From: <sip:101@127.0.0.1>;tag=f\r\nTo: <sip:100@127.0.0.1>\r\nCall-ID: call-{number}\r\n"
+        f"CSeq: {number} OPTIONS\r\nMax-Forwards: 70\r\n{extra}Content-Length: {len(body)}\r\n\r\n"
+    ).encode() + body
+
+
+def udp_socket(host: str = "127.0.0.1") -> socket.socket:
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind((host, 0))
+    sock.setblocking(False)
+    return sock
+
+
+async def receive(sock: socket.socket, seconds: float = 2.0) -> bytes:
+    return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(sock, 65535), seconds)
+
+
+async def until(ready: Callable[[], object], seconds: float = 5.0) -> None:
+    """Waits for what the loop is about to do."""
+    async with asyncio.timeout(seconds):
+        while not ready():
+            await asyncio.sleep(0.002)
+
+
+async def settle() -> None:
+    """A few turns of the loop, for what must not happen."""
+    for _ in range(5):
+        await asyncio.sleep(0.002)
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+async def connect(listener: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection(listener.host, listener.port)
+
+
+async def hang_up(*writers: asyncio.StreamWriter) -> None:
+    for writer in writers:
+        writer.close()
+    for writer in writers:
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+async def closed_by_peer(reader: asyncio.StreamReader, seconds: float = 5.0) -> bytes:
+    """What came before the end; a reset is an end as well."""
+
+    async def drain() -> bytes:
+        data = b""
+        with contextlib.suppress(ConnectionError):
+            while piece := await reader.read(65536):
+                data += piece
+        return data
+
+    awaitable: Awaitable[bytes] = drain()
+    return await asyncio.wait_for(awaitable, seconds)

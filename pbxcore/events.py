@@ -32,7 +32,6 @@ class Originated(CallEvent):
 class Routed(CallEvent):
     """It was decided where the call rings: by the dial plan, or by the hook named."""
 
-    targets: tuple[str, ...]
     decided_by: str
 
 

@@ -122,7 +122,19 @@ def plan(call: IncomingCall, decision: Decision | None, dial_plan: DialPlan) -> 
         if found and decision.otherwise is None:
             return tuple(steps)
         decision = decision.otherwise
-    return (*steps, *_default(call, dial_plan))
+    return _joined([*steps, *_default(call, dial_plan)])
+
+
+def _joined(steps: list[Step]) -> tuple[Step, ...]:
+    """Two rounds in a row that ring the same targets are one, of both their times."""
+    joined: list[Step] = []
+    for step in steps:
+        before = joined[-1] if joined else None
+        if isinstance(step, Round) and isinstance(before, Round) and step.targets == before.targets:
+            joined[-1] = Round(step.targets, before.timeout + step.timeout, before.only_on_trouble)
+        else:
+            joined.append(step)
+    return tuple(joined)
 
 
 def _decided(decision: Ring | Dial | Reject | Redirect, dial_plan: DialPlan) -> list[Step]:

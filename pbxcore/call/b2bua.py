@@ -1,0 +1,488 @@
+"""One call under way: the coroutine that reads from the INVITE to the end (RFC 3261 sections 13 and 16.7, RFC 7092).
+
+`LiveCall` asks the CRM, rings round after round, passes the answer on, and hands over to `conversation` for as long as
+the two talk. Everything that happens meanwhile (responses, CANCEL, BYE, deadlines) is a signal in its queue, so a 200
+that crosses a CANCEL meets a call that is still there to deal with it. What it does to the call's state goes through
+`Call.apply`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Coroutine, Generator
+from typing import TYPE_CHECKING, Any
+
+from pbxcore.call import call as inputs
+from pbxcore.call.body import sdp_or_nothing
+from pbxcore.call.call import Call, Effect, HungUpBy, Input
+from pbxcore.call.conversation import Conversation
+from pbxcore.call.drive import drive, resume_after
+from pbxcore.call.invite import InviteMaker
+from pbxcore.call.leg import Branch, CallerLeg, Leg
+from pbxcore.call.outcome import Outcome, worse
+from pbxcore.call.passing import passed_back
+from pbxcore.call.router import Redirection, Refusal, Round, Step, asks_crm, plan
+from pbxcore.call.signal import Kind, Signal
+from pbxcore.call.telling import event_of, originated
+from pbxcore.hooks import CallSnapshot, Decision, IncomingCall
+from pbxcore.media.backend import MediaError
+from pbxcore.sip import build
+from pbxcore.sip.errors import SipError
+from pbxcore.sip.message import Request, Response
+from pbxcore.sip.transaction import ClientTransaction, ServerTransaction
+
+if TYPE_CHECKING:
+    from pbxcore.call.exchange import Exchange
+    from pbxcore.call.trunks import Trunk
+
+DURABLE_SECONDS = 0.25  # how long an answer waits for a journal that is stuck; the journal catches up later
+HORIZON = 30.0  # a deadline further away is looked at again, so that no timer outlives its call for long
+Answered = tuple[Branch, Response]
+LATE = 0.02  # what the event loop may add to the CRM's budget before the call goes on without it
+
+
+class _Pause:
+    """Awaited by a call that waits for its next signal."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield None
+
+
+_PAUSE = _Pause()
+
+
+class Deadline:
+    """The timer of one call: what the heap holds, so that a call that has ended is not held by it."""
+
+    __slots__ = ("armed", "at", "call")
+
+    def __init__(self, call: LiveCall) -> None:
+        self.call: LiveCall | None = call
+        self.at = 0.0
+        self.armed: float | None = None
+
+    def on_timer(self, name: str, now: float) -> None:
+        self.armed = None
+        if self.call is not None:
+            self.call.alarm(now)
+
+
+class LiveCall:
+    """A call from its INVITE until nothing is left of it."""
+
+    __slots__ = (
+        "_blocked", "_coroutine", "_deadline", "_durable", "_inbox", "_running", "_waiting", "a", "answers", "branches",
+        "call", "conversation", "exchange", "failure", "maker", "offer", "told_ringing",
+    )  # fmt: skip
+
+    def __init__(
+        self, exchange: Exchange, offered: IncomingCall, tx: ServerTransaction, invite: Request, trunk: Trunk | None
+    ) -> None:
+        self.exchange = exchange
+        self.call = Call(offered)
+        self.a = CallerLeg(exchange, self, tx, invite, self.call.legs["a"].party, trunk)
+        self.branches: list[Branch] = []
+        self.answers: dict[str, bytes] = {}  # what each branch has answered so far, early media included
+        self.conversation: Conversation | None = None
+        self.offer = sdp_or_nothing(invite)
+        self.maker = InviteMaker(offered, invite)
+        self.failure: Outcome | None = None
+        self.told_ringing = False
+        self._inbox: deque[Signal] = deque()
+        self._deadline = Deadline(self)
+        self._running = self._waiting = self._blocked = self._durable = False
+        self._coroutine: Coroutine[Any, None, None] | None = self._run()
+        if exchange.bus.wanted:
+            exchange.bus.publish(originated(self.call))
+
+    # ---- the queue and the coroutine
+
+    def start(self) -> None:
+        self._step()
+
+    def post(self, signal: Signal) -> None:
+        """Queue a signal; the coroutine goes on at once unless it is already running or waits for the relay."""
+        self._inbox.append(signal)
+        if not self._running and not self._blocked:
+            self._step()
+
+    async def next(self, deadline: float) -> Signal:
+        """The next signal, or TIMEOUT at `deadline` (monotonic seconds)."""
+        inbox = self._inbox
+        if not inbox:
+            self._watch(deadline)
+            self._waiting = True
+            while not inbox:
+                await _PAUSE
+            self._waiting = False
+        return inbox.popleft()
+
+    def _watch(self, deadline: float) -> None:
+        row = self._deadline
+        row.at = deadline
+        due = min(deadline, self.exchange.clock() + HORIZON)
+        if row.armed is None or row.armed > due:
+            row.armed = due
+            self.exchange.timers.start(due, row, "deadline")
+
+    def alarm(self, now: float) -> None:
+        if not self._waiting:
+            return
+        if now >= self._deadline.at:
+            self.post(Signal(Kind.TIMEOUT))
+        else:
+            self._watch(self._deadline.at)
+
+    def _step(self) -> None:
+        coroutine = self._coroutine
+        if coroutine is None:
+            return
+        self._running = True
+        try:
+            waited = coroutine.send(None)
+        except StopIteration:
+            self._clear()
+            return
+        except Exception as error:  # a fault of ours must not leave a phone ringing or a line open
+            self.exchange.fault(self.call.offered.call_id, error)
+            self._abort()
+            self._clear()
+            return
+        finally:
+            self._running = False
+        if waited is not None:
+            self._blocked = True
+            resume_after(waited, self._unblock)
+
+    def _unblock(self) -> None:
+        self._blocked = False
+        self._step()
+
+    # ---- the call, from top to bottom
+
+    async def _run(self) -> None:
+        steps = await self._decide()
+        answered = await self._ring(steps) if steps else None
+        if answered is not None:
+            self.conversation = Conversation(self, *answered)
+            await self.conversation.run()
+
+    async def _decide(self) -> tuple[Step, ...]:
+        """Ask the CRM within its budget, then plan. Empty when the caller gave up meanwhile."""
+        exchange, offered = self.exchange, self.call.offered
+        decision: Decision | None = None
+        decided_by, lookup_ms = "dial plan", None
+        if asks_crm(offered, exchange.dial_plan):
+            began = exchange.clock()
+            self.apply(inputs.Asked(exchange.wall()))
+            drive(exchange.hooks.on_incoming(offered), self._decided)
+            while True:
+                signal = await self.next(began + exchange.crm_seconds + LATE)
+                if signal.kind is Kind.DECIDED:
+                    decision = signal.decision
+                    break
+                if signal.kind is Kind.TIMEOUT:
+                    break
+                if self._gave_up(signal):
+                    return ()
+            lookup_ms = (exchange.clock() - began) * 1000
+            decided_by = exchange.decided_by(offered.call_id, decision)
+        made = inputs.Decided(exchange.wall(), decided_by, lookup_ms)
+        if decision is not None:
+            made.display_name = decision.display_name
+            made.contact_id = decision.contact_id
+            made.instructions = decision.instructions
+            made.tags = decision.tags
+            self.maker.decision = decision
+        self.apply(made)
+        return plan(offered, decision, exchange.dial_plan)
+
+    def _decided(self, decision: Decision | None) -> None:
+        self.post(Signal(Kind.DECIDED, decision=decision))
+
+    async def _ring(self, steps: tuple[Step, ...]) -> Answered | None:
+        """Take the steps in order until a branch answers; what was refused last decides the caller's answer."""
+        for step in steps:
+            match step:
+                case Refusal():
+                    self.refuse(step.status, step.reason)
+                case Redirection():
+                    contact = ("contact", f"Contact: <{step.uri}>")
+                    self.refuse(302, "Moved Temporarily", Outcome(302, "Moved Temporarily", [contact]))
+                case Round() if step.only_on_trouble and (self.failure is None or not self.failure.trouble):
+                    continue
+                case Round():
+                    answered = await self._ring_round(step)
+                    if answered is not None:
+                        return answered
+            if self.a.tx is None:
+                return None
+        failure = self.failure or Outcome(480, "Temporarily Unavailable")
+        self.refuse(failure.status, failure.reason, failure)
+        return None
+
+    async def _ring_round(self, step: Round) -> Answered | None:
+        deadline = self.exchange.clock() + step.timeout
+        live = await self._dial(step)
+        while live:
+            signal = await self.next(deadline)
+            branch, response = signal.leg, signal.response
+            if signal.kind is Kind.TIMEOUT:
+                self._note(Outcome(480, "Temporarily Unavailable"))
+                break
+            if not isinstance(branch, Branch) or branch not in live:
+                if self._gave_up(signal):
+                    break
+            elif signal.kind is Kind.UNREACHED:
+                live.remove(branch)
+                self._failed(branch, Outcome(signal.status, build.REASONS[signal.status]))
+            elif response is None:
+                self._early(branch, signal)
+            elif response.status < 200:
+                await self._progress(branch, response)
+            elif response.status < 300:
+                live.remove(branch)
+                if await self._answer(branch, response, live):
+                    return branch, response
+                if self.a.tx is None:
+                    return None
+            else:
+                live.remove(branch)
+                self._failed(branch, Outcome.of(response))
+                if response.status >= 600:
+                    break
+        for branch in live:
+            self._drop(branch, 487)
+        return None
+
+    # ---- ringing
+
+    async def _dial(self, step: Round) -> list[Branch]:
+        """One branch for each phone of each extension, one for each trunk."""
+        live: list[Branch] = []
+        for target in step.targets:
+            try:
+                for flow, uri, trunk in self.exchange.ways(target, self.a.flow):
+                    branch = Branch(self.exchange, self, f"b{len(self.branches) + 1}", target, flow, trunk)
+                    self.branches.append(branch)
+                    await self._invite(branch, uri)
+                    live.append(branch)
+            except SipError as error:
+                self._note(Outcome(error.status, error.reason))
+            except MediaError as error:
+                self.exchange.media_refused(self.call.offered.call_id, error)
+                self._note(Outcome(488, "Not Acceptable Here"))
+        return live
+
+    async def _invite(self, branch: Branch, uri: str) -> None:
+        exchange, offered = self.exchange, self.call.offered
+        body = b""
+        if self.offer:
+            body = await exchange.media.offer(
+                offered.call_id, "a", branch.label, self.offer,
+                local=branch.flow.local[0], source=self.a.flow.remote[0],
+            )  # fmt: skip
+        tag = exchange.token()
+        invite = self.maker.make(branch, uri, tag, exchange, body)
+        self.apply(inputs.LegDialed(exchange.wall(), branch.label, branch.party, branch.target.number))
+        branch.start(invite, tag)
+
+    async def _progress(self, branch: Branch, response: Response) -> None:
+        """A provisional: the caller hears the first 180, and every one that brings early media (RFC 3960)."""
+        status = response.status
+        if status == 100:
+            return
+        self.apply(inputs.LegRang(self.exchange.wall(), branch.label))
+        body = b""
+        sdp = sdp_or_nothing(response)
+        if sdp and self.offer:
+            try:
+                body = await self._their_answer(branch, sdp)
+            except MediaError as error:
+                self.exchange.media_refused(self.call.offered.call_id, error)
+        elif status == 180 and self.told_ringing:
+            return
+        self.told_ringing = self.told_ringing or status == 180
+        self.a.respond(status, response.reason, passed_back(response), body)
+
+    async def _their_answer(self, branch: Branch, sdp: bytes) -> bytes:
+        body = await self.exchange.media.answer(
+            self.call.offered.call_id, branch.label, "a", sdp,
+            local=self.a.flow.local[0], source=branch.flow.remote[0],
+        )  # fmt: skip
+        self.answers[branch.label] = body
+        return body
+
+    def _early(self, branch: Leg, signal: Signal) -> None:
+        """A request inside of a dialog that is not confirmed: nothing can be passed on yet (RFC 3261 12.2.2)."""
+        if signal.server is not None and signal.request is not None:
+            headers = [("Retry-After", "5")]
+            self.exchange.layer.respond(signal.server, build.response(signal.request, 500, headers=headers))
+
+    async def _answer(self, branch: Branch, response: Response, others: list[Branch]) -> bool:
+        """A branch answered: it has won. The caller gets the 200 once the call is written down."""
+        branch.accept(response)
+        for other in others:
+            self._drop(other, 487, "SIP;cause=200;text=\"Call completed elsewhere\"")
+        others.clear()
+        try:
+            body = await self._answer_body(branch, response)
+        except MediaError as error:
+            self.exchange.media_refused(self.call.offered.call_id, error)
+            branch.acknowledge(response)
+            branch.bye()
+            self._failed(branch, Outcome(488, "Not Acceptable Here"))
+            return False
+        if self.offer:
+            branch.acknowledge(response)
+        if not await self._written_down(branch):
+            if not self.offer:
+                branch.acknowledge(response)
+            branch.bye()
+            return False
+        snapshot = self.apply(inputs.LegAnswered(self.exchange.wall(), branch.label))
+        self.a.respond(200, response.reason, passed_back(response), body)
+        if snapshot is not None:
+            self.exchange.hooks.on_answered(snapshot)
+        return True
+
+    async def _answer_body(self, branch: Branch, response: Response) -> bytes:
+        sdp = sdp_or_nothing(response)
+        if not self.offer:
+            if not sdp:
+                raise MediaError("the phone answered an INVITE without SDP with no offer")
+            return await self.exchange.media.offer(
+                self.call.offered.call_id, branch.label, "a", sdp,
+                local=self.a.flow.local[0], source=branch.flow.remote[0],
+            )  # fmt: skip
+        if sdp:
+            return await self._their_answer(branch, sdp)
+        early = self.answers.get(branch.label)
+        if early is None:
+            raise MediaError("the phone answered without an SDP answer")
+        return early
+
+    async def _written_down(self, branch: Branch) -> bool:
+        """Wait for the journal's commit; False when the caller gave up meanwhile."""
+        if self.exchange.journal.when_durable(self.call.offered.call_id, self._now_durable):
+            return True
+        deadline = self.exchange.clock() + DURABLE_SECONDS
+        kept: list[Signal] = []  # what the callee says meanwhile is for the conversation
+        while not self._durable:
+            signal = await self.next(deadline)
+            if signal.kind is Kind.TIMEOUT:
+                self.exchange.counters.journal_late += 1
+                break
+            if signal.leg is branch:
+                kept.append(signal)
+            elif signal.kind is not Kind.DURABLE and self._gave_up(signal):
+                self._inbox.extend(kept)
+                return False
+        self._inbox.extendleft(reversed(kept))
+        return True
+
+    def _now_durable(self) -> None:
+        self._durable = True
+        self.post(Signal(Kind.DURABLE))
+
+    # ---- endings before an answer
+
+    def _gave_up(self, signal: Signal) -> bool:
+        """Deal with what is not a branch's response; True when it ends the call."""
+        if signal.kind in (Kind.HANG_UP, Kind.MEDIA_LOST):
+            self.refuse(480, "Temporarily Unavailable", by="exchange")
+            return True
+        if signal.leg is not self.a:
+            if signal.kind is Kind.REQUEST and signal.leg is not None:
+                self._early(signal.leg, signal)
+            return False
+        if signal.kind is Kind.REQUEST and signal.request is not None and signal.server is not None:
+            if signal.request.method != "BYE":
+                self._early(self.a, signal)
+                return False
+            self.exchange.layer.respond(signal.server, build.response(signal.request, 200))
+        elif signal.kind is not Kind.CANCEL:
+            return False
+        self.refuse(487, "Request Terminated", by="caller")
+        return True
+
+    def refuse(self, status: int, reason: str, outcome: Outcome | None = None, by: HungUpBy = "callee") -> None:
+        """The final answer of a call that nobody took."""
+        self.apply(inputs.Released(self.exchange.wall(), by, status, reason))
+        self.a.respond(status, reason, outcome.fields if outcome else ())
+
+    def _failed(self, branch: Branch, outcome: Outcome) -> None:
+        self._note(outcome)
+        self.apply(inputs.LegFailed(self.exchange.wall(), branch.label, outcome.status))
+        branch.leave()
+        self.exchange.media.drop_leg(self.call.offered.call_id, branch.label)
+
+    def _note(self, outcome: Outcome) -> None:
+        if self.failure is None or worse(self.failure, outcome):
+            self.failure = outcome
+
+    def _drop(self, branch: Branch, status: int, reason: str | None = None) -> None:
+        """Cancel a branch that still rings."""
+        self.apply(inputs.LegFailed(self.exchange.wall(), branch.label, status))
+        branch.abandon(reason)
+        self.exchange.media.drop_leg(self.call.offered.call_id, branch.label)
+
+    # ---- state, and the end
+
+    def apply(self, happened: Input) -> CallSnapshot | None:
+        """Fold an input into the call, write it down and tell whoever listens; the snapshot that was written."""
+        exchange = self.exchange
+        effect = self.call.apply(happened)
+        snapshot: CallSnapshot | None = None
+        if effect & Effect.WRITE:
+            snapshot = self.call.snapshot()
+            exchange.journal.write(snapshot)
+        if effect & Effect.TELL and exchange.bus.wanted:
+            event = event_of(self.call, happened, snapshot)
+            if event is not None:
+                exchange.bus.publish(event)
+        return snapshot
+
+    def resent(self, old: ClientTransaction, new: ClientTransaction) -> None:
+        """A request was sent anew with credentials."""
+        if self.conversation is not None:
+            self.conversation.resent(old, new)
+
+    def snapshot(self) -> CallSnapshot:
+        return self.call.snapshot()
+
+    def _left_over(self, signal: Signal) -> None:
+        """What came while the call ended: a 2xx that crossed gets its BYE, a request its answer."""
+        response = signal.response
+        if isinstance(signal.leg, Branch) and response is not None and signal.client is signal.leg.tx:
+            signal.leg.settle(response)
+        elif signal.kind is Kind.REQUEST and signal.server is not None and signal.request is not None:
+            status = 200 if signal.request.method == "BYE" else 481
+            self.exchange.layer.respond(signal.server, build.response(signal.request, status))
+
+    def _abort(self) -> None:
+        self.refuse(500, "Server Internal Error", by="exchange")
+        for leg in (self.a, *self.branches):
+            if leg.dialog is not None and leg.dialog.state == "confirmed":
+                leg.bye()
+            elif isinstance(leg, Branch) and leg.call is not None:
+                leg.abandon()
+
+    def _clear(self) -> None:
+        """Break every tie, so that the call is gone when its last transaction is (no collector runs for it)."""
+        self._coroutine = None
+        exchange = self.exchange
+        snapshot = self.apply(inputs.Cleared(exchange.wall()))
+        if not self.a.ending:
+            self.a.leave()
+        for branch in self.branches:
+            branch.call = None
+        self._deadline.call = None
+        for signal in self._inbox:
+            self._left_over(signal)
+        self._inbox.clear()
+        self.branches.clear()
+        self.conversation = None
+        exchange.cleared(self.call, snapshot)
+
+

@@ -1,0 +1,344 @@
+"""Two parties talk: requests inside of the dialogs, until one of them ends it (RFC 3261 sections 12.2, 14 and 15).
+
+An offer of one side becomes an offer to the other, with the relay between them, and so hold, resume and a change of
+address go through. One offer is under way at a time: a second one from the same side is answered 500, one from the
+other side 491 (14.2).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pbxcore.call import call as inputs
+from pbxcore.call.body import sdp_or_nothing
+from pbxcore.call.call import HungUpBy
+from pbxcore.call.leg import ALLOW, SDP_TYPE, Branch, Leg
+from pbxcore.call.passing import passed, passed_back
+from pbxcore.call.signal import Kind, Signal
+from pbxcore.media.backend import MediaError
+from pbxcore.sip import build
+from pbxcore.sip.message import Field, Message, Request, Response
+from pbxcore.sip.sdp import Sdp, SdpError
+from pbxcore.sip.transaction import ClientTransaction, ServerTransaction
+
+if TYPE_CHECKING:
+    from pbxcore.call.b2bua import LiveCall
+
+PASSED_ON = frozenset({"INFO", "MESSAGE", "OPTIONS"})
+KNOWN = frozenset({"REGISTER", "SUBSCRIBE", "NOTIFY", "PUBLISH", "REFER", "UPDATE", "PRACK"})
+MAX_SECONDS = 24 * 3600.0  # no call lasts longer: a line that nobody closed is closed
+MAX_PENDING = 32
+ACK_SECONDS = 33.0
+GONE = frozenset({408, 481})  # to a re-INVITE: the dialog is no more (RFC 5057 section 5.1)
+
+
+class Offer:
+    """A re-INVITE under way: `server` came from `leg`, `client` went to its peer. `late` brings no SDP of its own."""
+
+    __slots__ = ("client", "invite", "late", "leg", "request", "response", "server")
+
+    def __init__(self, leg: Leg, server: ServerTransaction, request: Request) -> None:
+        self.leg = leg
+        self.server: ServerTransaction | None = server
+        self.request = request
+        self.late = False
+        self.client: ClientTransaction | None = None
+        self.invite: Request | None = None
+        self.response: Response | None = None
+
+
+class Conversation:
+    """The answered part of a call: the caller's leg and the branch that answered."""
+
+    __slots__ = ("_acked", "_answer", "_live", "_offer", "_over", "_passed", "a", "b")
+
+    def __init__(self, live: LiveCall, b: Branch, answer: Response) -> None:
+        self._live = live
+        self.a = live.a
+        self.b = b
+        self._acked = False
+        self._answer: Response | None = None if live.offer else answer  # to be acknowledged with the caller's answer
+        self._offer: Offer | None = None
+        self._passed: dict[ClientTransaction, tuple[ServerTransaction, Request]] = {}
+        self._over = False
+
+    async def run(self) -> None:
+        deadline = self._live.exchange.clock() + MAX_SECONDS
+        while not self._over:
+            signal = await self._live.next(deadline)
+            match signal.kind:
+                case Kind.REQUEST:
+                    await self._request(signal)
+                case Kind.RESPONSE | Kind.UNREACHED:
+                    await self._response(signal)
+                case Kind.ACK:
+                    await self._ack(signal)
+                case Kind.CANCEL:
+                    self._cancel(signal)
+                case Kind.NO_ACK:
+                    self._acked = True
+                    self._release("exchange", 408, "No ACK")
+                case Kind.MEDIA_LOST:
+                    self._release("exchange", 408, signal.text)
+                case Kind.HANG_UP | Kind.TIMEOUT:
+                    self._release("exchange", 200, "Normal Clearing")
+        if not self._acked:
+            await self._wait_for_ack()
+        self.a.bye()
+
+    def _peer(self, leg: Leg) -> Leg:
+        return self.b if leg is self.a else self.a
+
+    # ---- requests
+
+    async def _request(self, signal: Signal) -> None:
+        leg, tx, request = signal.leg, signal.server, signal.request
+        if leg is None or tx is None or request is None:
+            return
+        layer = self._live.exchange.layer
+        method = request.method
+        if leg is not self.a and leg is not self.b:
+            layer.respond(tx, build.response(request, 481))
+        elif method == "BYE":
+            layer.respond(tx, build.response(request, 200))
+            self._end_by(leg, request)
+        elif method == "INVITE":
+            await self._reinvite(leg, tx, request)
+        elif method in PASSED_ON and len(self._passed) < MAX_PENDING:
+            client = self._peer(leg).send(method, _with_body(request, passed(request)), request.body)
+            self._passed[client] = (tx, request)
+        elif method in PASSED_ON:
+            layer.respond(tx, build.response(request, 500, headers=[("Retry-After", "5")]))
+        else:
+            status = 405 if method in KNOWN else 501
+            layer.respond(tx, build.response(request, status, headers=[("Allow", ALLOW)]))
+
+    def _end_by(self, leg: Leg, bye: Request) -> None:
+        by: HungUpBy = "caller" if leg is self.a else "callee"
+        fields = passed(bye)
+        if leg is self.a:
+            self._acked = True  # whoever hangs up has had our 200
+            self._release(by, 200, "Normal Clearing", fields)
+            self.a.leave()
+            self.a.ending = True
+        else:
+            self.b.ending = True
+            self._release(by, 200, "Normal Clearing")
+            self.b.leave()
+
+    async def _reinvite(self, leg: Leg, tx: ServerTransaction, request: Request) -> None:
+        layer, pending = self._live.exchange.layer, self._offer
+        if pending is not None or self._answer is not None:
+            same = pending is not None and pending.leg is leg
+            headers = [("Retry-After", str(3 if same else 0))] if same else []
+            layer.respond(tx, build.response(request, 500 if same else 491, headers=headers))
+            return
+        offer = self._offer = Offer(leg, tx, request)
+        peer = self._peer(leg)
+        sdp = sdp_or_nothing(request)
+        offer.late = not sdp
+        body = b""
+        if sdp:
+            try:
+                body = await self._media_offer(leg, peer, sdp)
+            except MediaError:
+                self._offer = None
+                layer.respond(tx, build.response(request, 488))
+                return
+        fields = passed(request)
+        if body:
+            fields.append(SDP_TYPE)
+        offer.client = peer.send("INVITE", fields, body)
+        offer.invite = offer.client.request
+
+    def _cancel(self, signal: Signal) -> None:
+        """The sender of a re-INVITE gave it up: so do we, and its final response tells him."""
+        offer = self._offer
+        if offer is not None and offer.server is signal.server and offer.client is not None:
+            self._live.exchange.layer.cancel(offer.client)
+
+    # ---- responses
+
+    async def _response(self, signal: Signal) -> None:
+        client = signal.client
+        if client is None:
+            return
+        offer = self._offer
+        if offer is not None and offer.client is client:
+            await self._offer_answered(offer, signal.response, signal.status)
+            return
+        waiting = self._passed.pop(client, None)
+        if waiting is None:
+            return
+        tx, request = waiting
+        response = signal.response
+        if response is None:
+            answer = build.response(request, signal.status)
+        else:
+            answer = build.response(request, response.status, response.reason, body=response.body)
+            answer.fields += _with_body(response, passed_back(response))
+        self._live.exchange.layer.respond(tx, answer)
+
+    async def _offer_answered(self, offer: Offer, response: Response | None, status: int) -> None:
+        peer = self._peer(offer.leg)
+        if response is None or response.status >= 300:
+            self._offer = None
+            gone = response is None or response.status in GONE
+            self._answer_offer(offer, response.status if response else status, response)
+            if gone:
+                self._release("exchange", 408, "The other side is gone")
+            return
+        if peer.dialog is not None:
+            peer.dialog.refresh(response)
+        offer.response = response
+        try:
+            body = await self._body_back(offer, peer, sdp_or_nothing(response))
+        except MediaError:
+            self._acknowledge(peer, offer)
+            self._offer = None
+            self._answer_offer(offer, 488, None)
+            return
+        if not offer.late:
+            self._acknowledge(peer, offer)
+            self._note_hold(offer.leg, sdp_or_nothing(offer.request))
+        self._answer_offer(offer, 200, response, body)
+
+    async def _body_back(self, offer: Offer, peer: Leg, sdp: bytes) -> bytes:
+        if not sdp:
+            raise MediaError("no SDP in the answer to a re-INVITE")
+        if offer.late:
+            return await self._media_offer(peer, offer.leg, sdp)
+        return await self._media_answer(peer, offer.leg, sdp)
+
+    def _answer_offer(self, offer: Offer, status: int, response: Response | None, body: bytes = b"") -> None:
+        tx, offer.server = offer.server, None
+        dialog = offer.leg.dialog
+        if tx is None or dialog is None:
+            return
+        answer = build.response(offer.request, status, response.reason if response else None, body=body)
+        if response is not None:
+            answer.fields += passed_back(response)
+        if status < 300:
+            answer.fields.append(("contact", f"Contact: {dialog.contact}"))
+            answer.fields.append(("allow", f"Allow: {ALLOW}"))
+            tx.owner = offer.leg
+        if body:
+            answer.fields.append(SDP_TYPE)
+        self._live.exchange.layer.respond(tx, answer)
+
+    def _note_hold(self, leg: Leg, sdp: bytes) -> None:
+        now = self._live.exchange.wall()
+        self._live.apply(inputs.LegHeld(now, leg.label) if _holds(sdp) else inputs.LegRetrieved(now, leg.label))
+
+    # ---- ACK
+
+    async def _ack(self, signal: Signal) -> None:
+        ack = signal.request
+        sdp = sdp_or_nothing(ack) if ack is not None else b""
+        offer = self._offer
+        if signal.leg is self.a and not self._acked:
+            self._acked = True
+            if self._answer is not None:
+                await self._late_answer(sdp)
+        elif offer is not None and signal.leg is offer.leg and offer.response is not None:
+            self._offer = None
+            if offer.late:
+                peer = self._peer(offer.leg)
+                body = b""
+                try:
+                    body = await self._media_answer(offer.leg, peer, sdp)
+                except MediaError:
+                    self._release("exchange", 488, "No usable answer in the ACK")
+                self._acknowledge(peer, offer, body)
+
+    async def _late_answer(self, sdp: bytes) -> None:
+        """The caller's answer to the offer that came with the 200 goes on in our ACK (13.2.2.4)."""
+        answer, self._answer = self._answer, None
+        if answer is None:
+            return
+        try:
+            body = await self._media_answer(self.a, self.b, sdp)
+        except MediaError:
+            self.b.acknowledge(answer)
+            self._release("exchange", 488, "No usable answer in the ACK")
+            return
+        self.b.acknowledge(answer, body)
+
+    def _acknowledge(self, leg: Leg, offer: Offer, body: bytes = b"") -> None:
+        if leg.dialog is None or offer.invite is None or offer.client is None or offer.response is None:
+            return
+        ack = leg.dialog.ack(offer.invite, body=body)
+        if body:
+            ack.fields.append(SDP_TYPE)
+        self._live.exchange.layer.acknowledge(offer.client, ack, leg.flow, offer.response)
+
+    # ---- media
+
+    async def _media_offer(self, leg: Leg, peer: Leg, sdp: bytes) -> bytes:
+        return await self._live.exchange.media.offer(
+            self._live.call.offered.call_id, leg.label, peer.label, sdp,
+            local=peer.flow.local[0], source=leg.flow.remote[0],
+        )  # fmt: skip
+
+    async def _media_answer(self, leg: Leg, peer: Leg, sdp: bytes) -> bytes:
+        return await self._live.exchange.media.answer(
+            self._live.call.offered.call_id, leg.label, peer.label, sdp,
+            local=peer.flow.local[0], source=leg.flow.remote[0],
+        )  # fmt: skip
+
+    # ---- the end
+
+    def resent(self, old: ClientTransaction, new: ClientTransaction) -> None:
+        """A request was challenged by a trunk and sent anew."""
+        if self._offer is not None and self._offer.client is old:
+            self._offer.client = new
+            self._offer.invite = new.request
+        elif old in self._passed:
+            self._passed[new] = self._passed.pop(old)
+
+    def _release(self, by: HungUpBy, status: int, reason: str, fields: list[Field] | None = None) -> None:
+        """End it: whatever is unanswered is answered, and the callee gets his BYE; the caller's comes after his ACK."""
+        live = self._live
+        self._over = True
+        live.apply(inputs.Released(live.exchange.wall(), by, status, reason))
+        if self._answer is not None:
+            self.b.acknowledge(self._answer)
+            self._answer = None
+        self.b.bye(fields or ())
+        offer, self._offer = self._offer, None
+        if offer is not None:
+            self._answer_offer(offer, 487, None)
+        for tx, request in self._passed.values():
+            live.exchange.layer.respond(tx, build.response(request, 481))
+        self._passed.clear()
+
+    async def _wait_for_ack(self) -> None:
+        """No BYE to the caller before his ACK, or 64*T1 without it (section 15)."""
+        deadline = self._live.exchange.clock() + ACK_SECONDS
+        while True:
+            signal = await self._live.next(deadline)
+            if signal.kind in (Kind.ACK, Kind.NO_ACK, Kind.TIMEOUT):
+                return
+            if signal.kind is Kind.REQUEST and signal.server is not None and signal.request is not None:
+                bye = signal.request.method == "BYE"
+                answer = build.response(signal.request, 200 if bye else 481)
+                self._live.exchange.layer.respond(signal.server, answer)
+                if bye and signal.leg is self.a:
+                    self.a.ending = True
+                    self.a.leave()
+                    return
+
+
+def _with_body(message: Message, fields: list[Field]) -> list[Field]:
+    """The rows, and what says of which kind the body is."""
+    return fields + [row for row in message.fields if row[0] in ("content-type", "mime-version")]
+
+
+def _holds(sdp: bytes) -> bool:
+    """Whether an offer puts the other side on hold (RFC 3264 section 8.4, and RFC 2543's 0.0.0.0)."""
+    try:
+        media = Sdp.parse(sdp).media
+    except SdpError:
+        return False
+    live = [m for m in media if m.port]
+    return bool(live) and all(m.direction in ("sendonly", "inactive") or m.address == "0.0.0.0" for m in live)

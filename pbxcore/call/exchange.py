@@ -1,0 +1,367 @@
+"""The exchange: what becomes of each request that reaches it (RFC 3261 section 8.2).
+
+The transaction layer hands every new request to `on_request`. One inside of a dialog goes to its leg; an INVITE that
+passes admission (source, credentials, limits, headers) becomes a `LiveCall`; the rest is answered here. Who may call:
+trunks by address, extensions by digest. Nothing else gets further than a challenge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from pbxcore.bus import Bus
+from pbxcore.call import call as inputs
+from pbxcore.call.b2bua import LiveCall
+from pbxcore.call.body import sdp_in
+from pbxcore.call.call import Call, Effect
+from pbxcore.call.leg import ALLOW, Leg
+from pbxcore.call.message import MessageRelay
+from pbxcore.call.registrar import Registrar
+from pbxcore.call.router import DialPlan, Target
+from pbxcore.call.signal import Kind, Signal
+from pbxcore.call.trunks import Trunk, Trunks
+from pbxcore.hooks import CallHooks, CallJournal, CallSnapshot, Decision, Direction, IncomingCall, StreamStats
+from pbxcore.media.backend import MediaBackend
+from pbxcore.settings import Sip
+from pbxcore.sip import build
+from pbxcore.sip.digest import Authenticator, Challenge, Granted, Secret
+from pbxcore.sip.errors import SipError
+from pbxcore.sip.layer import Flow, Layer
+from pbxcore.sip.message import Request
+from pbxcore.sip.timers import Timers
+from pbxcore.sip.transaction import ServerTransaction
+
+log = structlog.get_logger("call")
+
+FlowTo = Callable[[str, str, int], Flow]
+
+METHODS = frozenset({"REGISTER", "SUBSCRIBE", "NOTIFY", "PUBLISH", "REFER", "UPDATE", "PRACK", "INFO", "BYE"})
+IN_DIALOG_ONLY = frozenset({"BYE", "INFO", "UPDATE", "PRACK", "NOTIFY"})
+KEPT_HEADERS = frozenset({"user-agent", "diversion", "history-info", "subject"})
+MAX_COUNTING = 10_000
+RETRY_AFTER = [("Retry-After", "5")]
+
+
+@dataclass(slots=True)
+class Counters:
+    """Numbers since start, for /metrics."""
+
+    calls: int = 0
+    answered: int = 0
+    refused_overload: int = 0
+    faults: int = 0
+    journal_late: int = 0
+    media_refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """What the exchange works with: each is a protocol that somebody else keeps."""
+
+    hooks: CallHooks
+    journal: CallJournal
+    media: MediaBackend
+    bus: Bus
+
+
+class Exchange:
+    """The transaction user. `clock` is monotonic seconds, `wall` Unix time, `token` fresh random text."""
+
+    def __init__(
+        self,
+        doors: Doors,
+        timers: Timers,
+        *,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        token: Callable[[], str],
+        flow_to: FlowTo,
+        registrar: Registrar,
+        authenticator: Authenticator,
+        settings: Sip | None = None,
+        crm_seconds: float = 0.3,
+    ) -> None:
+        self.hooks = doors.hooks
+        self.journal = doors.journal
+        self.media = doors.media
+        self.bus = doors.bus
+        self.timers = timers
+        self.clock = clock
+        self.wall = wall
+        self.token = token
+        self.flow_to = flow_to
+        self.registrar = registrar
+        self.crm_seconds = crm_seconds
+        self.layer = Layer(self, timers, clock, token)
+        self.counters = Counters()
+        self.dialogs: dict[tuple[str, str], Leg] = {}
+        self.live: dict[str, LiveCall] = {}
+        self.dial_plan = DialPlan()
+        self.trunks = Trunks()
+        self.secrets: Mapping[str, Secret] = {}
+        settings = settings or Sip()
+        self.domain = settings.domain
+        self.realm = settings.domain or "hookline"
+        self.draining = False
+        self._authenticator = authenticator
+        self._max_calls = settings.max_calls
+        self._max_rate = settings.max_calls_per_second
+        self._second = 0
+        self._in_second = 0
+        self._counting: dict[str, Call] = {}
+
+    # ---- TransactionUser
+
+    def on_request(self, tx: ServerTransaction, request: Request) -> None:
+        try:
+            self._dispatch(tx, request)
+        except BadExtension as error:
+            self._answer(tx, request, 420, headers=[("Unsupported", error.names)])
+        except SipError as error:
+            headers = [("Accept", "application/sdp")] if error.status == 415 else []
+            self._answer(tx, request, error.status, error.reason, headers)
+
+    def on_stray_ack(self, request: Request, flow: Flow) -> None:
+        """An ACK that belongs to nothing asks for nothing."""
+
+    def _dispatch(self, tx: ServerTransaction, request: Request) -> None:
+        method, tag = request.method, request.to_tag
+        if tag is not None:
+            leg = self.dialogs.get((request.call_id, tag))
+            if leg is not None:
+                leg.on_request(tx, request)
+            elif method == "INVITE" or method in METHODS or method in ("OPTIONS", "MESSAGE"):
+                self._answer(tx, request, 481)
+            else:
+                self._answer(tx, request, 501, headers=[("Allow", ALLOW)])
+        elif method == "INVITE":
+            self._invite(tx, request)
+        elif method == "REGISTER":
+            self._register(tx, request)
+        elif method == "OPTIONS":
+            self._check_headers(request, tx.flow)
+            headers = [("Allow", ALLOW), ("Accept", "application/sdp")]
+            self._answer(tx, request, 200, headers=headers)
+        elif method == "MESSAGE":
+            self._message(tx, request)
+        elif method in IN_DIALOG_ONLY:
+            self._answer(tx, request, 481)
+        else:
+            self._answer(tx, request, 405 if method in METHODS else 501, headers=[("Allow", ALLOW)])
+
+    def _answer(
+        self,
+        tx: ServerTransaction,
+        request: Request,
+        status: int,
+        reason: str | None = None,
+        headers: list[tuple[str, str]] | tuple[()] = (),
+    ) -> None:
+        response = build.response(request, status, reason, to_tag=self.token(), headers=headers)
+        self.layer.respond(tx, response)
+
+    # ---- admission
+
+    def _check_headers(self, request: Request, flow: Flow) -> None:
+        """What a UAS refuses before it looks further (8.2.2): extensions, hops, and its own requests come back."""
+        if "require" in request or "proxy-require" in request:
+            wanted = ", ".join(request.require + request.proxy_require)
+            if wanted:
+                raise BadExtension(wanted)
+        via = request.via
+        if (via.host, via.port or 5060) == flow.local:
+            raise SipError(482, build.REASONS[482])
+
+    def _authenticate(self, tx: ServerTransaction, request: Request) -> str | None:
+        """The extension whose credentials the request carries; otherwise it has been answered."""
+        source = tx.flow.remote[0]
+        outcome = self._authenticator.check(request, source, self.realm, self.secrets.get)
+        if isinstance(outcome, Granted):
+            return outcome.username
+        if isinstance(outcome, Challenge):
+            headers = self._authenticator.challenge(request, source, self.realm, stale=outcome.stale)
+            self._answer(tx, request, 401, headers=headers)
+        else:
+            self._answer(tx, request, 403)
+        return None
+
+    def _register(self, tx: ServerTransaction, request: Request) -> None:
+        if request.to.uri.scheme not in ("sip", "sips"):
+            raise SipError(400, "To must be a SIP URI")
+        self._check_headers(request, tx.flow)
+        extension = self._authenticate(tx, request)
+        if extension is None:
+            return
+        if request.to.uri.username != extension:
+            raise SipError(403, build.REASONS[403])
+        try:
+            response = self.registrar.register(request, tx.flow, extension, self.token())
+        except SipError as error:
+            headers = [("Min-Expires", "60")] if error.status == 423 else []
+            self._answer(tx, request, error.status, error.reason, headers)
+            return
+        self.layer.respond(tx, response)
+
+    def _message(self, tx: ServerTransaction, request: Request) -> None:
+        self._check_headers(request, tx.flow)
+        sender = self._authenticate(tx, request)
+        if sender is None:
+            return
+        ways = self.ways(Target(request.request_uri.username), tx.flow)
+        MessageRelay(self.layer, tx, request, sender, self.domain).start([(flow, uri) for flow, uri, _ in ways])
+
+    def _invite(self, tx: ServerTransaction, request: Request) -> None:
+        if self.draining or len(self.live) >= self._max_calls or not self._rate_allows():
+            self.counters.refused_overload += 1
+            self._answer(tx, request, 503, headers=RETRY_AFTER)
+            return
+        self._check_headers(request, tx.flow)
+        trunk = self.trunks.by_source(tx.flow.remote[0])
+        extension = None if trunk is not None else self._authenticate(tx, request)
+        if trunk is None and extension is None:
+            return
+        if request.max_forwards == 0:
+            raise SipError(483, build.REASONS[483])
+        if request.request_uri.scheme not in ("sip", "sips", "tel"):
+            raise SipError(416, build.REASONS[416])
+        if request.contact is None:
+            raise SipError(400, "INVITE without a Contact")
+        if trunk is not None and trunk.full():
+            self._answer(tx, request, 503, headers=RETRY_AFTER)
+            return
+        sdp_in(request)
+        offered = self._offered(request, trunk, extension)
+        self.counters.calls += 1
+        call = LiveCall(self, offered, tx, request, trunk)
+        self.live[offered.call_id] = call
+        call.start()
+
+    def _rate_allows(self) -> bool:
+        second = int(self.clock())
+        if second != self._second:
+            self._second, self._in_second = second, 0
+        self._in_second += 1
+        return self._in_second <= self._max_rate
+
+    def _offered(self, request: Request, trunk: Trunk | None, extension: str | None) -> IncomingCall:
+        caller = request.from_
+        name = caller.display
+        called = request.request_uri.username
+        direction: Direction = "inbound"
+        number = caller.uri.username
+        if extension is not None:
+            number = extension
+            entry = self.dial_plan.extensions.get(extension)
+            name = entry.name if entry and entry.name else name
+            direction = "internal" if called in self.dial_plan.extensions else "outbound"
+        return IncomingCall(
+            call_id=self.token(),
+            caller=printable(number),
+            called=printable(called),
+            direction=direction,
+            received_at=self.wall(),
+            caller_name=printable(name) if name else None,
+            trunk=trunk.name if trunk is not None else None,
+            extension=extension,
+            headers={
+                key: printable(request.first(key) or "")
+                for key in request.first_lines
+                if key in KEPT_HEADERS or key[:2] == "x-"
+            },
+        )
+
+    # ---- for calls
+
+    def ways(self, target: Target, caller: Flow) -> list[tuple[Flow, str, Trunk | None]]:
+        """How to reach a target: flow, Request-URI and trunk of each branch. Raises SipError when there is no way.
+
+        A phone that calls its own extension does not ring itself.
+        """
+        if target.trunk is not None:
+            trunk = self.trunks.get(target.trunk)
+            if trunk is None or trunk.full():
+                raise SipError(503, build.REASONS[503])
+            return [(trunk.flow(), trunk.uri(target.number), trunk)]
+        found: list[tuple[Flow, str, Trunk | None]] = []
+        for binding in self.registrar.bindings(target.number):
+            if (binding.transport, binding.remote) != (caller.transport, caller.remote):
+                found.append((self.registrar.flow(binding), binding.contact, None))
+        if not found:
+            known = target.number in self.dial_plan.extensions
+            raise SipError(480, build.REASONS[480]) if known else SipError(404, build.REASONS[404])
+        return found
+
+    def decided_by(self, call_id: str, decision: Decision | None) -> str:
+        """Whose decision it was, by the hooks' own account."""
+        if decision is not None:
+            for step in reversed(self.hooks.explain(call_id)):
+                if step.decision is not None:
+                    return step.source
+        return "dial plan"
+
+    def fault(self, call_id: str, error: Exception) -> None:
+        """A fault of ours in a call's coroutine: the call is ended cleanly, the log has the traceback."""
+        self.counters.faults += 1
+        log.error("call ended by a fault", call=call_id, exc_info=error)
+
+    def media_refused(self, call_id: str, error: Exception) -> None:
+        self.counters.media_refused += 1
+        log.warning("the relay refused", call=call_id, reason=str(error))
+
+    def cleared(self, call: Call, snapshot: CallSnapshot | None) -> None:
+        """Nothing is left of a call but its transactions and the relay's last word."""
+        call_id = call.offered.call_id
+        self.live.pop(call_id, None)
+        if snapshot is not None:
+            self.hooks.on_ended(snapshot)
+        if call.answered_at is not None:
+            self.counters.answered += 1
+            if len(self._counting) >= MAX_COUNTING:
+                del self._counting[next(iter(self._counting))]
+            self._counting[call_id] = call
+        self.media.delete(call_id)
+
+    # ---- MediaListener
+
+    def media_timed_out(self, call_id: str) -> None:
+        self._media_gone(call_id, "No RTP")
+
+    def media_lost(self, call_id: str) -> None:
+        self._counting.pop(call_id, None)
+        self._media_gone(call_id, "The relay is gone")
+
+    def media_deleted(self, call_id: str, from_a: StreamStats, from_b: StreamStats) -> None:
+        call = self._counting.pop(call_id, None)
+        if call is not None and call.apply(inputs.Counted(self.wall(), from_a, from_b)) & Effect.WRITE:
+            self.journal.write(call.snapshot())
+
+    def _media_gone(self, call_id: str, why: str) -> None:
+        live = self.live.get(call_id)
+        if live is not None:
+            live.post(Signal(Kind.MEDIA_LOST, text=why))
+
+    # ---- for the office
+
+    def hang_up(self, call_id: str) -> bool:
+        """End a call; False when there is none of this identifier."""
+        live = self.live.get(call_id)
+        if live is None:
+            return False
+        live.post(Signal(Kind.HANG_UP))
+        return True
+
+
+class BadExtension(SipError):
+    """420: the request requires what nobody here knows; `names` goes into Unsupported."""
+
+    def __init__(self, names: str) -> None:
+        super().__init__(420, build.REASONS[420])
+        self.names = names
+
+
+def printable(text: str) -> str:
+    """Text of a stranger without control characters, line breaks and marks that turn the writing direction."""
+    return text if text.isprintable() else "".join(c for c in text if c.isprintable())

@@ -1,0 +1,85 @@
+"""The INVITE of a branch: RFC 3261 section 8.1.1, with the CRM's name on it.
+
+What is the same for every branch of a call is made once. The caller's own rows go through as they came, except those
+that the exchange owns (`passing`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from pbxcore.call.leg import ALLOW, SDP_TYPE, Branch, contact_of
+from pbxcore.call.passing import passed
+from pbxcore.hooks import Decision, IncomingCall
+from pbxcore.sip.headers import quote
+from pbxcore.sip.message import Field, Request
+from pbxcore.sip.uri import escape_user, join_host
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_FORWARDS = 70
+
+
+class Office(Protocol):
+    """What the exchange says about itself."""
+
+    domain: str
+    token: Callable[[], str]
+
+
+def display(name: str) -> str:
+    """A display name as a quoted string; nothing of it can break out of the header."""
+    return quote("".join(c for c in name if c.isprintable()).strip())
+
+
+class InviteMaker:
+    """Makes the INVITEs of one call."""
+
+    __slots__ = ("_common", "_hops", "decision", "offered")
+
+    def __init__(self, offered: IncomingCall, invite: Request) -> None:
+        self.offered = offered
+        self.decision: Decision | None = None
+        hops = invite.max_forwards
+        self._hops = f"Max-Forwards: {MAX_FORWARDS if hops is None else min(hops, 255) - 1}"
+        self._common = passed(invite)
+
+    def make(self, branch: Branch, uri: str, tag: str, office: Office, body: bytes) -> Request:
+        """The INVITE of this branch; `tag` is our From tag on it."""
+        host = office.domain or join_host(branch.flow.local[0], None)
+        number = escape_user(branch.target.number)
+        user = self._user(branch)
+        fields: list[Field] = [
+            ("max-forwards", self._hops),
+            ("from", f"From: {self._name()}<sip:{user}@{host}>;tag={tag}"),
+            ("to", f"To: <sip:{number}@{self._to_host(branch, host)}>"),
+            ("call-id", f"Call-ID: {office.token()}"),
+            ("cseq", "CSeq: 1 INVITE"),
+            ("contact", f"Contact: {contact_of(user, branch.flow)}"),
+            ("allow", f"Allow: {ALLOW}"),
+            ("user-agent", "User-Agent: Hookline"),
+        ]
+        if branch.trunk is None:
+            fields.append(("x-hookline-call", f"X-Hookline-Call: {self.offered.call_id}"))
+            alert = self.decision.alert_info if self.decision else None
+            if alert:
+                fields.append(("alert-info", f"Alert-Info: {alert}"))
+        fields += self._common
+        if body:
+            fields.append(SDP_TYPE)
+        return Request("INVITE", uri, fields, body)
+
+    def _user(self, branch: Branch) -> str:
+        if branch.trunk is not None and self.offered.direction != "inbound":
+            return escape_user(branch.trunk.caller_id or branch.trunk.username or self.offered.caller)
+        return escape_user(self.offered.caller)
+
+    def _name(self) -> str:
+        name = self.decision.display_name if self.decision else None
+        name = name or self.offered.caller_name
+        return f"{display(name)} " if name else ""
+
+    @staticmethod
+    def _to_host(branch: Branch, host: str) -> str:
+        return branch.trunk.host if branch.trunk is not None else host

@@ -1,0 +1,315 @@
+"""One side of a call as SIP sees it: its dialog, its flow, and the transactions inside of it.
+
+A leg turns what the transaction layer tells into signals for the call's coroutine. `CallerLeg` is the dialog that came
+in (RFC 3261 section 12.1.1), `Branch` one that the exchange opened (12.1.2). What a branch hears after the call has
+lost interest in it, it settles alone: a 2xx that crossed our CANCEL gets its ACK and a BYE (13.2.2.4, 15).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from pbxcore.call.router import Target
+from pbxcore.call.signal import Kind, Signal
+from pbxcore.call.trunks import Trunk
+from pbxcore.sip import build
+from pbxcore.sip.dialog import Dialog
+from pbxcore.sip.layer import Flow, Layer
+from pbxcore.sip.message import Field, Request, Response
+from pbxcore.sip.transaction import ClientTransaction, ServerTransaction
+from pbxcore.sip.uri import join_host
+
+if TYPE_CHECKING:
+    from pbxcore.call.b2bua import LiveCall
+
+ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, REGISTER"
+SDP_TYPE: Field = ("content-type", "Content-Type: application/sdp")
+
+
+class LegHost(Protocol):
+    """The exchange, as far as a leg needs it."""
+
+    layer: Layer
+    dialogs: dict[tuple[str, str], Leg]
+
+    def flow_to(self, transport: str, host: str, port: int) -> Flow: ...
+
+
+def contact_of(user: str, flow: Flow) -> str:
+    """Our Contact towards a peer, with angle brackets."""
+    host, port = flow.local
+    transport = "" if flow.transport == "UDP" else f";transport={flow.transport.lower()}"
+    return f"<sip:{user}@{join_host(host, port)}{transport}>"
+
+
+class Leg:
+    """What both kinds share. `call` is None once the call has nothing more to do with the leg."""
+
+    __slots__ = ("call", "challenged", "dialog", "ending", "flow", "host", "key", "label", "party", "trunk")
+
+    def __init__(self, host: LegHost, call: LiveCall, label: str, party: str, flow: Flow, trunk: Trunk | None) -> None:
+        self.host = host
+        self.call: LiveCall | None = call
+        self.label = label
+        self.party = party
+        self.flow = flow
+        self.trunk = trunk
+        self.dialog: Dialog | None = None
+        self.key = ("", "")
+        self.ending = False
+        self.challenged = False
+
+    def _enter(self, call_id: str, local_tag: str) -> None:
+        self.key = (call_id, local_tag)
+        self.host.dialogs[self.key] = self
+        if self.trunk is not None:
+            self.trunk.calls += 1
+
+    def leave(self) -> None:
+        """Forget the dialog: nothing of it is expected any more."""
+        self.call = None
+        if self.host.dialogs.pop(self.key, None) is not None and self.trunk is not None:
+            self.trunk.calls -= 1
+
+    # ---- out
+
+    def send(self, method: str, fields: Sequence[Field] = (), body: bytes = b"") -> ClientTransaction:
+        """A request inside of the dialog; its responses come back as signals."""
+        dialog = self.dialog
+        if dialog is None:
+            raise ValueError("a leg without a dialog sends nothing inside of one")
+        request = dialog.request(method, body=body)
+        request.fields += fields
+        return self.host.layer.request(request, self._way(), self)
+
+    def _way(self) -> Flow:
+        """The flow to the peer, made anew when its connection is gone."""
+        if self.flow.closed:
+            self.flow = self.host.flow_to(self.flow.transport, *self.flow.remote)
+        return self.flow
+
+    def bye(self, fields: Sequence[Field] = ()) -> None:
+        """End the dialog; the leg is forgotten when the peer has answered."""
+        if self.ending:
+            return
+        self.ending = True
+        self.call = None
+        if self.dialog is None:
+            self.leave()
+        else:
+            self.send("BYE", fields)
+
+    def _with_credentials(self, request: Request, response: Response) -> Request | None:
+        """The request anew with the trunk's credentials; None when it has none, or has been refused with them."""
+        if self.trunk is None or self.challenged:
+            return None
+        self.challenged = True
+        row = self.trunk.authorize(request, response)
+        if row is None:
+            return None
+        again = Request(request.method, request.uri, [f for f in request.fields if f[0] != "via"], request.body)
+        dialog = self.dialog
+        number = request.cseq.number + 1
+        if dialog is not None:
+            dialog.local_seq += 1
+            number = dialog.local_seq
+        again.replace("CSeq", f"{number} {request.method}")
+        again.fields.append(row)
+        return again
+
+    # ---- what the layer tells (ClientOwner)
+
+    def on_response(self, tx: ClientTransaction, response: Response) -> None:
+        status = response.status
+        if status < 200:
+            return
+        if status in (401, 407) and tx.request is not None:
+            again = self._with_credentials(tx.request, response)
+            if again is not None:
+                new = self.host.layer.request(again, self._way(), self)
+                if self.call is not None:
+                    self.call.resent(tx, new)
+                return
+        self.challenged = False
+        self._settle(Signal(Kind.RESPONSE, self, client=tx, response=response))
+
+    def on_timeout(self, tx: ClientTransaction) -> None:
+        self._settle(Signal(Kind.UNREACHED, self, client=tx, status=408))
+
+    def on_transport_error(self, tx: ClientTransaction | ServerTransaction) -> None:
+        if isinstance(tx, ClientTransaction):
+            self._settle(Signal(Kind.UNREACHED, self, client=tx, status=503))
+
+    def _settle(self, signal: Signal) -> None:
+        if self.call is not None:
+            self.call.post(signal)
+        elif self.ending:
+            self.leave()
+
+    # ---- what arrives inside of the dialog
+
+    def on_request(self, tx: ServerTransaction, request: Request) -> None:
+        """A request with the tags of this leg, checked against its dialog."""
+        layer = self.host.layer
+        if self.ending or self.call is None:
+            status = 200 if request.method == "BYE" else 481
+            layer.respond(tx, build.response(request, status))
+            return
+        if self.dialog is not None:
+            refused = self.dialog.accept(request)
+            if refused is not None:
+                layer.respond(tx, build.response(request, refused.status, refused.reason))
+                return
+            self.dialog.refresh(request)
+            self.flow = tx.flow
+        tx.owner = self
+        self.call.post(Signal(Kind.REQUEST, self, server=tx, request=request))
+
+    # ---- ServerOwner
+
+    def on_cancel(self, tx: ServerTransaction, cancel: Request) -> None:
+        if self.call is not None:
+            self.call.post(Signal(Kind.CANCEL, self, server=tx))
+
+    def on_ack(self, tx: ServerTransaction, ack: Request) -> None:
+        if self.call is not None:
+            self.call.post(Signal(Kind.ACK, self, server=tx, request=ack))
+
+    def on_no_ack(self, tx: ServerTransaction) -> None:
+        if self.call is not None:
+            self.call.post(Signal(Kind.NO_ACK, self, server=tx))
+
+
+class CallerLeg(Leg):
+    """The leg that came in: `invite` and `tx` are the INVITE and its transaction until it is answered."""
+
+    __slots__ = ("invite", "tx")
+
+    def __init__(
+        self, host: LegHost, call: LiveCall, tx: ServerTransaction, invite: Request, party: str, trunk: Trunk | None
+    ) -> None:
+        super().__init__(host, call, "a", party, tx.flow, trunk)
+        tag = host.layer.token()
+        self.tx: ServerTransaction | None = tx
+        self.invite = invite
+        self.dialog = Dialog.uas(invite, tag, contact=contact_of(invite.request_uri.user or "", tx.flow))
+        self._enter(invite.call_id, tag)
+        tx.owner = self
+
+    def on_transport_error(self, tx: ClientTransaction | ServerTransaction) -> None:
+        """The caller's connection is gone: before an answer that is a caller who gave up."""
+        if tx is self.tx and self.call is not None:
+            self.call.post(Signal(Kind.CANCEL, self, server=self.tx))
+        else:
+            super().on_transport_error(tx)
+
+    def respond(self, status: int, reason: str | None = None, fields: Sequence[Field] = (), body: bytes = b"") -> None:
+        """Answer the INVITE; after a final response there is nothing left to answer."""
+        tx, dialog = self.tx, self.dialog
+        if tx is None or dialog is None:
+            return
+        response = build.response(self.invite, status, reason, to_tag=dialog.local_tag, body=body)
+        rows = response.fields
+        if status < 300:
+            rows.append(("contact", f"Contact: {dialog.contact}"))
+            if status >= 200:
+                rows.append(("allow", f"Allow: {ALLOW}"))
+                dialog.confirm()
+        if body:
+            rows.append(SDP_TYPE)
+        rows += fields
+        if status >= 200:
+            self.tx = None
+        self.host.layer.respond(tx, response)
+
+
+class Branch(Leg):
+    """A leg that the exchange opened. Several can ring; one is answered."""
+
+    __slots__ = ("answered", "invite", "target", "tx")
+
+    def __init__(
+        self, host: LegHost, call: LiveCall, label: str, target: Target, flow: Flow, trunk: Trunk | None
+    ) -> None:
+        super().__init__(host, call, label, target.party, flow, trunk)
+        self.target = target
+        self.invite: Request | None = None
+        self.tx: ClientTransaction | None = None
+        self.answered = False
+
+    def start(self, invite: Request, tag: str) -> None:
+        """Send the INVITE."""
+        self.invite = invite
+        self._enter(invite.call_id, tag)
+        self.tx = self.host.layer.request(invite, self.flow, self)
+
+    def on_response(self, tx: ClientTransaction, response: Response) -> None:
+        if tx is not self.tx:
+            super().on_response(tx, response)
+            return
+        status = response.status
+        if 200 <= status < 300:
+            call, first = self.call, not self.answered
+            self.answered = True
+            if call is None or not first:
+                self._hang_up_extra(tx, response)
+            else:
+                call.post(Signal(Kind.RESPONSE, self, client=tx, response=response))
+            return
+        if status in (401, 407) and self.invite is not None and self.call is not None:
+            again = self._with_credentials(self.invite, response)
+            if again is not None:
+                self.invite = again
+                self.tx = self.host.layer.request(again, self.flow, self)
+                return
+        if self.call is not None:
+            self.call.post(Signal(Kind.RESPONSE, self, client=tx, response=response))
+        elif status >= 200:
+            self.leave()
+
+    def _settle(self, signal: Signal) -> None:
+        super()._settle(signal)
+        if self.call is None:
+            self.leave()
+
+    def accept(self, response: Response) -> None:
+        """This branch's 2xx is the call's answer: its dialog is confirmed."""
+        if self.invite is not None:
+            self.challenged = False
+            self.dialog = Dialog.uac(self.invite, response)
+            if self.trunk is not None:
+                self.flow = self.trunk.flow_for(self.dialog.next_hop, self.flow)
+
+    def acknowledge(self, response: Response, body: bytes = b"") -> None:
+        """ACK a 2xx of the INVITE, with the answer when the 2xx brought the offer."""
+        if self.dialog is None or self.invite is None or self.tx is None:
+            return
+        ack = self.dialog.ack(self.invite, body=body)
+        if body:
+            ack.fields.append(SDP_TYPE)
+        self.host.layer.acknowledge(self.tx, ack, self._way(), response)
+
+    def abandon(self, reason: str | None = None) -> None:
+        """The call goes on without this branch."""
+        self.call = None
+        if self.tx is not None:
+            self.host.layer.cancel(self.tx, reason=reason)
+
+    def settle(self, response: Response) -> None:
+        """A response of the INVITE that the call did not live to see."""
+        if self.tx is not None and 200 <= response.status < 300:
+            self._hang_up_extra(self.tx, response)
+        elif response.status >= 200:
+            self.leave()
+
+    def _hang_up_extra(self, tx: ClientTransaction, response: Response) -> None:
+        """A 2xx that nobody waits for: a phone answered while it was cancelled, or a second fork behind a proxy."""
+        if self.invite is None:
+            return
+        extra = Dialog.uac(self.invite, response)
+        layer, flow = self.host.layer, self._way()
+        layer.acknowledge(tx, extra.ack(self.invite), flow, response)
+        layer.request(extra.request("BYE"), flow, None)
+        if self.dialog is None:
+            self.leave()

@@ -1,0 +1,39 @@
+"""What a call's coroutine waits for: one queue of signals, whoever they come from."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+from pbxcore.hooks import Decision
+from pbxcore.sip.message import Request, Response
+from pbxcore.sip.transaction import ClientTransaction, ServerTransaction
+
+if TYPE_CHECKING:
+    from pbxcore.call.leg import Leg
+
+
+class Kind(StrEnum):
+    RESPONSE = "response"  # a response to a request that the exchange sent on a leg
+    UNREACHED = "unreached"  # no response at all: `status` is 408 or 503 (RFC 3261 section 8.1.3.1)
+    REQUEST = "request"  # a request inside of a leg's dialog
+    CANCEL = "cancel"  # the sender of an INVITE gave up
+    ACK = "ack"
+    NO_ACK = "no ack"  # 64*T1 without an ACK for a 2xx of ours
+    DECIDED = "decided"  # the CRM has answered, or its budget is spent
+    DURABLE = "durable"  # the journal's row is committed
+    TIMEOUT = "timeout"  # the deadline of this wait
+    HANG_UP = "hang up"  # somebody in the office ends the call
+    MEDIA_LOST = "media lost"  # no RTP for too long, or the relay is gone
+
+
+class Signal(NamedTuple):
+    kind: Kind
+    leg: Leg | None = None
+    server: ServerTransaction | None = None
+    client: ClientTransaction | None = None
+    request: Request | None = None
+    response: Response | None = None
+    status: int = 0
+    decision: Decision | None = None
+    text: str = ""

@@ -1,0 +1,36 @@
+"""What the bus is told of an input to a call: one event for each that has one."""
+
+from __future__ import annotations
+
+from pbxcore import events
+from pbxcore.call import call as inputs
+from pbxcore.call.call import Call, Input
+from pbxcore.hooks import CallSnapshot
+
+
+def originated(call: Call) -> events.Originated:
+    offered = call.offered
+    return events.Originated(offered.received_at, offered.call_id, offered.caller, offered.called)
+
+
+def event_of(call: Call, happened: Input, snapshot: CallSnapshot | None) -> events.Event | None:
+    """The event for `happened`, which `call` has just taken in; `snapshot` is there when the call is over."""
+    call_id = call.offered.call_id
+    at = happened.at
+    match happened:
+        case inputs.Decided():
+            return events.Routed(at, call_id, happened.decided_by)
+        case inputs.LegRang():
+            return events.Delivered(at, call_id, call.legs[happened.leg].party)
+        case inputs.LegFailed():
+            return events.Failed(at, call_id, call.legs[happened.leg].party, happened.status)
+        case inputs.LegAnswered():
+            return events.Established(at, call_id, call.legs[happened.leg].party)
+        case inputs.LegHeld():
+            return events.Held(at, call_id, call.legs[happened.leg].party)
+        case inputs.LegRetrieved():
+            return events.Retrieved(at, call_id, call.legs[happened.leg].party)
+        case inputs.Cleared():
+            return events.ConnectionCleared(at, call_id, snapshot or call.snapshot())
+        case _:
+            return None

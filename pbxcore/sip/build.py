@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pbxcore.sip.errors import ParseError
-from pbxcore.sip.headers import key_of, known_key, one_line
+from pbxcore.sip.headers import BLANKS, key_of, known_key, one_line
 from pbxcore.sip.message import Field, Request, Response
 
 REASONS: dict[int, str] = {
@@ -70,7 +70,7 @@ def response(
     if len(fields) > 5:
         fields = _once(fields)
     if to_tag is not None and not _has_to_tag(request):
-        fields = [(key, f"{line.rstrip()};tag={to_tag}") if key == "to" else (key, line) for key, line in fields]
+        fields = [(key, f"{line.rstrip(BLANKS)};tag={to_tag}") if key == "to" else (key, line) for key, line in fields]
     if headers:
         fields += _fields(headers)
     if reason is None:

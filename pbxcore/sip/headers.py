@@ -13,6 +13,7 @@ from pbxcore.sip.errors import ParseError
 from pbxcore.sip.uri import PLAIN, Params, Uri, join_host, simple_params, split_host
 
 WS = " \t"
+BLANKS = " \t\r\n"  # with folds
 
 MAX_HEADERS = 256
 """Header rows of the largest message that is read; also the values of Via, Contact, Route or Record-Route in it."""

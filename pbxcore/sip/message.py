@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pbxcore.sip.errors import ParseError
 from pbxcore.sip.headers import (
+    BLANKS,
     LISTS,
     MAX_HEADERS,
     METHODS,
@@ -225,7 +226,7 @@ class Request(Message):
             plain = plain and row.count(";rport") == 1 and row[found + 6 : found + 7] in ("", ";")
             plain = plain or via.host == UNREADABLE
         if plain:
-            row = row.replace(";rport", f";rport={port}").rstrip(WS) + f";received={host}"
+            row = row.replace(";rport", f";rport={port}").rstrip(BLANKS) + f";received={host}"
         else:
             row = f"Via: {', '.join([str(via), *split(value_of(row), ',')[1:]])}"
         self.fields[at] = ("via", row)

@@ -1,0 +1,201 @@
+"""The signalling side's end of one worker process: starts it, sends it commands, hears its reports.
+
+Commands are collected and sent once per turn of the event loop, in order, without waiting for an answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import pbxcore
+from pbxcore.media import bencode
+from pbxcore.media.book import STEP, Pool
+
+RECORD = 32768            # octets in a record at most, well under the socket's buffer
+BUFFER = 1 << 20
+READS = 8                 # records taken from the worker per wake-up
+EXIT_SECONDS = 2.0
+
+Words = dict[str, bencode.Value]
+
+
+class Channel:
+    """One worker. `load` is how many calls it has; `pools` are its ports by local address.
+
+    `on_event` gets every report, `on_lost` is called once when the worker is gone (not after `close`).
+    """
+
+    def __init__(
+        self, ports: tuple[int, int], timeout: float, on_event: Callable[[Channel, Words], None],
+        on_lost: Callable[[Channel], None],
+    ) -> None:  # fmt: skip
+        self.ports = ports
+        self.pools: dict[str, Pool] = {}
+        self.load = 0
+        self.deleting: set[str] = set()         # calls whose last statistics are still to come
+        self.alive = False
+        self.started_at = 0.0
+        self.heard_at = 0.0
+        self._timeout = timeout
+        self._on_event = on_event
+        self._on_lost = on_lost
+        self._loop = asyncio.get_running_loop()
+        self._out: deque[bytes] = deque()
+        self._flush_scheduled = False
+        self._writer = False
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._process, self._socket = self._start()
+
+    def _start(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for sock in (ours, theirs):
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
+        root = str(Path(pbxcore.__path__[0]).parent)
+        command = [
+            sys.executable, "-S", "-P", "-m", "pbxcore.media.worker", "--control", str(theirs.fileno()),
+            "--ports", f"{self.ports[0]}-{self.ports[1]}", "--timeout", str(self._timeout),
+        ]  # fmt: skip
+        with theirs:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, pass_fds=[theirs.fileno()],
+                env=os.environ | {"PYTHONPATH": root},
+            )  # fmt: skip
+        self.alive = True
+        self.started_at = self.heard_at = self._loop.time()
+        self._loop.add_reader(ours.fileno(), self._read)
+        return process, ours
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def pool(self, address: str) -> Pool:
+        """The ports on a local address; the first mention of an address has some bound."""
+        pool = self.pools.get(address)
+        if pool is None:
+            pool = self.pools[address] = Pool(address)
+            self.grow(pool)
+        return pool
+
+    def grow(self, pool: Pool) -> None:
+        """Ask the worker for more ports."""
+        pool.asked = True
+        self.send(bencode.encode({"command": "bind", "address": pool.address, "count": STEP}))
+
+    def send(self, command: bytes) -> None:
+        """Queue a command for this turn's record."""
+        self._out.append(command)
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_scheduled = False
+        out = self._out
+        while out and self.alive:
+            record = [out.popleft()]
+            size = len(record[0])
+            while out and size + len(out[0]) <= RECORD:
+                size += len(out[0])
+                record.append(out.popleft())
+            try:
+                self._socket.send(b"".join(record))
+            except BlockingIOError:
+                out.extendleft(reversed(record))
+                self._wait_for_room()
+                return
+            except OSError:
+                self.lose()
+                return
+        if self._writer:
+            self._loop.remove_writer(self._socket.fileno())
+            self._writer = False
+
+    def _wait_for_room(self) -> None:
+        if not self._writer:
+            self._writer = True
+            self._loop.add_writer(self._socket.fileno(), self._flush)
+
+    def _read(self) -> None:
+        for _ in range(READS):
+            try:
+                record = self._socket.recv(2 * RECORD)
+            except BlockingIOError:
+                return
+            except OSError:
+                record = b""
+            if not record:
+                self.lose()
+                return
+            self.heard_at = self._loop.time()
+            for words in bencode.decode_dictionaries(record):
+                if words["event"] == "bound":
+                    self._on_bound(words)
+                else:
+                    self._on_event(self, words)
+
+    def _on_bound(self, words: Words) -> None:
+        ports = [int(port) for port in str(words["ports"]).split()]
+        pool = self.pools.get(str(words["address"]))
+        if pool is not None:
+            pool.bound(ports, str(words["error"]), bool(words["done"]))
+        self._wake()
+
+    def _wake(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._waiters.clear()
+
+    async def wait(self, until: float) -> None:
+        """Until ports were bound, the worker was lost, or the loop's clock reads `until`. Needs no asyncio task."""
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._waiters.add(waiter)
+        timer = self._loop.call_at(until, _release, waiter)
+        try:
+            await waiter
+        finally:
+            timer.cancel()
+            self._waiters.discard(waiter)
+
+    def lose(self) -> None:
+        """The worker is gone, or must go: end it for good and say so."""
+        if self.alive:
+            self._stop()
+            self._process.kill()
+            self._loop.run_in_executor(None, self._process.wait)
+            self._on_lost(self)
+
+    def _stop(self) -> None:
+        self.alive = False
+        self._loop.remove_reader(self._socket.fileno())
+        if self._writer:
+            self._loop.remove_writer(self._socket.fileno())
+            self._writer = False
+        self._socket.close()
+        self._out.clear()
+        self._wake()
+
+    async def close(self) -> None:
+        """Let the worker end, and wait for it."""
+        if not self.alive:
+            return
+        self._stop()
+        try:
+            await asyncio.to_thread(self._process.wait, EXIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            await asyncio.to_thread(self._process.wait)
+
+
+def _release(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

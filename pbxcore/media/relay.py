@@ -1,0 +1,385 @@
+"""The built-in relay, on the signalling side: which leg has which ports, and what the workers are told.
+
+Keeps `backend.MediaBackend`. An offer only books ports, and the worker hears of a call when it is answered: so nothing
+in set-up waits for a worker, and a re-INVITE that fails has changed nothing. RTP itself is never seen here (`worker`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from pbxcore.hooks import StreamStats
+from pbxcore.media import bencode
+from pbxcore.media.backend import MediaError, MediaListener
+from pbxcore.media.book import split_range
+from pbxcore.media.channel import Channel, Words
+from pbxcore.media.rewrite import Body, Line, read
+
+PATIENCE = 2.0            # seconds an offer waits for ports at most
+START_SECONDS = 10.0
+PING_SECONDS = 5.0
+SILENCE_SECONDS = 20.0    # a worker that said nothing for so long, in spite of pings, is ended
+RESTART_SECONDS = 1.0     # between two starts of a worker that dies at once
+NOTHING = StreamStats()
+
+
+class _Leg:
+    """One party of a call. `ports` are the RTP ports that face it, one a media line (0: none) on the address `local`;
+    `retired` are ports of an address it was reached on before; the worker uses them until the next answer. `offered` is
+    what its last offer said; `session` and `version` are those of the o= lines it was sent."""
+
+    __slots__ = ("known", "local", "offered", "ports", "rendered", "retired", "session", "source", "version")
+
+    def __init__(self, session: int) -> None:
+        self.local = ""
+        self.ports: list[int] = []
+        self.retired: list[tuple[str, int]] = []
+        self.offered: Body | None = None
+        self.source = ""              # where its SDP was signalled from
+        self.known = False            # the worker has heard of it
+        self.session = session
+        self.version = 0
+        self.rendered = b""
+
+
+class _Call:
+    __slots__ = ("channel", "legs")
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.legs: dict[str, _Leg] = {}
+
+
+class Relay:
+    """A `MediaBackend` over worker processes. `addresses` are local addresses to have ports ready on from the start.
+
+    Raises ValueError for a range of ports that cannot be read.
+    """
+
+    def __init__(
+        self, *, ports: str = "20000-29999", workers: int = 1, timeout_seconds: float = 60.0,
+        addresses: Iterable[str] = (),
+    ) -> None:  # fmt: skip
+        self._ranges = split_range(ports, workers)
+        self._timeout = timeout_seconds
+        self._addresses = tuple(dict.fromkeys(addresses))
+        self._calls: dict[str, _Call] = {}
+        self._channels: list[Channel] = []
+        self._queries: dict[str, list[asyncio.Future[str]]] = {}
+        self._timers: set[asyncio.TimerHandle] = set()
+        self._session = 0
+        self.workers_lost = 0
+
+    async def start(self, listener: MediaListener) -> None:
+        """Start the workers and wait until each has ports. Raises MediaError when one does not come up."""
+        self._listener = listener
+        self._loop = asyncio.get_running_loop()
+        self._clock: Callable[[], float] = self._loop.time
+        self._session = int(time.time())        # o= session ids go up from here
+        for ports in self._ranges:
+            self._start_worker(ports, self._addresses)
+        deadline = self._clock() + START_SECONDS
+        for channel in self._channels:
+            while any(pool.asked for pool in channel.pools.values()) and not self._has_ports(channel):
+                if not channel.alive or self._clock() >= deadline:
+                    await self.close()
+                    raise MediaError("a media worker does not come up; its own words are on standard error")
+                await channel.wait(deadline)
+        self._later(PING_SECONDS, self._ping)
+
+    @staticmethod
+    def _has_ports(channel: Channel) -> bool:
+        return all(pool.free or pool.error for pool in channel.pools.values())
+
+    def _start_worker(self, ports: tuple[int, int], addresses: Iterable[str]) -> None:
+        channel = Channel(ports, self._timeout, self._on_event, self._on_lost)
+        self._channels.append(channel)
+        for address in addresses:
+            channel.pool(address)
+
+    def _later(self, seconds: float, what: Callable[[], None]) -> None:
+        def run() -> None:
+            self._timers.discard(timer)
+            what()
+
+        timer = self._loop.call_later(seconds, run)
+        self._timers.add(timer)
+
+    # --- MediaBackend
+
+    async def offer(
+        self, call_id: str, from_leg: str, to_leg: str, sdp: bytes, *, local: str, source: str = ""
+    ) -> bytes:
+        body = read(sdp)
+        call = self._calls.get(call_id)
+        if call is None:
+            call = self._calls[call_id] = _Call(self._choose())
+        elif not call.channel.alive:
+            raise MediaError("the media worker of this call is gone")
+        legs = call.legs
+        sender = legs.get(from_leg) or self._add_leg(call, from_leg)
+        receiver = legs.get(to_leg) or self._add_leg(call, to_leg)
+        sender.offered = body
+        sender.source = source
+        if not self._equip(call.channel, receiver, local, body.lines):
+            await self._equip_patiently(call_id, call, receiver, local, body.lines)
+        return _render(receiver, body, local)
+
+    async def answer(
+        self, call_id: str, from_leg: str, to_leg: str, sdp: bytes, *, local: str, source: str = ""
+    ) -> bytes:
+        body = read(sdp)
+        call = self._calls.get(call_id)
+        answerer = call.legs.get(from_leg) if call is not None else None
+        offerer = call.legs.get(to_leg) if call is not None else None
+        if call is None or answerer is None or offerer is None or offerer.offered is None:
+            raise MediaError(f"{from_leg} answers {to_leg}, who offered nothing")
+        if not call.channel.alive:
+            raise MediaError("the media worker of this call is gone")
+        offered = offerer.offered.lines
+        answered = body.lines
+        if len(answered) != len(offered):
+            raise MediaError("the answer has not as many media lines as the offer")
+        mux = []
+        for line, other in zip(answered, offered, strict=True):
+            mux.append(line.mux and other.mux)
+            if not other.port:
+                line.port = 0
+        if not self._equip(call.channel, offerer, local, answered):
+            await self._equip_patiently(call_id, call, offerer, local, answered)
+        answerer.source = source
+        answerer.known = offerer.known = True
+        command = bencode.encode({
+            "command": "answer",
+            "call-id": call_id,
+            "from-tag": from_leg,
+            "to-tag": to_leg,
+            "from": _describe(answerer, answered, offered, mux),
+            "to": _describe(offerer, offered, answered, mux),
+            "hold": int(all(line.held or other.held for line, other in zip(answered, offered, strict=True))),
+        })
+        call.channel.send(command)
+        for leg in (answerer, offerer):
+            if leg.retired:
+                self._give_back(call.channel, leg, all_ports=False)
+        return _render(offerer, body, local)
+
+    def drop_leg(self, call_id: str, leg: str) -> None:
+        call = self._calls.get(call_id)
+        dropped = call.legs.pop(leg, None) if call is not None else None
+        if call is None or dropped is None:
+            return
+        if dropped.known:
+            call.channel.send(bencode.encode({"command": "delete", "call-id": call_id, "from-tag": leg}))
+        self._give_back(call.channel, dropped)
+
+    def delete(self, call_id: str) -> None:
+        call = self._calls.pop(call_id, None)
+        if call is None:
+            return
+        channel = call.channel
+        channel.load -= 1
+        known = False
+        for leg in call.legs.values():
+            known = known or leg.known
+            self._give_back(channel, leg)
+        if known and channel.alive:
+            channel.deleting.add(call_id)
+            channel.send(bencode.encode({"command": "delete", "call-id": call_id}))
+        else:
+            self._loop.call_soon(self._listener.media_deleted, call_id, NOTHING, NOTHING)
+
+    def ports_in_use(self) -> int:
+        """Pairs of ports lent to calls."""
+        return sum(pool.lent for channel in self._channels for pool in channel.pools.values())
+
+    async def close(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        self._timers.clear()
+        channels, self._channels = self._channels, []
+        for channel in channels:
+            await channel.close()
+
+    # --- beyond the protocol
+
+    async def query(self, call_id: str) -> tuple[StreamStats, StreamStats]:
+        """What was received so far from `a` and from the party he speaks to. Raises MediaError."""
+        call = self._calls.get(call_id)
+        if call is None or not call.channel.alive:
+            raise MediaError(f"no call {call_id}")
+        answer: asyncio.Future[str] = self._loop.create_future()
+        self._queries.setdefault(call_id, []).append(answer)
+        call.channel.send(bencode.encode({"command": "query", "call-id": call_id}))
+        return _statistics(await self._patiently(answer))
+
+    async def _patiently(self, answer: asyncio.Future[str]) -> str:
+        timer = self._loop.call_later(PATIENCE, _give_up, answer)
+        try:
+            return await answer
+        finally:
+            timer.cancel()
+
+    # --- ports
+
+    def _choose(self) -> Channel:
+        """The worker with the fewest calls."""
+        alive = [channel for channel in self._channels if channel.alive]
+        if not alive:
+            raise MediaError("no media worker is running")
+        channel = alive[0] if len(alive) == 1 else min(alive, key=lambda channel: channel.load)
+        channel.load += 1
+        return channel
+
+    def _add_leg(self, call: _Call, label: str) -> _Leg:
+        self._session += 1
+        leg = call.legs[label] = _Leg(self._session)
+        return leg
+
+    def _equip(self, channel: Channel, leg: _Leg, local: str, lines: Sequence[Line]) -> bool:
+        """Have a pair of ports on `local` for every media line that is wanted; False when some are missing yet."""
+        if leg.local != local:
+            leg.retired += [(leg.local, port) for port in leg.ports if port]
+            leg.ports = []
+            leg.local = local
+        ports = leg.ports
+        pool = channel.pool(local)
+        for index, line in enumerate(lines):
+            if index == len(ports):
+                ports.append(0)
+            if line.port and not ports[index]:
+                port = pool.take(self._clock())
+                if not port:
+                    return False
+                ports[index] = port
+        if pool.needs_more():
+            channel.grow(pool)
+        return True
+
+    async def _equip_patiently(
+        self, call_id: str, call: _Call, leg: _Leg, local: str, lines: Sequence[Line]
+    ) -> None:
+        """The slow way: a local address not seen before, or a run on the pool. Raises MediaError."""
+        channel = call.channel
+        pool = channel.pool(local)
+        deadline = self._clock() + PATIENCE
+        while True:
+            if not channel.alive:
+                raise MediaError("the media worker is gone")
+            if pool.needs_more():
+                channel.grow(pool)
+            rested = pool.next_rested()
+            if pool.error and rested is None:
+                if not pool.lent:
+                    del channel.pools[local]        # the address may be there tomorrow
+                raise MediaError(f"no ports left: {pool.error}")
+            if self._clock() >= deadline:
+                raise MediaError("no ports left" + (f": {pool.error}" if pool.error else " yet"))
+            await channel.wait(deadline if rested is None else min(deadline, rested))
+            if self._calls.get(call_id) is not call or leg not in call.legs.values():
+                raise MediaError("the call is over")
+            if self._equip(channel, leg, local, lines):
+                return
+
+    def _give_back(self, channel: Channel, leg: _Leg, *, all_ports: bool = True) -> None:
+        """Let a leg's ports rest; without `all_ports` only the retired ones."""
+        now = self._clock()
+        if channel.alive:
+            for local, port in leg.retired:
+                channel.pools[local].give_back(port, now)
+            if all_ports and leg.ports:
+                pool = channel.pools[leg.local]
+                for port in leg.ports:
+                    if port:
+                        pool.give_back(port, now)
+        leg.retired = []
+        if all_ports:
+            leg.ports = []
+
+    # --- what workers report
+
+    def _on_event(self, channel: Channel, words: Words) -> None:
+        event = words["event"]
+        if event == "deleted":
+            call_id = str(words["call-id"])
+            channel.deleting.discard(call_id)
+            self._listener.media_deleted(call_id, *_statistics(str(words["stats"])))
+        elif event == "timeout":
+            self._listener.media_timed_out(str(words["call-id"]))
+        elif event == "queried" and "call-id" in words:
+            for waiter in self._queries.pop(str(words["call-id"]), []):
+                if not waiter.done():
+                    waiter.set_result(str(words["stats"]))
+
+    def _on_lost(self, channel: Channel) -> None:
+        """A worker died: start another, and tell whose calls went with it."""
+        self.workers_lost += 1
+        self._channels.remove(channel)
+        at_once = self._clock() - channel.started_at > RESTART_SECONDS
+        self._later(0.0 if at_once else RESTART_SECONDS, lambda: self._start_worker(channel.ports, channel.pools))
+        for call_id in channel.deleting:
+            self._listener.media_deleted(call_id, NOTHING, NOTHING)
+        for call_id in [call_id for call_id, call in self._calls.items() if call.channel is channel]:
+            self._listener.media_lost(call_id)
+
+    def _ping(self) -> None:
+        now = self._clock()
+        for channel in list(self._channels):
+            if now - channel.heard_at > SILENCE_SECONDS:
+                channel.lose()
+            else:
+                channel.send(bencode.encode({"command": "ping"}))
+        self._later(PING_SECONDS, self._ping)
+
+
+def _give_up(answer: asyncio.Future[str]) -> None:
+    if not answer.done():
+        answer.set_exception(MediaError("the media worker does not answer"))
+
+
+def _render(leg: _Leg, body: Body, local: str) -> bytes:
+    """The SDP for `leg`; its version goes up when it differs from the one sent before (RFC 3264 section 5)."""
+    ports = [port if line.port else 0 for line, port in zip(body.lines, leg.ports, strict=False)]
+    if leg.rendered:
+        rendered = body.render(local, ports, leg.session, leg.version)
+        if rendered == leg.rendered:
+            return rendered
+    leg.version += 1
+    leg.rendered = body.render(local, ports, leg.session, leg.version)
+    return leg.rendered
+
+
+def _describe(leg: _Leg, lines: Sequence[Line], others: Sequence[Line], mux: Sequence[bool]) -> str:
+    """A leg as `bridge` reads it. Raises MediaError for a remote address that this leg's sockets cannot reach."""
+    return ";".join(
+        f"{leg.local} {port} {_remote(leg, line, muxed)}" if port and line.port and other.port else "-"
+        for port, line, other, muxed in zip(leg.ports, lines, others, mux, strict=False)
+    )
+
+
+def _remote(leg: _Leg, line: Line, muxed: bool) -> str:
+    if (":" in leg.local) != (":" in line.host):
+        raise MediaError(f"{line.host} cannot be reached from {leg.local}")
+    if _is_loopback(line.host) and not _is_loopback(leg.local):
+        raise MediaError(f"the SDP names {line.host}, which is this machine")
+    rtcp = f"{line.host} {line.port}" if muxed else f"{line.rtcp_host} {line.rtcp_port}"
+    hosts = f"{line.host},{leg.source}" if leg.source and leg.source != line.host else line.host
+    return f"{line.host} {line.port} {rtcp} {line.rate} {hosts}"
+
+
+def _is_loopback(host: str) -> bool:
+    return host.startswith("127.") or host == "::1"
+
+
+def _statistics(text: str) -> tuple[StreamStats, StreamStats]:
+    """Read what `bridge.Call.statistics` wrote."""
+    numbers = [int(word) for word in text.split()]
+    if not any(numbers):
+        return NOTHING, NOTHING
+    from_a, from_b = (
+        StreamStats(packets, octets, lost, jitter / 1000.0)
+        for packets, octets, lost, jitter in (numbers[:4], numbers[4:])
+    )
+    return from_a, from_b

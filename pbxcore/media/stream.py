@@ -1,0 +1,151 @@
+"""A media socket in a worker process: latched, relayed to its peer, counted. No asyncio.
+
+Until its latch is locked a socket reads with the sender's address and refuses strangers one by one. Once locked it is
+connected to its source (connect(2)): the kernel then drops strangers before they reach the process, and a packet costs
+less both ways. What is sent to a stream goes to its latch's `remote`, nowhere else.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+from collections.abc import Callable
+
+from pbxcore.media.latch import Address, Latch, Phase
+from pbxcore.media.rtp import Kind, Reception, classify
+
+DATAGRAM = 4096           # octets read at most: RTP is cut to the MTU, a fragmented video packet fits too
+_AF_UNSPEC = bytes(16)
+_libc = ctypes.CDLL(None, use_errno=True)
+
+Send = Callable[[bytes], object]
+
+
+class Stream:
+    """One socket, for as long as the process lives; between calls its latch is closed and all it gets is thrown away.
+
+    `forward` is how the peer is sent to, None while there is nobody to send to. `locked` tells the worker's loop that
+    the socket is connected and may be read without looking at addresses.
+    """
+
+    __slots__ = (
+        "failed", "fileno", "forward", "latch", "locked", "muted", "peer", "reception", "recv", "refused", "rtp",
+        "send", "sock", "update",
+    )  # fmt: skip
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.fileno = sock.fileno()
+        self.recv = sock.recv
+        self.latch = Latch()
+        self.reception = Reception()
+        self.update = self.reception.update
+        self.peer: Stream | None = None
+        self.forward: Send | None = None
+        self.send: Send | None = None
+        self.locked = False
+        self.muted = False
+        self.refused = 0
+        self.failed = 0
+        self.rtp = True
+
+    def open(self, rate: int) -> None:
+        """A call takes this socket: begin counting anew. `rate` is the RTP clock in Hz, 0 for what is no RTP."""
+        self.rtp = rate > 0
+        self.reception.reset(rate or 8000)
+        self.refused = self.failed = 0
+
+    def expect(self, remote: Address, hosts: tuple[str, ...], now: float) -> None:
+        """An offer or answer names the address to send to and the hosts that may send from another one."""
+        self.muted = False
+        if self.latch.expect(remote, hosts, now):
+            self._disconnect()
+        self._settle()
+
+    def mute(self) -> None:
+        """Send nothing there for now (on hold the old way, c=0.0.0.0); the latch stays as it is."""
+        self.muted = True
+        self._settle()
+
+    def close(self) -> None:
+        """The call is over: cut it off, and take nothing from anybody."""
+        self.bridge(None)
+        self.latch.close()
+        self._disconnect()
+        self.muted = False
+        self._settle()
+
+    def bridge(self, peer: Stream | None) -> None:
+        """Relay both ways between this stream and `peer`; whoever was bridged to one of them before is cut off."""
+        if peer is self.peer:
+            return
+        for stream in (self, peer):
+            if stream is not None and stream.peer is not None:
+                stream.peer.peer = stream.peer.forward = None
+                stream.peer = stream.forward = None
+        if peer is not None:
+            self.peer, peer.peer = peer, self
+            self.forward, peer.forward = peer.send, self.send
+
+    def take(self, now: float) -> list[bytes]:
+        """Read while the latch is not locked: what came from the right source. Raises OSError."""
+        data, source = self.sock.recvfrom(DATAGRAM)
+        if not self._accept(data, source, now):
+            self.refused += 1
+            return []
+        if self.latch.phase is not Phase.LOCKED:
+            return [data]
+        self._connect()
+        return [data, *self._queued()] if self.locked else [data]
+
+    def _accept(self, data: bytes, source: Address, now: float) -> bool:
+        plausible = not self.rtp or classify(data) is not Kind.OTHER
+        before = self.latch.phase
+        accepted = self.latch.accept(source[:2], plausible, now)
+        if self.latch.phase is not before:
+            self._settle()
+        return accepted
+
+    def _queued(self) -> list[bytes]:
+        """What waited in the socket when it was connected: strangers' packets may still be among it."""
+        found: list[bytes] = []
+        while True:
+            try:
+                data, source = self.sock.recvfrom(DATAGRAM)
+            except OSError:
+                return found
+            if source[:2] == self.latch.remote:
+                found.append(data)
+            else:
+                self.refused += 1
+
+    def _connect(self) -> None:
+        remote = self.latch.remote
+        assert remote is not None
+        try:
+            self.sock.connect(remote)
+        except OSError:         # no route back: go on refusing strangers by hand
+            return
+        self.locked = True
+        self._settle()
+
+    def _disconnect(self) -> None:
+        """Back to an unconnected socket on the same port; the socket module has no word for AF_UNSPEC."""
+        if self.locked:
+            self.locked = False
+            if _libc.connect(self.fileno, _AF_UNSPEC, len(_AF_UNSPEC)):
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+    def _settle(self) -> None:
+        if self.muted or self.latch.remote is None:
+            self.send = None
+        else:
+            self.send = self.sock.send if self.locked else self._send_to
+        if self.peer is not None:
+            self.peer.forward = self.send
+
+    def _send_to(self, data: bytes) -> None:
+        remote = self.latch.remote
+        if remote is not None:
+            self.sock.sendto(data, remote)

@@ -1,0 +1,276 @@
+"""The relay's worker: a process of its own that binds ports, relays RTP and reports. `python -m pbxcore.media.worker`.
+
+It is told what to do over a unix socket (SOCK_SEQPACKET), in the verbs of rtpengine's ng protocol: bencoded
+dictionaries, one way and in order, several in one record. It needs no `offer`: the ports it has bound are booked by the
+signalling side (`relay`), and media flows from the answer on.
+
+    bind     address, count                       bind that many more pairs of ports (RTP even, RTCP odd)
+    answer   call-id, from-tag, to-tag, from, to  bridge two legs; cuts off the leg bridged before
+    delete   call-id [, from-tag]                 end a call, or one leg of it
+    query    [call-id]                            statistics of a call, or of the whole process
+    ping
+
+It says: ready, bound, timeout, deleted, queried, pong. It ends when the socket closes, that is with its parent.
+How a leg is written (`from`, `to`) is said in `bridge`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import gc
+import os
+import select
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+
+from pbxcore.media import bencode
+from pbxcore.media.bridge import Call
+from pbxcore.media.sockets import Ports, raise_file_limit
+from pbxcore.media.stream import DATAGRAM, Stream
+
+BIND_STEP = 8                 # pairs bound between two looks at the sockets: about 0.3 ms
+MAX_EVENTS = 512
+BUSY_PACKETS = 1000           # packets a second from which on packets are collected before they are handled:
+REST_SECONDS = 0.0005         # waking up once for several packets is what makes 20,000 of them a second cheap
+FEW_EVENTS = 16
+RECORD = 32768
+TICKS = 8                     # a sweep over all calls is spread over so many ticks
+
+Words = dict[str, bencode.Value]
+
+
+class Worker:
+    def __init__(self, control: socket.socket, ports: Ports, timeout: float, clock: Callable[[], float]) -> None:
+        self._control = control
+        self._ports = ports
+        self._timeout = timeout
+        self._clock = clock
+        self._epoll = select.epoll()
+        self._epoll.register(control.fileno(), select.EPOLLIN)
+        self._streams: dict[int, Stream] = {}
+        self._calls: dict[str, Call] = {}
+        self._sweep: deque[tuple[str, Call]] = deque()
+        self._binds: deque[tuple[str, int]] = deque()
+        self._outbox: list[bytes] = []
+        self._tick = min(1.0, timeout / TICKS) / TICKS
+        self._next_tick = 0.0
+        self._handled = self._handled_before = 0
+        self._rest = 0.0
+        self._parent = os.getppid()
+        self._running = True
+        self._verbs: dict[str, Callable[[Words], None]] = {
+            "answer": self._answer, "delete": self._delete, "bind": self._bind, "query": self._query,
+            "ping": self._ping,
+        }  # fmt: skip
+
+    def run(self) -> None:
+        """Until the parent goes away."""
+        poll, clock, streams, control = self._epoll.poll, self._clock, self._streams, self._control.fileno()
+        while self._running:
+            events = poll(self._patience(), MAX_EVENTS)
+            now = clock()
+            for fileno, _ in events:
+                if fileno == control:
+                    self._obey()
+                    continue
+                stream = streams[fileno]
+                if not stream.locked:
+                    self._relay_unlocked(stream, now)
+                    continue
+                try:
+                    data = stream.recv(DATAGRAM)
+                except OSError:         # an ICMP error of an earlier packet, reported here
+                    stream.failed += 1
+                    continue
+                stream.update(data, now)
+                forward = stream.forward
+                if forward is not None:
+                    try:
+                        forward(data)
+                    except OSError as error:
+                        self._retry(stream, forward, data, error)
+            self._handled += len(events)
+            if now >= self._next_tick:
+                self._on_tick(now)
+            if self._binds:
+                self._bind_step()
+            if self._outbox:
+                self._flush()
+            if self._rest and 0 < len(events) < FEW_EVENTS:
+                time.sleep(self._rest)
+
+    def _patience(self) -> float:
+        """Seconds to wait for packets at most."""
+        if self._binds:
+            return 0.0
+        if self._outbox:
+            return 0.01
+        return self._tick if self._calls else 1.0
+
+    def _relay_unlocked(self, stream: Stream, now: float) -> None:
+        try:
+            packets = stream.take(now)
+        except OSError:
+            stream.failed += 1
+            return
+        for data in packets:
+            stream.update(data, now)
+            forward = stream.forward
+            if forward is not None:
+                try:
+                    forward(data)
+                except OSError as error:
+                    self._retry(stream, forward, data, error)
+
+    def _retry(self, stream: Stream, forward: Callable[[bytes], object], data: bytes, error: OSError) -> None:
+        """A connected socket reports an ICMP error of an earlier packet instead of sending this one."""
+        stream.failed += 1
+        if error.errno == errno.ECONNREFUSED:
+            try:
+                forward(data)
+            except OSError:
+                stream.failed += 1
+
+    # --- the signalling side's commands
+
+    def _obey(self) -> None:
+        try:
+            record = self._control.recv(2 * RECORD)
+        except BlockingIOError:
+            return
+        except OSError:
+            record = b""
+        if not record:
+            self._running = False
+            return
+        for words in bencode.decode_dictionaries(record):
+            self._verbs[str(words["command"])](words)
+
+    def _say(self, **words: bencode.Encodable) -> None:
+        self._outbox.append(bencode.encode({name.replace("_", "-"): value for name, value in words.items()}))
+
+    def _flush(self) -> None:
+        record = b"".join(self._outbox[:256])
+        try:
+            self._control.send(record)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._running = False
+        del self._outbox[:256]
+
+    def _ping(self, words: Words) -> None:
+        self._say(event="pong")
+
+    def _bind(self, words: Words) -> None:
+        self._binds.append((str(words["address"]), int(str(words["count"]))))
+
+    def _bind_step(self) -> None:
+        address, count = self._binds.popleft()
+        ports, error = self._ports.bind(address, min(count, BIND_STEP))
+        for port in ports:
+            for stream in self._ports.pairs[address, port]:
+                self._streams[stream.fileno] = stream
+                self._epoll.register(stream.fileno, select.EPOLLIN)
+        left = count - len(ports)
+        if left and not error:
+            self._binds.appendleft((address, left))
+        done = not left or bool(error)
+        self._say(event="bound", address=address, ports=" ".join(map(str, ports)), error=error, done=int(done))
+
+    def _answer(self, words: Words) -> None:
+        now = self._clock()
+        call_id = str(words["call-id"])
+        call = self._calls.get(call_id)
+        if call is None:
+            call = self._calls[call_id] = Call(now)
+            self._sweep.append((call_id, call))
+        pairs = self._ports.pairs
+        from_tag, to_tag = str(words["from-tag"]), str(words["to-tag"])
+        call.set_leg(from_tag, str(words["from"]), pairs, now)
+        call.set_leg(to_tag, str(words["to"]), pairs, now)
+        call.bridge(from_tag, to_tag)
+        call.hold = bool(words["hold"])
+        call.last = now
+        call.reported = False
+
+    def _delete(self, words: Words) -> None:
+        call_id = str(words["call-id"])
+        call = self._calls.get(call_id)
+        if call is None:
+            return
+        if "from-tag" in words:
+            call.drop_leg(str(words["from-tag"]))
+            return
+        del self._calls[call_id]
+        call.ended = True
+        self._say(event="deleted", call_id=call_id, stats=call.statistics())
+        call.close()
+
+    def _query(self, words: Words) -> None:
+        if "call-id" in words:
+            call_id = str(words["call-id"])
+            call = self._calls.get(call_id)
+            self._say(event="queried", call_id=call_id, stats=call.statistics() if call else "0 0 0 0 0 0 0 0")
+            return
+        self._say(
+            event="queried", calls=len(self._calls), pairs=len(self._ports.pairs), handled=self._handled,
+            cpu_us=int(time.process_time() * 1e6), refused=sum(stream.refused for stream in self._streams.values()),
+        )  # fmt: skip
+
+    # --- time
+
+    def _on_tick(self, now: float) -> None:
+        elapsed = now - self._next_tick + self._tick
+        self._next_tick = now + self._tick
+        if os.getppid() != self._parent:
+            self._running = False
+        busy = self._handled - self._handled_before > BUSY_PACKETS * elapsed
+        self._rest = REST_SECONDS if busy else 0.0
+        self._handled_before = self._handled
+        for _ in range(-(-len(self._sweep) // TICKS)):
+            call_id, call = self._sweep.popleft()
+            if not call.ended:
+                self._sweep.append((call_id, call))
+                self._look_at(call_id, call, now)
+
+    def _look_at(self, call_id: str, call: Call, now: float) -> None:
+        activity = call.activity()
+        if activity != call.seen or call.hold:
+            call.seen = activity
+            call.last = now
+            call.reported = False
+        elif now - call.last > self._timeout and not call.reported:
+            call.reported = True
+            self._say(event="timeout", call_id=call_id)
+
+    def start(self, most: int) -> None:
+        self._say(event="ready", pairs=most)
+        self._flush()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Hookline's media worker; started by the exchange, not by hand")
+    parser.add_argument("--control", type=int, required=True, help="file descriptor of the control socket")
+    parser.add_argument("--ports", required=True, help="FIRST-LAST, the range of UDP ports to bind")
+    parser.add_argument("--timeout", type=float, default=60.0, help="seconds without any packet until a call timed out")
+    options = parser.parse_args()
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):     # meant for the exchange, which drains its calls
+        signal.signal(name, signal.SIG_IGN)
+    first, last = (int(port) for port in options.ports.split("-"))
+    most = raise_file_limit()
+    control = socket.socket(fileno=options.control)
+    control.setblocking(False)
+    worker = Worker(control, Ports(first, last, most), options.timeout, time.monotonic)
+    gc.freeze()
+    gc.disable()                # nothing here makes cycles but the streams, and those stay
+    worker.start(most)
+    worker.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -69,16 +69,17 @@ def texts(section: Mapping[str, Any], key: str) -> list[str]:
 
 
 def listen_fault(spec: str) -> str | None:
-    """What is wrong with a listening address of `sip.listen`."""
+    """What is wrong with a listening address of `sip.listen`; without a port it is 5060."""
     transport, _, address = spec.partition(":")
+    transport = transport.lower()
     if transport not in TRANSPORTS:
         looks_bare = transport.replace(".", "").isdigit() or transport.startswith("[")
         said = f'"{spec}" names no transport' if looks_bare else f'transport "{transport}:" is not known'
         return f'{said}; the transports are {" and ".join(f"{name}:" for name in TRANSPORTS)}'
     host, port = split_port(address)
-    if not is_address(host):
+    if not is_address(host) or (address.startswith("[") and "]" not in address):
         return f'"{spec}" has no IP address; write it like "{transport}:0.0.0.0:5060" or "{transport}:[::]:5060"'
-    return port_fault(spec, port)
+    return None if port is None else port_fault(spec, port)
 
 
 def split_port(address: str) -> tuple[str, str | None]:

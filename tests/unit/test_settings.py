@@ -95,6 +95,10 @@ def test_a_whole_office_is_read() -> None:
     assert settings.outbound[0].trunks == ("carrier",)
 
 
+def test_a_listening_address_needs_no_port() -> None:
+    assert loads('[sip]\nlisten = ["udp:0.0.0.0", "TCP:[::1]"]').sip.listen == ("udp:0.0.0.0", "TCP:[::1]")
+
+
 def test_national_numbers_and_the_country_are_made_uniform() -> None:
     settings = loads(GOOD)
     assert settings.office.country == "RU"
@@ -110,9 +114,8 @@ def test_national_numbers_and_the_country_are_made_uniform() -> None:
         ('\n[sip]\nlisten = [\n  "udp:0.0.0.0:5060",\n  "tls:0.0.0.0:5061",\n]', 5, "sip.listen", "are udp: and tcp:"),
         ('[sip]\nlisten = [\n"udp:0.0.0.0:5060",\n"0.0.0.0:5060"]', 4, "sip.listen", "names no transport"),
         ('[sip]\nlisten = ["udp:pbx:5060"]', 2, "sip.listen", "has no IP address"),
-        ('[sip]\nlisten = ["udp:127.0.0.1"]', 2, "sip.listen", "has no port"),
         ('[sip]\nlisten = ["udp:127.0.0.1:99999"]', 2, "sip.listen", "is no port"),
-        ('[sip]\nlisten = ["udp:[::1:5060"]', 2, "sip.listen", "has no port"),
+        ('[sip]\nlisten = ["udp:[::1:5060"]', 2, "sip.listen", "has no IP address"),
         ('[sip]\nlisten = ["udp:0.0.0.0:5060", "udp:0.0.0.0:5060"]', 2, "sip.listen", "twice"),
         ("[sip]\nlisten = []", 2, "sip.listen", "at least one"),
         ('[sip]\nlisten = "udp:0.0.0.0:5060"', 2, "sip.listen", 'must be a list: ["udp:0.0.0.0:5060"]'),

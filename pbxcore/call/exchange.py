@@ -19,7 +19,7 @@ from pbxcore.call.body import sdp_in
 from pbxcore.call.call import Call, Effect
 from pbxcore.call.leg import ALLOW, Leg
 from pbxcore.call.message import MessageRelay
-from pbxcore.call.registrar import Registrar
+from pbxcore.call.registrar import Registrar, TooBrief
 from pbxcore.call.router import DialPlan, Target
 from pbxcore.call.signal import Kind, Signal
 from pbxcore.call.trunks import Trunk, Trunks
@@ -199,9 +199,8 @@ class Exchange:
             raise SipError(403, build.REASONS[403])
         try:
             response = self.registrar.register(request, tx.flow, extension, self.token())
-        except SipError as error:
-            headers = [("Min-Expires", "60")] if error.status == 423 else []
-            self._answer(tx, request, error.status, error.reason, headers)
+        except TooBrief as error:
+            self._answer(tx, request, 423, headers=[("Min-Expires", str(error.minimum))])
             return
         self.layer.respond(tx, response)
 

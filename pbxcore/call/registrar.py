@@ -7,10 +7,11 @@ Authentication has happened before: `register` is given the extension that the c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from pbxcore.profiles import PhoneProfile, phone
 from pbxcore.sip import build
 from pbxcore.sip.errors import SipError
 from pbxcore.sip.headers import NameAddr
@@ -19,9 +20,6 @@ from pbxcore.sip.message import Request, Response
 from pbxcore.sip.timers import Timers
 from pbxcore.sip.uri import Uri
 
-MIN_EXPIRES = 60
-MAX_EXPIRES = 3600
-DEFAULT_EXPIRES = 3600
 MAX_BINDINGS = 10
 MAX_CONTACT = 512
 
@@ -50,6 +48,14 @@ class BindingStore(Protocol):
     def drop_binding(self, extension: str, contact: str) -> None: ...
 
 
+class TooBrief(SipError):
+    """423: `minimum` seconds go into Min-Expires."""
+
+    def __init__(self, minimum: int) -> None:
+        super().__init__(423, build.REASONS[423])
+        self.minimum = minimum
+
+
 FlowTo = Callable[[str, str, int], Flow]
 
 
@@ -74,6 +80,7 @@ class Registrar:
         self._store = store
         self._changed = changed
         self._bindings: dict[str, list[Binding]] = {}
+        self.profiles: Mapping[str, PhoneProfile] = {}
 
     def restore(self, bindings: Iterable[Binding]) -> int:
         """Take bindings kept from an earlier run; those that have expired are dropped. Returns how many live."""
@@ -120,14 +127,15 @@ class Registrar:
                 raise SipError(400, "Contact: * needs Expires: 0 and no other Contact")
             return [(Uri.parse(binding.contact), 0) for binding in self._in_order(request, self.bindings(extension))]
         wanted: list[tuple[Uri, int]] = []
+        profile = self.profiles.get(extension) or phone("generic")
         for contact in request.contacts:
             uri = contact.uri
             if uri.scheme not in ("sip", "sips") or len(str(uri)) > MAX_CONTACT or not uri.host:
                 raise SipError(400, "Contact must be a SIP URI of at most 512 characters")
-            expires = _expires(contact, request.expires)
-            if 0 < expires < MIN_EXPIRES:
-                raise SipError(423, "Interval Too Brief")
-            wanted.append((uri, min(expires, MAX_EXPIRES)))
+            expires = _expires(contact, request.expires, profile)
+            if 0 < expires < profile.register_min_seconds:
+                raise TooBrief(profile.register_min_seconds)
+            wanted.append((uri, min(expires, profile.register_max_seconds)))
         self._in_order(request, [b for uri, _ in wanted if (b := self._find(extension, uri)) is not None])
         new = [uri for uri, expires in wanted if expires and self._find(extension, uri) is None]
         if len(self.bindings(extension)) + len(new) > MAX_BINDINGS:
@@ -193,9 +201,9 @@ class Registrar:
             self._changed(name, len(held))
 
 
-def _expires(contact: NameAddr, header: int | None) -> int:
-    """The Contact's own expires, else the header's, else ours (10.3 step 6); what is malformed counts as absent."""
+def _expires(contact: NameAddr, header: int | None, profile: PhoneProfile) -> int:
+    """The Contact's own expires, else the header's, else the profile's (10.3 step 6); a malformed one is absent."""
     own = contact.params.get("expires")
     if own is not None and own.isascii() and own.isdigit():
-        return min(int(own[:10]), MAX_EXPIRES)
-    return DEFAULT_EXPIRES if header is None else header
+        return min(int(own[:10]), profile.register_max_seconds)
+    return profile.register_seconds if header is None else header

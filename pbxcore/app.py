@@ -1,0 +1,245 @@
+"""The composition root: the one place that knows every room, and puts them together.
+
+`App.start` opens the database, reads what was kept, binds the sockets and starts the panel; `App.stop` drains and lets
+go in the opposite order. Nothing else imports upward.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from crmhooks.build import build_runner
+from crmhooks.decisions import decision_schema, incoming_call_schema
+from crmhooks.embedded.desk import EmbeddedCrm
+from crmhooks.runner import Runner
+from pbxcore import office
+from pbxcore.bus import Bus
+from pbxcore.call.exchange import Doors, Exchange
+from pbxcore.call.panel import Control
+from pbxcore.call.registrar import Binding, Registrar
+from pbxcore.call.trunks import Trunks
+from pbxcore.collector import Collector
+from pbxcore.events import RegistrationChanged
+from pbxcore.media.backend import MediaBackend
+from pbxcore.media.factory import make_backend
+from pbxcore.metrics import Metrics
+from pbxcore.net.endpoint import Endpoint
+from pbxcore.settings import Settings
+from pbxcore.sip.digest import Authenticator
+from pbxcore.sip.timers import Timers
+from pbxcore.sip.uri import split_host
+from pbxcore.store import Store
+from pbxcore.store import open as open_store
+from pbxcore.store.repo import Binding as StoredBinding
+from pbxcore.store.repo import Bindings, Extensions, Secrets, StoredExtension, Users
+from web.app import create_app
+from web.auth import first_admin
+from web.server import Server
+
+log = structlog.get_logger("app")
+
+DRAIN_LOOK = 0.1
+RELEASE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What was made on the first start, to be shown once."""
+
+    extensions: tuple[StoredExtension, ...] = ()
+    admin_password: str | None = None
+
+
+def token() -> str:
+    """A fresh identifier of 96 random bits."""
+    return secrets.token_hex(12)
+
+
+async def _until(done: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not done() and time.monotonic() < deadline:
+        await asyncio.sleep(DRAIN_LOOK)  # the end of a call should not pay for who waits for the last
+
+
+class KeptBindings:
+    """The registrar's bindings in the database (`registrar.BindingStore`)."""
+
+    def __init__(self, store: Store) -> None:
+        self._bindings = Bindings(store)
+
+    def put_binding(self, binding: Binding) -> None:
+        host, port = binding.remote
+        received = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._bindings.put(
+            StoredBinding(
+                binding.extension,
+                binding.contact,
+                binding.expires_at,
+                received,
+                binding.transport,
+                binding.call_id,
+                binding.cseq,
+                binding.user_agent,
+            )
+        )
+
+    def drop_binding(self, extension: str, contact: str) -> None:
+        self._bindings.drop(extension, contact)
+
+    def load(self, now: float) -> list[Binding]:
+        """Blocks: for the start."""
+        found = []
+        for kept in self._bindings.load(now):
+            host, port = split_host(kept.received)
+            if port is not None:
+                remote = (host.strip("[]"), port)
+                found.append(
+                    Binding(
+                        kept.aor,
+                        kept.contact,
+                        kept.expires_at,
+                        kept.transport,
+                        remote,
+                        kept.call_id,
+                        kept.cseq,
+                        kept.user_agent,
+                    )
+                )
+        return found
+
+
+class App:
+    """One running exchange. Made and used inside one event loop."""
+
+    def __init__(self, settings: Settings, *, media: MediaBackend | None = None) -> None:
+        """`media` takes the place of the relay that the settings name."""
+        self.settings = settings
+        self._media = media
+        self.bus = Bus()
+        self.timers = Timers()
+        self.endpoint: Endpoint
+        self.exchange: Exchange
+        self.store: Store
+        self.crm: EmbeddedCrm
+        self.runner: Runner
+        self.credentials = Credentials()
+        self.interrupted = 0
+        self.sip_addresses: tuple[str, ...] = ()
+        self.web_address = ""
+        self._panel: Server | None = None
+        self._collector: Collector | None = None
+
+    async def start(self) -> None:
+        """Raises StoreUnavailable, ListenError, TrunkUnresolved, InvalidHook, each with a sentence for people."""
+        settings = self.settings
+        self.store = open_store(settings.database.url, settings.database.durability, serving=True)
+        self.store.start()
+        self.crm = EmbeddedCrm(self.store, self.bus, settings.office.country)
+        self.crm.load()
+        self.interrupted = await self.crm.journal.close_interrupted()
+        await self._first_start()
+        self.runner = build_runner(settings, self.crm, self.bus)
+        await self._start_sip()
+        await self._start_panel()
+        self._collector = Collector(time.monotonic, lambda: self.exchange.counters.calls)
+        self._collector.start()
+        self.metrics.collector = self._collector
+
+    async def _first_start(self) -> None:
+        """An office with no extension at all gets two, and a panel without users its admin."""
+        made: tuple[StoredExtension, ...] = ()
+        kept = Extensions(self.store)
+        if not self.settings.extension and not kept.load():
+            made = tuple(StoredExtension(number, secrets.token_urlsafe(12)) for number in ("101", "102"))
+            for extension in made:
+                await kept.save(extension)
+        self.credentials = Credentials(made, await first_admin(Users(self.store), time.time()))
+
+    async def _start_sip(self) -> None:
+        settings = self.settings
+        self.endpoint = endpoint = Endpoint()
+        self.timers = timers = Timers(endpoint.wake_at)
+        bindings = KeptBindings(self.store)
+        registrar = Registrar(
+            timers,
+            clock=endpoint.clock,
+            wall=time.time,
+            flow_to=endpoint.flow_to,
+            store=bindings,
+            changed=self._registration_changed,
+        )
+        secret = await Secrets(self.store).get_or_make("digest", secrets.token_hex(32))
+        media = self._media or make_backend(settings.media)
+        self.exchange = exchange = Exchange(
+            Doors(self.runner, self.crm.journal, media, self.bus),
+            timers,
+            clock=endpoint.clock,
+            wall=time.time,
+            token=token,
+            flow_to=endpoint.flow_to,
+            registrar=registrar,
+            authenticator=Authenticator(bytes.fromhex(secret), endpoint.clock),
+            settings=settings.sip,
+            crm_seconds=settings.crm.deadline_ms / 1000,
+        )
+        made = office.build(settings, Extensions(self.store).load(), exchange.realm)
+        exchange.dial_plan = made.dial_plan
+        exchange.secrets = made.secrets
+        registrar.profiles = made.profiles
+        exchange.trunks = Trunks(await office.trunks(settings.trunk, endpoint.flow_to, token))
+        await media.start(exchange)
+        endpoint.attach(exchange.layer, timers)
+        listeners = [await endpoint.listen(spec) for spec in settings.sip.listen]
+        self.sip_addresses = tuple(str(listener) for listener in listeners)
+        registrar.restore(bindings.load(time.time()))
+
+    async def _start_panel(self) -> None:
+        key = await Secrets(self.store).get_or_make("panel", secrets.token_hex(32))
+        self.metrics = Metrics(self.exchange, self.endpoint, self.bus, self.store)
+        panel = create_app(
+            control=Control(self.exchange),
+            desk=self.crm,
+            bus=self.bus,
+            settings=self.settings,
+            users=Users(self.store),
+            secret_key=bytes.fromhex(key),
+            schemas={"decision": decision_schema(), "incoming-call": incoming_call_schema()},
+            collector=self.metrics,
+            ready=lambda: not self.exchange.draining,
+        )
+        self._panel = Server(panel, self.settings.web.listen)
+        self.web_address = await self._panel.start()
+
+    def _registration_changed(self, extension: str, bindings: int) -> None:
+        if self.bus.wanted:
+            self.bus.publish(RegistrationChanged(time.time(), extension, bindings))
+
+    async def drain(self) -> None:
+        """Take no new calls, let the live ones go on for up to `sip.drain_seconds`, then end them."""
+        exchange = self.exchange
+        exchange.draining = True
+        await _until(lambda: not exchange.live, self.settings.sip.drain_seconds)
+        for call_id in list(exchange.live):
+            exchange.hang_up(call_id)
+        await _until(lambda: not exchange.dialogs, RELEASE_SECONDS)
+
+    async def stop(self) -> None:
+        """Let go of everything; the journal is written out first. Works after a start that failed half way, too."""
+        if self._collector is not None:
+            await self._collector.stop()
+        if self._panel is not None:
+            await self._panel.stop()
+        if hasattr(self, "exchange"):
+            await self.exchange.media.close()
+        if hasattr(self, "runner"):
+            await self.runner.close()
+        if hasattr(self, "endpoint"):
+            await self.endpoint.close()
+        if hasattr(self, "store"):
+            await self.store.close()

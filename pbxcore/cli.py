@@ -1,0 +1,113 @@
+"""The `hookline` command: what each sub-command is called and takes. What they do is in the rooms they call."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from pbxcore.settings import Settings
+from pbxcore.settings_file import SettingsError, effective, load
+
+DEFAULT_FILE = Path("hookline.toml")
+BAD_SETTINGS = 2
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="hookline")
+def main() -> None:
+    """Hookline: an office telephone exchange that asks the CRM before it rings."""
+
+
+config_option = click.option(
+    "-c",
+    "--config",
+    type=click.Path(path_type=Path),
+    help="The settings file; ./hookline.toml is read when it is there.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON object instead of text.")
+
+
+def read_settings(config: Path | None) -> Settings:
+    """The settings file, or the defaults when none is named and none is there. Exits with 2 for a bad one."""
+    from pbxcore.startup import stored_numbers
+
+    path = config or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
+    if path is None:
+        return Settings()
+    try:
+        return load(path, stored=stored_numbers)
+    except SettingsError as error:
+        fail(str(error), BAD_SETTINGS)
+
+
+def fail(message: str, status: int = 1) -> NoReturn:
+    """One sentence on standard error, and the end."""
+    click.echo(message, err=True)
+    sys.exit(status)
+
+
+def run(coroutine: Coroutine[Any, Any, int]) -> NoReturn:
+    """Run on uvloop where it exists."""
+    try:
+        import uvloop
+    except ImportError:
+        sys.exit(asyncio.run(coroutine))
+    sys.exit(uvloop.run(coroutine))
+
+
+@main.command()
+@config_option
+def serve(config: Path | None) -> None:
+    """Run the exchange until SIGTERM or Ctrl-C."""
+    from pbxcore.startup import serve as start
+
+    run(start(read_settings(config)))
+
+
+@main.command()
+@config_option
+@json_option
+def check(config: Path | None, as_json: bool) -> None:
+    """Check the settings file and print what is in force; secrets are masked."""
+    settings = read_settings(config)
+    if as_json:
+        click.echo(json.dumps(settings.model_dump(mode="json"), indent=2))
+    else:
+        click.echo(effective(settings), nl=False)
+
+
+@main.command()
+@click.argument("number")
+@click.option("--to", "called", default="", help="The number that is called; the first inbound number if left out.")
+@config_option
+@json_option
+def explain(number: str, called: str, config: Path | None, as_json: bool) -> None:
+    """Show what would happen to a call from NUMBER. Nobody is rung."""
+    from pbxcore.explain import explain as ask
+
+    run(ask(read_settings(config), number, called, as_json))
+
+
+@main.command()
+@json_option
+@click.option("--slow-crm", is_flag=True, help="Let the CRM hook sleep: the phone must ring in time all the same.")
+def demo(as_json: bool, slow_crm: bool) -> None:
+    """A whole exchange on loopback ports with two phones: a known and an unknown caller, shown step by step."""
+    from pbxcore.demo import demo as play
+
+    run(play(as_json=as_json, slow_crm=slow_crm))
+
+
+def _add_phone() -> None:
+    from pbxcore.phone.command import phone
+
+    main.add_command(phone)
+
+
+_add_phone()

@@ -1,0 +1,53 @@
+"""/metrics: every counter of the exchange, read when Prometheus asks and never before."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector as Source
+
+from pbxcore.bus import Bus
+from pbxcore.call.exchange import Exchange
+from pbxcore.collector import Collector
+from pbxcore.net.endpoint import Endpoint
+from pbxcore.store import Store
+
+
+class Metrics(Source):
+    """A collector for `prometheus_client`."""
+
+    def __init__(self, exchange: Exchange, endpoint: Endpoint, bus: Bus, store: Store) -> None:
+        self._exchange = exchange
+        self._endpoint = endpoint
+        self._bus = bus
+        self._store = store
+        self.collector: Collector | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        exchange = self._exchange
+        for prefix, counters in (
+            ("call", exchange.counters),
+            ("sip", exchange.layer.counters),
+            ("net", self._endpoint.counters),
+        ):
+            for field in dataclasses.fields(counters):
+                name = f"hookline_{prefix}_{field.name}"
+                yield CounterMetricFamily(name, field.name.replace("_", " "), getattr(counters, field.name))
+        for name, what, value in self._gauges():
+            yield GaugeMetricFamily(f"hookline_{name}", what, value)
+
+    def _gauges(self) -> Iterator[tuple[str, str, float]]:
+        exchange = self._exchange
+        yield "live_calls", "calls that are up or being set up", len(exchange.live)
+        yield "dialogs", "dialogs that are open", len(exchange.dialogs)
+        yield "server_transactions", "transactions of requests received", exchange.layer.server_count()
+        yield "client_transactions", "transactions of requests sent", exchange.layer.client_count()
+        yield "timers", "timers that wait", len(exchange.timers)
+        yield "media_ports", "ports that calls hold", exchange.media.ports_in_use()
+        yield "bus_dropped_readers", "readers of events that were cut off", self._bus.dropped_readers
+        yield "store_spilled_rows", "rows that wait for the database to come back", self._store.spilled
+        if self.collector is not None:
+            yield "collector_last_pause_seconds", "the last pause for Python's collector", self.collector.last_pause
+            yield "collector_worst_pause_seconds", "the longest such pause", self.collector.worst_pause

@@ -1,0 +1,91 @@
+"""From the command to a running exchange: signals, the one `ready` line, credentials printed once, clean ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+
+import click
+import structlog
+
+from crmhooks.connector import InvalidHook
+from pbxcore.app import App
+from pbxcore.net.flow import ListenError
+from pbxcore.office import TrunkUnresolved
+from pbxcore.settings import Settings
+from pbxcore.store import StoreUnavailable
+from pbxcore.store import open as open_store
+from pbxcore.store.repo import Extensions
+from web.server import PanelError
+
+START_ERRORS = (StoreUnavailable, ListenError, TrunkUnresolved, InvalidHook, PanelError)
+
+
+def stored_numbers(url: str) -> frozenset[str]:
+    """The numbers of the extensions kept in the database; none when it does not exist or cannot be read."""
+    with contextlib.suppress(StoreUnavailable):
+        store = open_store(url)
+        try:
+            return frozenset(extension.number for extension in Extensions(store).load())
+        finally:
+            store.engine.dispose()
+    return frozenset()
+
+
+def log_to_stderr() -> None:
+    """Lines for people on standard error: standard output is for `ready` and the credentials."""
+    structlog.configure(
+        processors=[
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+async def serve(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT; a second one ends the draining."""
+    log_to_stderr()
+    app = App(settings)
+    try:
+        await app.start()
+    except START_ERRORS as error:
+        await app.stop()
+        click.echo(f"hookline cannot start: {error}", err=True)
+        return 1
+    _greet(app)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await stop.wait()
+    stop.clear()
+    live = len(app.exchange.live)
+    if live:
+        most = f"at most {settings.sip.drain_seconds:g} s; once more ends them now"
+        click.echo(f"draining: {live} calls, {most}", err=True)
+    draining = asyncio.ensure_future(app.drain())
+    hurry = asyncio.ensure_future(stop.wait())
+    await asyncio.wait((draining, hurry), return_when=asyncio.FIRST_COMPLETED)
+    draining.cancel()
+    hurry.cancel()
+    await asyncio.gather(draining, hurry, return_exceptions=True)
+    await app.stop()
+    return 0
+
+
+def _greet(app: App) -> None:
+    made = app.credentials
+    if made.extensions or made.admin_password:
+        click.echo("First start. These passwords are shown once, so keep them:")
+        for extension in made.extensions:
+            click.echo(f"  phone  user {extension.number:<8} password {extension.secret}")
+        if made.admin_password:
+            click.echo(f"  panel  user {'admin':<8} password {made.admin_password}")
+    if app.interrupted:
+        click.echo(f"{app.interrupted} calls of an earlier run were closed as interrupted")
+    click.echo(f"ready sip={','.join(app.sip_addresses)} panel={app.web_address}")

@@ -9,7 +9,7 @@ import re
 from enum import Enum
 
 from pbxcore.sip.errors import ParseError
-from pbxcore.sip.headers import digits, unfold
+from pbxcore.sip.headers import digits
 from pbxcore.sip.message import MAX_SIZE, Request, parse
 
 # One row of Content-Length with its folds. Rows begin behind a line feed, so no two attempts read the same octets.
@@ -118,9 +118,7 @@ def _end_of_headers(buffer: bytearray, start: int) -> int:
 
 def _body_length(head: bytes) -> int:
     """Octets of the body behind `head`; FramingError when that cannot be known."""
-    lengths = {
-        digits(unfold(row[1].decode("latin-1").strip("\r")), MAX_SIZE) for row in _length_rows(head)
-    }
+    lengths = {digits(b" ".join(row[1].split()).decode("latin-1"), MAX_SIZE) for row in _length_rows(head)}
     if not lengths:
         if _body_rows(head):
             raise _error(head, 400, "Missing Content-Length")

@@ -64,15 +64,16 @@ class Store:
         except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
             raise sql.StoreUnavailable(f"{sql.show(self.engine.url)}: {error.orig}") from error
 
-    async def change(self, job: Callable[[Session], T]) -> T:
+    async def change(self, job: Callable[[Session], T], then: Callable[[T], None] | None = None) -> T:
         """Run a transaction after all that was queued before; committed when this returns.
 
-        Raises what `job` raises (nothing is changed then), or StoreUnavailable.
+        `then` is called with the result on the event loop, also when the caller was cancelled meanwhile. Raises what
+        `job` raises (nothing is changed then), or StoreUnavailable.
         """
-        return await self.writer.submit(job)
+        return await self.writer.submit(job, then)
 
     async def close(self, within: float = 5.0) -> bool:
-        """Write what is queued and let go of the database. False when rows were lost: it took longer than `within` seconds."""
+        """Write what is queued and let go of the database. False when that took more than `within` seconds."""
         written = await self.writer.close(within)
         self._readers.shutdown(wait=False)
         self.engine.dispose()

@@ -75,11 +75,7 @@ class ActivityRow(Table, table=True):
         sa.Index("ix_activities_contact_id_started_at", "contact_id", "started_at"),
     )
 
-    id: int | None = Field(
-        default=None,
-        sa_column=sa.Column(sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True),
-    )
-    call_id: str = Field(unique=True)
+    call_id: str = Field(primary_key=True)
     direction: str
     number: str
     contact_id: str | None = None

@@ -68,7 +68,7 @@ class Outlet:
         if not self.down:
             try:
                 return self._write(rows.items())
-            except Gone as error:
+            except Exception as error:  # Gone, or a defect of ours: either way the rows must be kept and calls go on
                 self._went(error)
         self._spill.append([(statement.name, row) for statement, group in rows.items() for row in group])
 
@@ -94,7 +94,7 @@ class Outlet:
             return
         try:
             self.replay()
-        except Gone as error:
+        except Exception as error:  # as in `write`
             self._went(error)
         else:
             self.down = False
@@ -187,8 +187,8 @@ class Outlet:
     def _open(self) -> Any:
         if self._connection is None:
             pooled = self._engine.raw_connection()
-            pooled.detach()
             self._connection = pooled.driver_connection
+            pooled.detach()
             if self._begin:
                 self._connection.execute(f"PRAGMA busy_timeout={WRITER_BUSY_MS}")
         return self._connection
@@ -202,12 +202,12 @@ class Outlet:
             except driver.Error as error:
                 log.debug("connection not closed", error=str(error))
 
-    def _went(self, error: Gone) -> None:
+    def _went(self, error: Exception) -> None:
         if not self.down:
             log.error(
                 "database is gone",
                 database=show(self._engine.url),
-                error=str(error),
+                error=str(error) or repr(error),
                 hint="calls go on; their records wait in journal-spill.jsonl and are written when it is back",
             )
         self.down = True

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Dialect
 
 from pbxcore.store.models import Table
 
-THE_AGENTS = ("id", "state", "summary", "author", "settled", "completed_at")  # of an activity, not the call's to write
+THE_AGENTS = ("state", "summary", "author", "settled", "completed_at")  # of an activity, not the call's to write
 
 Scalar = str | int | float | bool | None
 Row = tuple[Scalar, ...]

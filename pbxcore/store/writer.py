@@ -12,7 +12,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -124,14 +123,30 @@ class Writer:
             return False
         return True
 
-    async def submit(self, job: Callable[[Any], T]) -> T:
+    async def submit(self, job: Callable[[Any], T], then: Callable[[T], None] | None = None) -> T:
         """Run a transaction on the writer's thread, after all that was queued before it. `job` gets a
-        `sqlmodel.Session`, and is committed when it returns. Raises what it raised, or StoreUnavailable."""
-        future: Future[T] = Future()
-        self._queue.append((None, future, job))
+        `sqlmodel.Session`, and is committed when it returns. Raises what it raised, or StoreUnavailable.
+
+        `then` is called on the loop with the result once that is committed, even when the caller has been cancelled
+        meanwhile: memory stays in step with the database.
+        """
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[T] = loop.create_future()
+
+        def finish(result: Any, error: BaseException | None) -> None:
+            if error is None and then is not None:
+                then(result)
+            if waiter.done():
+                return
+            if error is None:
+                waiter.set_result(result)
+            else:
+                waiter.set_exception(error)
+
+        self._queue.append((None, finish, job))
         self._put += 1
         self._ring()
-        return await asyncio.wrap_future(future)
+        return await waiter
 
     async def close(self, within: float = 5.0) -> bool:
         """Write what is queued and end the thread. False when `within` seconds were not enough."""
@@ -227,7 +242,7 @@ class Writer:
                 self._done += 1
             self._busy_until = time.monotonic()
             if self._waiters:
-                self._tell()
+                self._tell(self._notify)
 
     def _store(self, rows: Rows) -> None:
         """Until it is done: neither database nor spill file may be writable, and rows are never thrown away."""
@@ -242,20 +257,18 @@ class Writer:
                 time.sleep(pause)
                 pause = min(pause * 2, 5.0)
 
-    def _do(self, future: Future[Any], job: Callable[[Any], Any]) -> None:
-        if not future.set_running_or_notify_cancel():
-            return
+    def _do(self, finish: Callable[[Any, BaseException | None], None], job: Callable[[Any], Any]) -> None:
+        result, error = None, None
         try:
             result = self._sink.job(job)
-        except BaseException as error:  # whatever it is belongs to the caller that waits
-            future.set_exception(error)
-        else:
-            future.set_result(result)
+        except BaseException as raised:  # whatever it is belongs to the caller that waits
+            error = raised
+        self._tell(finish, result, error)
 
-    def _tell(self) -> None:
+    def _tell(self, callback: Callable[..., None], *arguments: Any) -> None:
         loop = self._loop
         if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(self._notify)
+            loop.call_soon_threadsafe(callback, *arguments)
 
 
 def encode(groups: dict[Plan, dict[Any, Any]]) -> Rows:

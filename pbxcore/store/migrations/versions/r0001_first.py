@@ -93,7 +93,6 @@ def _calls() -> None:
 def _activities() -> None:
     op.create_table(
         "activities",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("call_id", sa.String(), nullable=False),
         sa.Column("direction", sa.String(), nullable=False),
         sa.Column("number", sa.String(), nullable=False),
@@ -108,8 +107,7 @@ def _activities() -> None:
         sa.Column("author", sa.String()),
         sa.Column("settled", sa.Boolean(), nullable=False),
         sa.Column("completed_at", sa.Float()),
-        sa.PrimaryKeyConstraint("id", name="pk_activities"),
-        sa.UniqueConstraint("call_id", name="uq_activities_call_id"),
+        sa.PrimaryKeyConstraint("call_id", name="pk_activities"),
     )
     op.create_index("ix_activities_started_at", "activities", ["started_at"])
     op.create_index("ix_activities_agent_started_at", "activities", ["agent", "started_at"])

@@ -1,0 +1,190 @@
+"""The CRM that ships: contacts, activities, instructions, and the card that pops before the phone rings.
+
+Implements `control.CrmDesk`. What a call needs is answered from memory; the database follows on the writer's thread,
+and memory follows the database: it changes once a change is committed.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+
+from sqlmodel import Session, col
+
+from crmhooks.contact import check
+from crmhooks.embedded import rows
+from crmhooks.embedded.cards import Cards, Recent
+from crmhooks.embedded.index import ContactIndex
+from crmhooks.journal import Journal
+from crmhooks.numbers import normalise
+from crmhooks.records import activity, activity_of, number_of
+from crmhooks.text import paragraphs
+from pbxcore.bus import Bus
+from pbxcore.control import ActivityEntry, Card, ContactEntry, Invalid, NotFound
+from pbxcore.events import SummaryWritten
+from pbxcore.hooks import CallSnapshot, IncomingCall
+from pbxcore.store import Store
+from pbxcore.store.models import ActivityRow, ContactRow
+from pbxcore.store.statements import clean
+
+MAX_SUMMARY = 10_000
+
+
+class EmbeddedCrm:
+    """The desk, the contact index and the journal that writes its activities. `load` before the first call.
+
+    `clock` is Unix time, `token` makes the ids of new contacts.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        bus: Bus,
+        country: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        token: Callable[[], str] = lambda: secrets.token_hex(8),
+    ) -> None:
+        self.index = ContactIndex()
+        self.journal = Journal(store, self.index, country)
+        self.journal.on_ended = self._call_ended
+        self._store = store
+        self._bus = bus
+        self._country = country
+        self._clock = clock
+        self._token = token
+        self._cards = Cards(clock)
+        self._recent = Recent()
+
+    def load(self) -> None:
+        """Take contacts and the latest activities into memory. Blocks: for the start. Raises StoreUnavailable."""
+        for entry in self._store.ask_now(rows.all_contacts):
+            self.index.put(entry)
+        for latest in self._store.ask_now(rows.latest_activities):
+            self._recent.put(latest)
+
+    # -- in memory, beside the call
+
+    def card_for(self, call: IncomingCall) -> Card:
+        """Look the other party up, keep the card under the call's id and return it."""
+        number = number_of(call, self._country)
+        contacts = self.index.find(number) if number[:1] == "+" else ()
+        card = Card(call.call_id, number, contacts, _instructions(contacts), self._recent.of(number))
+        self._cards.put(card)
+        return card
+
+    def put_card(self, card: Card) -> None:
+        """Replace the card of `card.call_id`."""
+        self._cards.put(card)
+
+    def card(self, call_id: str) -> Card | None:
+        return self._cards.get(call_id)
+
+    def lookup(self, number: str) -> tuple[ContactEntry, ...]:
+        """Everybody with this number, in any spelling of the office's country."""
+        found = normalise(number, self._country)
+        return () if found is None else self.index.find(found.e164)
+
+    def _call_ended(self, call: CallSnapshot) -> None:
+        self._cards.ended(call.call_id)
+        number = number_of(call, self._country)
+        contacts = self.index.find(number) if number[:1] == "+" else ()
+        contact_id = call.contact_id or (contacts[0].id if len(contacts) == 1 else None)
+        entry = self.index.get(contact_id) if contact_id is not None else None
+        self._recent.put(activity_of(call, number, contact_id, entry.name if entry is not None else ""))
+
+    # -- contacts
+
+    async def contacts(self, search: str = "", limit: int = 50, offset: int = 0) -> list[ContactEntry]:
+        """By name. `search` finds parts of name, company, e-mail and tags in any case, and numbers in any spelling."""
+        found = normalise(search, self._country)
+        words = [found.e164] if found is not None else rows.words(search)
+        return await self._store.ask(lambda session: rows.search_contacts(session, words, limit, offset))
+
+    async def contact(self, contact_id: str) -> ContactEntry:
+        entry = self.index.get(contact_id)
+        if entry is None:
+            raise NotFound(f"no contact {contact_id}")
+        return entry
+
+    async def save_contact(self, entry: ContactEntry) -> ContactEntry:
+        """Create (no id) or change. Raises Invalid, NotFound; StoreUnavailable when the database is gone."""
+        checked = check(entry, self._country)
+        now = self._clock()
+        fresh = "" if checked.id else self._token()
+        return await self._store.change(lambda session: rows.save_contact(session, checked, fresh, now), self.index.put)
+
+    async def delete_contact(self, contact_id: str) -> None:
+        """Forget a contact; its activities stay, without it. Raises NotFound, StoreUnavailable."""
+
+        def forget(_: None) -> None:
+            self.index.drop(contact_id)
+            self._recent.forget_contact(contact_id)
+
+        await self._store.change(lambda session: rows.delete_contact(session, contact_id), forget)
+
+    # -- activities
+
+    async def activities(
+        self,
+        *,
+        agent: str | None = None,
+        contact_id: str | None = None,
+        open_only: bool = False,
+        limit: int = 50,
+        offset: int = 0,
+    ) -> list[ActivityEntry]:
+        """Newest first."""
+        query = rows.activities().order_by(col(ActivityRow.started_at).desc(), col(ActivityRow.call_id))
+        if agent is not None:
+            query = query.where(col(ActivityRow.agent) == agent)
+        if contact_id is not None:
+            query = query.where(col(ActivityRow.contact_id) == contact_id)
+        if open_only:
+            query = query.where(col(ActivityRow.state) == "open")
+        query = query.limit(limit).offset(offset)
+        await self.journal.flush(within=1.0)
+        return await self._store.ask(lambda session: [activity(row, name) for row, name in session.exec(query)])
+
+    async def write_summary(
+        self, call_id: str, summary: str, author: str, contact_id: str | None = None
+    ) -> ActivityEntry:
+        """Complete the activity of a call, while it is up or after; durable when this returns. `contact_id` settles
+        whose call it was. Raises NotFound, Invalid; StoreUnavailable when the database is gone."""
+        text = paragraphs(summary)
+        if not text:
+            raise Invalid("summary", "a summary says in a line what the call was about")
+        if len(text) > MAX_SUMMARY:
+            raise Invalid("summary", f"a summary has at most {MAX_SUMMARY} characters")
+        now = self._clock()
+
+        def job(session: Session) -> ActivityEntry:
+            row = session.get(ActivityRow, clean(call_id))
+            if row is None:
+                raise NotFound(f"no activity of call {call_id}")
+            if contact_id is not None:
+                if session.get(ContactRow, contact_id) is None:
+                    raise Invalid("contact_id", f"no contact {contact_id}: choose one that is stored")
+                row.contact_id, row.settled = contact_id, True
+            row.summary, row.author, row.state, row.completed_at = text, author, "completed", now
+            session.add(row)
+            contact = session.get(ContactRow, row.contact_id) if row.contact_id is not None else None
+            return activity(row, contact.name if contact is not None else None)
+
+        def then(entry: ActivityEntry) -> None:
+            self._recent.put(entry)
+            self._bus.publish(SummaryWritten(now, call_id, author))
+
+        return await self._store.change(job, then)
+
+    async def history(self, *, party: str | None = None, limit: int = 50, offset: int = 0) -> list[CallSnapshot]:
+        """Call records from the journal, newest first; `party` keeps one extension's calls."""
+        return await self.journal.history(party=party, limit=limit, offset=offset)
+
+
+def _instructions(contacts: tuple[ContactEntry, ...]) -> str:
+    """One contact's own; of several, each one's behind its name, because nobody knows yet who calls."""
+    if len(contacts) == 1:
+        return contacts[0].instructions
+    return "\n".join(f"{entry.name}: {entry.instructions}" for entry in contacts if entry.instructions)

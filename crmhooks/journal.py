@@ -1,0 +1,146 @@
+"""The call journal: every call leaves exactly one record and exactly one activity, in the same transaction.
+
+Implements `hooks.CallJournal`. Writing is a few dictionary operations on the event loop; the rest happens on the
+store's writer thread. It reads back what it wrote: history, and what a crash left open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import sqlalchemy as sa
+from sqlmodel import Session, col, select
+
+from crmhooks.embedded.index import ContactIndex
+from crmhooks.records import activity_row, call_row, number_of, snapshot
+from pbxcore.hooks import CallSnapshot, CallState, Disposition
+from pbxcore.store import Store
+from pbxcore.store.models import ActivityRow, CallRow
+from pbxcore.store.statements import Row, clean
+from pbxcore.store.writer import Plan
+
+MAX_NOTES = 4096
+PURGE = 1024      # entries of `_latest` before the committed ones are looked for
+ENDED = CallState.ENDED
+
+Noted = tuple[CallSnapshot, str | None]
+
+
+class Journal:
+    """The journal of one exchange. `write`, `when_durable` and `annotate` belong to the event loop's thread.
+
+    `on_ended` is told of every call that ended, once it was queued.
+    """
+
+    def __init__(self, store: Store, index: ContactIndex, country: str) -> None:
+        self._store = store
+        self._writer = store.writer
+        self._index = index
+        self._country = country
+        known = store.statements
+        self._calls = Plan((known["calls.put"], known["activities.put"]), self._rows)
+        self._contacts = Plan((known["calls.contact_id"], known["activities.contact_id"]), _contact_rows)
+        self._latest: dict[str, int] = {}    # call id -> number of its last write; those not known to be durable
+        self._notes: dict[str, str] = {}     # call id -> contact found late, while the call lives
+        self._purge_at = PURGE
+        self.on_ended: Callable[[CallSnapshot], None] | None = None
+
+    def write(self, call: CallSnapshot) -> None:
+        """Take the newest state of a call. Never blocks, never raises."""
+        call_id = call.call_id
+        latest = self._latest
+        latest[call_id] = self._writer.put(self._calls, call_id, (call, self._notes.get(call_id)))
+        if call.state is ENDED:
+            self._notes.pop(call_id, None)
+            if self.on_ended is not None:
+                self.on_ended(call)
+            if len(latest) > self._purge_at:
+                self._purge()
+
+    def when_durable(self, call_id: str, then: Callable[[], None]) -> bool:
+        """True when all that was written of this call survives kill -9; otherwise `then` is called once it does.
+
+        While the database is gone that means the spill file: a call never waits for a database.
+        """
+        number = self._latest.get(call_id)
+        return number is None or self._writer.when_settled(number, then)
+
+    def annotate(self, call_id: str, contact_id: str) -> None:
+        """Say whose call it is, when that is found out late. What an agent settled in his summary stays."""
+        notes = self._notes
+        notes[call_id] = contact_id
+        if len(notes) > MAX_NOTES:
+            del notes[next(iter(notes))]
+        self._latest[call_id] = self._writer.put(self._contacts, call_id, (call_id, contact_id))
+
+    async def flush(self, within: float | None = None) -> bool:
+        """Wait until all that was written so far is durable. False when that took more than `within` seconds."""
+        return await self._writer.flush(within)
+
+    async def history(self, *, party: str | None = None, limit: int = 50, offset: int = 0) -> list[CallSnapshot]:
+        """Call records, newest first; `party` keeps those with a leg of this extension (or `trunk:NAME`)."""
+        await self._writer.flush(within=1.0)
+        query = select(CallRow).order_by(col(CallRow.arrived_at).desc(), col(CallRow.call_id))
+        query = query.limit(limit).offset(offset)
+        if party is not None:
+            query = query.where(col(CallRow.parties).contains(f" {clean(party)} ", autoescape=True))
+        return await self._store.ask(lambda session: [snapshot(row) for row in session.exec(query)])
+
+    async def find(self, call_id: str) -> CallSnapshot | None:
+        """The record of one call."""
+        await self._writer.flush(within=1.0)
+
+        def query(session: Session) -> CallSnapshot | None:
+            row = session.get(CallRow, clean(call_id))
+            return None if row is None else snapshot(row)
+
+        return await self._store.ask(query)
+
+    async def close_interrupted(self) -> int:
+        """At start: end the calls that a crash left open, as `interrupted`. Returns how many.
+
+        They keep their answer time. When they ended nobody knows: the last moment that the journal knows of is taken,
+        so that nobody pays for the time the exchange was down.
+        """
+        return await self._store.change(_close_interrupted)
+
+    def _rows(self, noted: Noted) -> Sequence[Row | None]:
+        call, contact_id = noted
+        number = number_of(call, self._country)
+        contact_id = contact_id or call.contact_id
+        if contact_id is None:
+            found = self._index.find(number) if number[:1] == "+" else ()
+            contact_id = found[0].id if len(found) == 1 else None
+        return call_row(call, contact_id), activity_row(call, number, contact_id)
+
+    def _purge(self) -> None:
+        settled = self._writer.settled
+        self._latest = {call_id: number for call_id, number in self._latest.items() if not settled(number)}
+        self._purge_at = max(PURGE, 2 * len(self._latest))
+
+
+def _contact_rows(value: tuple[str, str]) -> Sequence[Row | None]:
+    call_id, contact_id = clean(value[0]), clean(value[1])
+    return (contact_id, call_id), (contact_id, call_id)
+
+
+def _close_interrupted(session: Session) -> int:
+    left_open = session.exec(select(CallRow).where(sa.text("state <> 'ended'"))).all()
+    if not left_open:
+        return 0
+    times = [sa.func.max(getattr(CallRow, name)) for name in ("arrived_at", "ringing_at", "answered_at", "ended_at")]
+    known = [time for time in session.connection().execute(sa.select(*times)).one() if time is not None]
+    for row in left_open:
+        row.state = CallState.ENDED.value
+        row.disposition = Disposition.INTERRUPTED.value
+        row.hung_up_by = "exchange"
+        row.ended_at = max(known)
+        row.legs = [_ended(leg, row.ended_at) for leg in row.legs]
+        session.add(row)
+        change = sa.update(ActivityRow).where(col(ActivityRow.call_id) == row.call_id)
+        session.connection().execute(change.values(disposition=row.disposition, ended_at=row.ended_at))
+    return len(left_open)
+
+
+def _ended(leg: dict[str, object], at: float) -> dict[str, object]:
+    return leg if leg["ended_at"] is not None else {**leg, "state": "ended", "ended_at": at}

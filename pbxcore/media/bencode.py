@@ -24,6 +24,14 @@ def encode(value: Encodable) -> bytes:
     return b"".join(parts)
 
 
+def encode_text(words: Mapping[str, str]) -> bytes:
+    """`encode` for a dictionary of text, quicker; the keys come in the order given."""
+    try:
+        return ("d" + "".join([f"{len(k)}:{k}{len(v)}:{v}" for k, v in words.items()]) + "e").encode("ascii")
+    except UnicodeEncodeError:
+        return encode(words)
+
+
 def _encode(value: Encodable, parts: list[bytes]) -> None:
     if isinstance(value, str):
         value = value.encode("utf-8", "surrogateescape")

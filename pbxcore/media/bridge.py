@@ -87,8 +87,9 @@ def _set_line(before: Leg, line: list[str], pairs: Pairs, now: float) -> Pair:
     pair = pairs[local, int(port)]
     rtp, rtcp = pair
     if pair not in before:
-        rtp.open(int(rate))
-        rtcp.open(int(rate))
+        clock = int(rate)
+        rtp.open(clock)
+        rtcp.open(clock)
     if host in HOLD_HOSTS:
         rtp.mute()
         rtcp.mute()

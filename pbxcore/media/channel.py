@@ -88,7 +88,7 @@ class Channel:
     def grow(self, pool: Pool) -> None:
         """Ask the worker for more ports."""
         pool.asked = True
-        self.send(bencode.encode({"command": "bind", "address": pool.address, "count": STEP}))
+        self.send(bencode.encode_text({"command": "bind", "address": pool.address, "count": str(STEP)}))
 
     def send(self, command: bytes) -> None:
         """Queue a command for this turn's record."""

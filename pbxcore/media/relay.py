@@ -143,22 +143,24 @@ class Relay:
         if len(answered) != len(offered):
             raise MediaError("the answer has not as many media lines as the offer")
         mux = []
+        held = True
         for line, other in zip(answered, offered, strict=True):
             mux.append(line.mux and other.mux)
+            held = held and (line.held or other.held)
             if not other.port:
                 line.port = 0
         if not self._equip(call.channel, offerer, local, answered):
             await self._equip_patiently(call_id, call, offerer, local, answered)
         answerer.source = source
         answerer.known = offerer.known = True
-        command = bencode.encode({
+        command = bencode.encode_text({
             "command": "answer",
             "call-id": call_id,
             "from-tag": from_leg,
             "to-tag": to_leg,
             "from": _describe(answerer, answered, offered, mux),
             "to": _describe(offerer, offered, answered, mux),
-            "hold": int(all(line.held or other.held for line, other in zip(answered, offered, strict=True))),
+            "hold": "yes" if held else "no",
         })
         call.channel.send(command)
         for leg in (answerer, offerer):
@@ -172,7 +174,7 @@ class Relay:
         if call is None or dropped is None:
             return
         if dropped.known:
-            call.channel.send(bencode.encode({"command": "delete", "call-id": call_id, "from-tag": leg}))
+            call.channel.send(bencode.encode_text({"command": "delete", "call-id": call_id, "from-tag": leg}))
         self._give_back(call.channel, dropped)
 
     def delete(self, call_id: str) -> None:
@@ -187,7 +189,7 @@ class Relay:
             self._give_back(channel, leg)
         if known and channel.alive:
             channel.deleting.add(call_id)
-            channel.send(bencode.encode({"command": "delete", "call-id": call_id}))
+            channel.send(bencode.encode_text({"command": "delete", "call-id": call_id}))
         else:
             self._loop.call_soon(self._listener.media_deleted, call_id, NOTHING, NOTHING)
 
@@ -212,7 +214,7 @@ class Relay:
             raise MediaError(f"no call {call_id}")
         answer: asyncio.Future[str] = self._loop.create_future()
         self._queries.setdefault(call_id, []).append(answer)
-        call.channel.send(bencode.encode({"command": "query", "call-id": call_id}))
+        call.channel.send(bencode.encode_text({"command": "query", "call-id": call_id}))
         return _statistics(await self._patiently(answer))
 
     async def _patiently(self, answer: asyncio.Future[str]) -> str:
@@ -303,9 +305,10 @@ class Relay:
     def _on_event(self, channel: Channel, words: Words) -> None:
         event = words["event"]
         if event == "deleted":
-            call_id = str(words["call-id"])
-            channel.deleting.discard(call_id)
-            self._listener.media_deleted(call_id, *_statistics(str(words["stats"])))
+            for text in words["calls"]:     # type: ignore[union-attr]  # a list, we wrote it ourselves
+                call_id, _, numbers = str(text).partition(" ")
+                channel.deleting.discard(call_id)
+                self._listener.media_deleted(call_id, *_statistics(numbers))
         elif event == "timeout":
             self._listener.media_timed_out(str(words["call-id"]))
         elif event == "queried" and "call-id" in words:
@@ -330,7 +333,7 @@ class Relay:
             if now - channel.heard_at > SILENCE_SECONDS:
                 channel.lose()
             else:
-                channel.send(bencode.encode({"command": "ping"}))
+                channel.send(bencode.encode_text({"command": "ping"}))
         self._later(PING_SECONDS, self._ping)
 
 
@@ -375,9 +378,9 @@ def _is_loopback(host: str) -> bool:
 
 def _statistics(text: str) -> tuple[StreamStats, StreamStats]:
     """Read what `bridge.Call.statistics` wrote."""
-    numbers = [int(word) for word in text.split()]
-    if not any(numbers):
+    if text == "0 0 0 0 0 0 0 0":
         return NOTHING, NOTHING
+    numbers = [int(word) for word in text.split()]
     from_a, from_b = (
         StreamStats(packets, octets, lost, jitter / 1000.0)
         for packets, octets, lost, jitter in (numbers[:4], numbers[4:])

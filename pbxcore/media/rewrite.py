@@ -1,26 +1,48 @@
 """What the relay reads in an SDP, and the SDP as the other side gets it: our address, our ports, our o= line.
 
 RFC 8866, RFC 3264, RFC 3605 (a=rtcp), RFC 5761 (a=rtcp-mux), RFC 8839 section 4.2.5 (candidates would lead around the
-relay: they are taken out). Lines that are not about addresses pass byte for byte: codecs, crypto and fingerprints are
-between the two ends. It is one pass over the lines and keeps no tree, because it runs twice in every call's set-up;
-user agents that negotiate use `pbxcore.sip.sdp`.
+relay: they are taken out). Lines that are not about addresses pass unchanged: codecs, crypto and fingerprints are
+between the two ends. User agents that negotiate use `pbxcore.sip.sdp`; this runs twice in every call's set-up and keeps
+no tree. A phone says the same in every call but for its o= line and its ports: the sections around those are read once
+and remembered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from ipaddress import ip_address
+from typing import TypeVar
 
 from pbxcore.media.backend import MediaError
+from pbxcore.sip.sdp import ICE_ATTRIBUTES, MAX_MEDIA, NOWHERE, STATIC
 
-MAX_LINES = 16            # media lines in one SDP
-HOLD_HOSTS = ("0.0.0.0", "::")
+REMEMBERED = 2048         # sections remembered, and the longest that is, in characters
 LOWEST_PORT = 1024        # nobody receives RTP below; a name server or a clock does
-_OURS_NOT = ("a=candidate:", "a=ice-", "a=remote-candidates:", "a=end-of-candidates", "a=rtcp:")
-_DIRECTIONS = {"a=sendrecv": False, "a=sendonly": True, "a=recvonly": True, "a=inactive": True}
-_VIDEO_RATE, _AUDIO_RATE = 90000, 8000
-_RATES = {"10": 44100, "11": 44100} | {str(payload): _VIDEO_RATE for payload in (14, 25, 26, 28, 31, 32, 33, 34)}
+_DROPPED = (*(f"a={name}" for name in ICE_ATTRIBUTES), "a=rtcp:")
+_HELD = {"a=sendrecv": False, "a=sendonly": True, "a=recvonly": True, "a=inactive": True}
+_RATE = 8000              # of what names no clock
+
+_S = TypeVar("_S")
+
+
+class Section:
+    """The session's part of an SDP after its o= line, or a media line's part after its port.
+
+    `pieces` is the text to be passed on, cut where our c= lines come in. What a section does not say is "" or None.
+    """
+
+    __slots__ = ("held", "host", "mux", "pieces", "rate", "relayed", "rtcp_host", "rtcp_port")
+
+    def __init__(self) -> None:
+        self.pieces: list[str] = []
+        self.host = ""
+        self.held: bool | None = None
+        self.mux = False
+        self.rate = 0
+        self.relayed = True
+        self.rtcp_host = ""
+        self.rtcp_port = 0
 
 
 class Line:
@@ -28,50 +50,139 @@ class Line:
     the RTP clock of its first format in Hz, 0 for what is no RTP; `held` is any direction but sendrecv,
     or the address 0.0.0.0."""
 
-    __slots__ = ("held", "host", "kind", "mux", "port", "rate", "rest", "rtcp_host", "rtcp_port", "start")
+    __slots__ = ("held", "host", "kind", "mux", "pieces", "port", "rate", "rtcp_host", "rtcp_port")
 
-    def __init__(self, kind: str, port: int, rest: str, start: int) -> None:
+    def __init__(self, kind: str, port: int, section: Section, session: Section) -> None:
         self.kind = kind
-        self.port = port
-        self.rest = rest              # what follows the port, to be passed on
-        self.start = start
-        self.host = ""
-        self.rtcp_host = ""
-        self.rtcp_port = port + 1
-        self.mux = False
-        self.held = False
-        self.rate = 0
+        self.port = port if section.relayed else 0
+        self.host = host = section.host or session.host
+        self.pieces = section.pieces
+        self.held = bool(session.held if section.held is None else section.held) or host in NOWHERE
+        self.mux = section.mux or session.mux
+        self.rate = section.rate
+        self.rtcp_host = section.rtcp_host or host
+        self.rtcp_port = section.rtcp_port or port + 1
+        if not LOWEST_PORT <= self.rtcp_port <= 65535:
+            self.rtcp_host, self.rtcp_port = host, port         # none is wanted
+        if self.port and not host:
+            raise MediaError("the SDP names no address (c=)")
 
 
 class Body:
     """An SDP that was read. `render` may be called for any number of receivers."""
 
-    __slots__ = ("_connections", "_origin", "_parts", "lines")
+    __slots__ = ("_session", "lines")
 
-    def __init__(self, parts: list[str], lines: list[Line], connections: list[int], origin: int) -> None:
-        self._parts = parts
+    def __init__(self, session: Section, lines: list[Line]) -> None:
+        self._session = session
         self.lines = lines
-        self._connections = connections
-        self._origin = origin
 
     def render(self, local: str, ports: Sequence[int], session: int, version: int) -> bytes:
         """The SDP with our address and, media line by media line, our ports (0: not wanted)."""
         family = "IP6" if ":" in local else "IP4"
-        parts = self._parts.copy()
-        connection = f"c=IN {family} {local}"
-        for index in self._connections:
-            if not _is_old_hold(parts[index], family):
-                parts[index] = connection
-        if self._origin >= 0:
-            parts[self._origin] = f"o=- {session} {version} IN {family} {local}"
+        ours = f"c=IN {family} {local}"
+        text = f"v=0\r\no=- {session} {version} IN {family} {local}\r\n" + _join(self._session, ours)
         for line, port in zip(self.lines, ports, strict=True):
-            parts[line.start] = f"m={line.kind} {port} {line.rest}"
-        return "\r\n".join(parts).encode("latin-1")
+            text += f"m={line.kind} {port} " + _join(line, ours)
+        return text.encode("latin-1")
 
 
-def _is_old_hold(connection: str, family: str) -> bool:
-    """c=IN IP4 0.0.0.0 is how RFC 2543 says hold: it must reach the other side as such."""
-    return family == "IP4" and connection.endswith(" 0.0.0.0")
+def _join(section: Section | Line, connection: str) -> str:
+    pieces = section.pieces
+    if len(pieces) == 1:
+        return pieces[0]
+    if section.host == "0.0.0.0" and connection.startswith("c=IN IP4"):
+        connection = "c=IN IP4 0.0.0.0"     # how RFC 2543 says hold: it must reach the other side as such
+    return connection.join(pieces)
+
+
+def read(sdp: bytes) -> Body:
+    """Read an offer or answer. Raises MediaError when it cannot be relayed."""
+    # Lone LFs end a line for some readers: no line may hide from us what another reader would see.
+    session_text, *media_texts = sdp.decode("latin-1").replace("\r", "").split("\nm=")
+    version, _, session_text = session_text.partition("\no=")
+    if version.rstrip() != "v=0":
+        raise MediaError("the body is no SDP")
+    if len(media_texts) > MAX_MEDIA:
+        raise MediaError(f"the SDP has more than {MAX_MEDIA} media lines")
+    session = _remember(_session, session_text.partition("\n")[2])
+    lines = []
+    for text in media_texts:
+        kind, _, text = text.partition(" ")
+        port, _, text = text.partition(" ")
+        lines.append(Line(kind, check_port(port), _remember(_media, text), session))
+    return Body(session, lines)
+
+
+def _remember(reader: Callable[[str], _S], text: str) -> _S:
+    return reader(text) if len(text) <= REMEMBERED else _unremembered(reader, text)
+
+
+def _unremembered(reader: Callable[[str], _S], text: str) -> _S:
+    """Long sections would let a stranger fill our memory."""
+    return reader.__wrapped__(text)     # type: ignore[attr-defined, no-any-return]  # lru_cache's own function
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _session(text: str) -> Section:
+    section = Section()
+    _read_lines(section, text, "?")
+    return section
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _media(text: str) -> Section:
+    """What follows the port: transport, formats, and the lines below."""
+    section = Section()
+    words = text.partition("\n")[0].split(" ")
+    if len(words) < 2:
+        raise MediaError("the SDP has a media line that cannot be read")
+    transport, first = words[:2]
+    rtpmap = "?"
+    if "RTP/" in transport:
+        section.rate = STATIC[first].rate if first in STATIC else _RATE
+        rtpmap = f"a=rtpmap:{first} "
+    else:
+        section.relayed = transport.lower() == "udptl"      # what runs over TCP cannot be
+    _read_lines(section, text, rtpmap)
+    return section
+
+
+def _read_lines(section: Section, text: str, rtpmap: str) -> None:
+    kept: list[str] = []
+    for line in text.removesuffix("\n").split("\n"):
+        kind = line[:2]
+        if kind == "c=":
+            words = line.split()
+            if len(words) != 3:
+                raise MediaError("the SDP has a c= line that cannot be read")
+            section.host = section.host or check_host(words[2])
+            section.pieces.append("".join(kept))
+            kept = ["\r\n"]
+            continue
+        if kind == "a=":
+            if line in _HELD:
+                section.held = _HELD[line]
+            elif line == "a=rtcp-mux":
+                section.mux = True
+            elif line.startswith(rtpmap):
+                clock = line.partition("/")[2].partition("/")[0]
+                if clock.isdecimal() and 0 < int(clock) <= 1_000_000:
+                    section.rate = int(clock)
+            elif line.startswith(_DROPPED):
+                if line.startswith("a=rtcp:"):
+                    _read_rtcp(section, line[7:].split())
+                continue
+        kept.append(line + "\r\n")
+    section.pieces.append("".join(kept))
+
+
+def _read_rtcp(section: Section, words: list[str]) -> None:
+    """RFC 3605: a=rtcp:PORT [IN IP4 ADDRESS]."""
+    if words:
+        section.rtcp_port = check_port(words[0])
+    if len(words) == 4:
+        section.rtcp_host = check_host(words[3])
 
 
 @lru_cache(maxsize=4096)
@@ -93,115 +204,3 @@ def check_port(text: str) -> int:
     if port != 0 and not LOWEST_PORT <= port <= 65535:
         raise MediaError(f"the SDP names port {text}, which cannot be relayed to")
     return port
-
-
-def read(sdp: bytes) -> Body:
-    """Read an offer or answer. Raises MediaError when it cannot be relayed."""
-    text = sdp.decode("latin-1")
-    if text[:2] != "v=":
-        raise MediaError("the body is no SDP")
-    # Lone LFs end a line for some readers: no line may hide from us what another reader would see.
-    return _Reader().read(text.replace("\r", "").split("\n"))
-
-
-class _Reader:
-    """One pass over the lines of an SDP."""
-
-    __slots__ = ("_connections", "_held", "_host", "_line", "_lines", "_mux", "_origin", "_parts", "_rtpmap")
-
-    def __init__(self) -> None:
-        self._parts: list[str] = []
-        self._lines: list[Line] = []
-        self._connections: list[int] = []
-        self._origin = -1
-        self._line: Line | None = None      # the media line that is being read
-        self._host = ""                     # of the session
-        self._held = False
-        self._mux = False
-        self._rtpmap = "?"
-
-    def read(self, raw: list[str]) -> Body:
-        parts = self._parts
-        for text in raw:
-            kind = text[:2]
-            if kind == "a=":
-                if self._attribute(text):
-                    continue
-            elif kind == "m=":
-                self._media(text)
-            elif kind == "c=":
-                self._connection(text)
-            elif kind == "o=":
-                self._origin = len(parts)
-            parts.append(text)
-        for line in self._lines:
-            if not line.host:
-                line.host = self._host
-            if line.port and not line.host:
-                raise MediaError("the SDP names no address (c=)")
-            if not line.rtcp_host:
-                line.rtcp_host = line.host
-            if line.host in HOLD_HOSTS:
-                line.held = True
-            if not LOWEST_PORT <= line.rtcp_port <= 65535:
-                line.rtcp_host, line.rtcp_port = line.host, line.port       # none is wanted
-        return Body(parts, self._lines, self._connections, self._origin)
-
-    def _media(self, text: str) -> None:
-        words = text[2:].split(" ", 3)
-        if len(words) < 4 or len(self._lines) == MAX_LINES:
-            raise MediaError("the SDP has a media line that cannot be read, or too many of them")
-        kind, port_text, transport, formats = words
-        line = Line(kind, check_port(port_text), f"{transport} {formats}", len(self._parts))
-        line.held, line.mux = self._held, self._mux
-        if "RTP/" in transport:
-            first = formats.split(" ", 1)[0]
-            line.rate = _RATES.get(first) or (_VIDEO_RATE if kind == "video" else _AUDIO_RATE)
-            self._rtpmap = f"a=rtpmap:{first} "
-        else:
-            self._rtpmap = "?"
-            if transport.lower() != "udptl":
-                line.port = 0               # nothing that runs over TCP can be relayed
-        self._lines.append(line)
-        self._line = line
-
-    def _connection(self, text: str) -> None:
-        words = text.split()
-        if len(words) != 3:
-            raise MediaError("the SDP has a c= line that cannot be read")
-        host = check_host(words[2])
-        self._connections.append(len(self._parts))
-        if self._line is None:
-            self._host = host
-        elif not self._line.host:
-            self._line.host = host
-
-    def _attribute(self, text: str) -> bool:
-        """Take an a= line in; True when it must not reach the other side."""
-        held = _DIRECTIONS.get(text)
-        if held is not None:
-            if self._line is None:
-                self._held = held
-            else:
-                self._line.held = held
-        elif text.startswith(self._rtpmap):
-            clock = text.partition("/")[2].partition("/")[0]
-            if self._line is not None and clock.isdecimal() and 0 < int(clock) <= 1_000_000:
-                self._line.rate = int(clock)
-        elif text == "a=rtcp-mux":
-            if self._line is None:
-                self._mux = True
-            else:
-                self._line.mux = True
-        elif text.startswith(_OURS_NOT):
-            if text.startswith("a=rtcp:") and self._line is not None:
-                self._rtcp(self._line, text[7:].split())
-            return True
-        return False
-
-    def _rtcp(self, line: Line, words: list[str]) -> None:
-        """RFC 3605: a=rtcp:PORT [IN IP4 ADDRESS]."""
-        if words:
-            line.rtcp_port = check_port(words[0])
-        if len(words) == 4:
-            line.rtcp_host = check_host(words[3])

@@ -53,13 +53,15 @@ class Stream:
     def open(self, rate: int) -> None:
         """A call takes this socket: begin counting anew. `rate` is the RTP clock in Hz, 0 for what is no RTP."""
         self.rtp = rate > 0
-        self.reception.reset(rate or 8000)
+        reception = self.reception
+        if reception.packets or reception.other or reception.rate != rate:
+            reception.reset(rate or 8000)
         self.refused = self.failed = 0
 
     def expect(self, remote: Address, hosts: tuple[str, ...], now: float) -> None:
         """An offer or answer names the address to send to and the hosts that may send from another one."""
         self.muted = False
-        if self.latch.expect(remote, hosts, now):
+        if self.latch.expect(remote, hosts, now) and self.locked:
             self._disconnect()
         self._settle()
 
@@ -70,11 +72,13 @@ class Stream:
 
     def close(self) -> None:
         """The call is over: cut it off, and take nothing from anybody."""
-        self.bridge(None)
+        if self.peer is not None:
+            self.bridge(None)
         self.latch.close()
-        self._disconnect()
+        if self.locked:
+            self._disconnect()
         self.muted = False
-        self._settle()
+        self.send = None
 
     def bridge(self, peer: Stream | None) -> None:
         """Relay both ways between this stream and `peer`; whoever was bridged to one of them before is cut off."""
@@ -132,10 +136,9 @@ class Stream:
 
     def _disconnect(self) -> None:
         """Back to an unconnected socket on the same port; the socket module has no word for AF_UNSPEC."""
-        if self.locked:
-            self.locked = False
-            if _libc.connect(self.fileno, _AF_UNSPEC, len(_AF_UNSPEC)):
-                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        self.locked = False
+        if _libc.connect(self.fileno, _AF_UNSPEC, len(_AF_UNSPEC)):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
     def _settle(self) -> None:
         if self.muted or self.latch.remote is None:

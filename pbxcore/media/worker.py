@@ -56,6 +56,7 @@ class Worker:
         self._sweep: deque[tuple[str, Call]] = deque()
         self._binds: deque[tuple[str, int]] = deque()
         self._outbox: list[bytes] = []
+        self._deleted: list[str] = []           # calls to be reported deleted in one go
         self._tick = min(1.0, timeout / TICKS) / TICKS
         self._next_tick = 0.0
         self._handled = self._handled_before = 0
@@ -149,6 +150,9 @@ class Worker:
             return
         for words in bencode.decode_dictionaries(record):
             self._verbs[str(words["command"])](words)
+        if self._deleted:
+            self._say(event="deleted", calls=self._deleted)
+            self._deleted = []
 
     def _say(self, **words: bencode.Encodable) -> None:
         self._outbox.append(bencode.encode({name.replace("_", "-"): value for name, value in words.items()}))
@@ -194,7 +198,7 @@ class Worker:
         call.set_leg(from_tag, str(words["from"]), pairs, now)
         call.set_leg(to_tag, str(words["to"]), pairs, now)
         call.bridge(from_tag, to_tag)
-        call.hold = bool(words["hold"])
+        call.hold = words["hold"] == "yes"
         call.last = now
         call.reported = False
 
@@ -207,8 +211,7 @@ class Worker:
             call.drop_leg(str(words["from-tag"]))
             return
         del self._calls[call_id]
-        call.ended = True
-        self._say(event="deleted", call_id=call_id, stats=call.statistics())
+        self._deleted.append(f"{call_id} {call.statistics()}")
         call.close()
 
     def _query(self, words: Words) -> None:

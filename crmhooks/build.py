@@ -18,10 +18,12 @@ def build_runner(
     *,
     clock: Callable[[], float] = time.monotonic,
     wall: Callable[[], float] = time.time,
+    annotate: Callable[[str, str], None] | None = None,
 ) -> Runner:
     """The runner with the hooks of the settings, in file order. Raises InvalidHook.
 
-    `clock` must be monotonic and `wall` Unix time, both in seconds.
+    `clock` must be monotonic and `wall` Unix time, both in seconds; `annotate` is the
+    journal's.
     """
     crm = settings.crm
     hooks = [
@@ -36,6 +38,7 @@ def build_runner(
         country=settings.office.country,
         clock=clock,
         wall=wall,
+        annotate=annotate,
     )
 
 

@@ -31,8 +31,14 @@ def with_contacts(card: Card, contacts: tuple[ContactEntry, ...], *, late: bool)
     """The card with whom a connector found; None when the card knows somebody already, or nobody was found."""
     if card.contacts or not contacts:
         return None
-    instructions = card.instructions or "\n".join(dict.fromkeys(c.instructions for c in contacts if c.instructions))
-    return replace(card, contacts=contacts, instructions=instructions, late=late)
+    return replace(card, contacts=contacts, instructions=card.instructions or instructions_of(contacts), late=late)
+
+
+def instructions_of(contacts: tuple[ContactEntry, ...]) -> str:
+    """One contact's own; of several, each one's behind its name, because nobody knows yet who calls."""
+    if len(contacts) == 1:
+        return contacts[0].instructions
+    return "\n".join(f"{entry.name}: {entry.instructions}" for entry in contacts if entry.instructions)
 
 
 def completed(decision: Decision, own: Decision | None) -> Decision:
@@ -56,13 +62,3 @@ def _filled(decision: Decision, source: Decision) -> Decision:
     if (name, contact, instructions) == (decision.display_name, decision.contact_id, decision.instructions):
         return decision
     return replace(decision, display_name=name, contact_id=contact, instructions=instructions)
-
-
-def in_words(decision: Decision) -> str:
-    """A decision as the explain page says it: `ring 101, 102`."""
-    kind = type(decision).__name__.lower()
-    for name in ("targets", "number", "name", "box", "prompt", "status", "uri"):
-        value = getattr(decision, name, None)
-        if value is not None:
-            return f"{kind} {', '.join(value) if isinstance(value, tuple) else value}"
-    return f"{kind} as {decision.display_name}" if decision.display_name else kind

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
+from crmhooks.text import one_line
 from pbxcore.control import Card, ContactEntry
 from pbxcore.hooks import CallSnapshot, Decision, IncomingCall
 
@@ -16,6 +17,12 @@ Question = Literal["lookup", "on_incoming", "on_answered", "on_ended"]
 
 class HookError(Exception):
     """A hook that could not be asked, or whose answer cannot be followed; the message says so in plain words."""
+
+
+def raised(error: BaseException) -> str:
+    """What a hook raised, on one line and not too long: `raised ValueError: no such customer`."""
+    said = one_line(str(error)[:300])
+    return f"raised {type(error).__name__}: {said}" if said else f"raised {type(error).__name__}"
 
 
 class InvalidHook(ValueError):

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from crmhooks.breaker import Breaker, Input
-from crmhooks.connector import HookError
-from crmhooks.text import one_line
+from crmhooks.connector import HookError, raised
 
 HARD_LIMIT = 10.0
 MAX_IN_FLIGHT = 64
+NEARLY = 0.9
 
 
 class Slot:
@@ -49,6 +50,36 @@ class Slot:
         self.skipped = 0      # not asked: breaker open, or too many on their way
         self.last_error = ""
 
+    def state(self) -> HookState:
+        return HookState(
+            self.name,
+            self.breaker.state.value,
+            self.asked,
+            self.answered,
+            self.silent,
+            self.late,
+            self.failed,
+            self.skipped,
+            self.in_flight,
+            self.last_error,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HookState:
+    """One hook's question for the panel and /metrics. `state` is its breaker's."""
+
+    name: str
+    state: str
+    asked: int
+    answered: int
+    silent: int
+    late: int
+    failed: int
+    skipped: int
+    in_flight: int
+    last_error: str
+
 
 class Listener(Protocol):
     """Who is told when a flight has landed."""
@@ -59,10 +90,23 @@ class Listener(Protocol):
 class Flight:
     """A question on its way. Landed, it has either an `answer` or an `error` in plain words."""
 
-    __slots__ = ("_clock", "_limit", "_listeners", "answer", "elapsed", "error", "landed", "noted", "slot", "started")
+    __slots__ = (
+        "_clock",
+        "_limit",
+        "_listeners",
+        "answer",
+        "elapsed",
+        "error",
+        "landed",
+        "noted",
+        "slot",
+        "started",
+        "worth_waiting",
+    )
 
-    def __init__(self, slot: Slot, clock: Callable[[], float]) -> None:
+    def __init__(self, slot: Slot, clock: Callable[[], float], *, worth_waiting: bool = True) -> None:
         self.slot = slot
+        self.worth_waiting = worth_waiting
         self.started = clock()
         self.elapsed = 0.0
         self.landed = False
@@ -87,8 +131,14 @@ class Flight:
         """Tell this listener once it has landed."""
         self._listeners.append(listener)
 
-    def note_late(self) -> None:
-        """Somebody waited the slot's whole deadline in vain; counted once a question, however many waited."""
+    def waited(self, seconds: float) -> None:
+        """Somebody waited so long in vain. Only nearly the slot's whole deadline is held against the hook: it may
+        have been asked late, because another one had used the budget up."""
+        if seconds >= self.slot.deadline * NEARLY:
+            self._note_late()
+
+    def _note_late(self) -> None:
+        """Counted once a question, however many waited for it."""
         if not self.noted:
             self.noted = True
             self.slot.late += 1
@@ -106,7 +156,7 @@ class Flight:
         except HookError as error:
             self._land(None, str(error))
         except BaseException as error:  # a hook is anybody's code: SystemExit from it must not end the exchange
-            self._land(None, one_line(f"raised {type(error).__name__}: {error}")[:300].removesuffix(": "))
+            self._land(None, raised(error))
         else:
             self._land(answer, None)
         finally:
@@ -133,7 +183,7 @@ class Flight:
             slot.last_error = error
             slot.breaker.note(Input.FAILED, now)
         elif self.elapsed > slot.deadline:
-            self.note_late()
+            self._note_late()
         elif not self.noted:
             slot.breaker.note(Input.OK, now)
             if answer:
@@ -146,35 +196,42 @@ class Flight:
 
 
 class Waiter:
-    """One call's interest in a flight: woken while it waits, told of a late answer afterwards."""
+    """One call's interest in a flight: woken while it waits, told of a late answer once it has left."""
 
-    __slots__ = ("_future", "_late", "flight")
+    __slots__ = ("_future", "_late", "_left", "flight")
 
     def __init__(self, flight: Flight, late: Callable[[Flight], None]) -> None:
         self.flight = flight
         self._late = late
+        self._left = False
         self._future: asyncio.Future[None] | None = None
         if not flight.landed:
             flight.tell(self)
 
     async def wait(self, seconds: float) -> bool:
-        """True when the flight landed within `seconds`. Awaits one future, so no task is needed around it."""
-        if self.flight.landed or seconds <= 0:
-            return self.flight.landed
-        loop = asyncio.get_running_loop()
-        self._future = future = loop.create_future()
-        timer = loop.call_later(seconds, _wake, future)
-        try:
-            await future
-        finally:
-            timer.cancel()
-            self._future = None
+        """True when the flight landed within `seconds`; otherwise the call has left. Awaits one future, so no task is
+        needed around it."""
+        if not self.flight.landed and seconds > 0:
+            loop = asyncio.get_running_loop()
+            self._future = future = loop.create_future()
+            timer = loop.call_later(seconds, _wake, future)
+            try:
+                await future
+            finally:  # also when the call is gone and its coroutine is closed
+                timer.cancel()
+                self._future = None
+                self.leave()
+        self.leave()
         return self.flight.landed
+
+    def leave(self) -> None:
+        """What lands from now on is late."""
+        self._left = True
 
     def landed(self, flight: Flight) -> None:
         if self._future is not None:
             _wake(self._future)
-        else:
+        elif self._left:
             self._late(flight)
 
 

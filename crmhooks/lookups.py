@@ -8,12 +8,13 @@ call and nothing of it is shared or kept. Failures are not kept: the breaker see
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from crmhooks.breaker import Permit
 from crmhooks.connector import CrmConnector, HookError
-from crmhooks.flight import HARD_LIMIT, MAX_IN_FLIGHT, Flight, Slot
+from crmhooks.flight import HARD_LIMIT, MAX_IN_FLIGHT, Flight, Slot, Waiter
+from crmhooks.trail import Trail, counted, outcome_of, resting
 from pbxcore.control import ContactEntry
 
 LIFETIME = 60.0
@@ -72,24 +73,23 @@ class Lookup:
         self._hard_limit = hard_limit
         self._flights: dict[str, Flight] = {}
 
-    def find(self, number: str) -> tuple[tuple[ContactEntry, ...] | Flight | None, bool]:
-        """Contacts that are at hand, or the flight that will bring them, or None when the connector is not asked;
-        and whether a call may wait for the flight."""
+    def find(self, number: str) -> tuple[ContactEntry, ...] | Flight | None:
+        """Contacts that are remembered, or the flight that will bring them, or None: the connector is left alone."""
         known = self.cache.get(number)
         if known is not None:
-            return known, True
+            return known
         flight = self._flights.get(number)
         if flight is not None:
-            return flight, True
+            return flight
         permit = self.slot.breaker.permit(self._clock())
         if permit is Permit.SKIP or self.slot.in_flight >= MAX_IN_FLIGHT:
             self.slot.skipped += 1
-            return None, False
-        flight = Flight(self.slot, self._clock)
+            return None
+        flight = Flight(self.slot, self._clock, worth_waiting=permit is Permit.WAIT)
         self._flights[number] = flight
         flight.tell(_Landing(self, number))
         flight.start(self._ask(number), self._tasks, self._hard_limit)
-        return flight, permit is Permit.WAIT
+        return flight
 
     async def _ask(self, number: str) -> tuple[ContactEntry, ...]:
         return checked(await self._connector.lookup(number))
@@ -109,6 +109,67 @@ class _Landing:
 
     def landed(self, flight: Flight) -> None:
         self._lookup._landed(self._number, flight)
+
+
+class Search:
+    """One call's question to all connectors at once: who has this number?"""
+
+    __slots__ = ("_clock", "_found", "_trail")
+
+    def __init__(
+        self,
+        lookups: Iterable[Lookup],
+        number: str,
+        trail: Trail,
+        late: Callable[[Flight], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._clock = clock
+        self._trail = trail
+        self._found: list[tuple[Slot, tuple[ContactEntry, ...] | Waiter]] = []
+        for lookup in lookups:
+            slot = lookup.slot
+            found = lookup.find(number)
+            if found is None:
+                trail.add(slot.name, f"not asked: {resting(slot)}")
+            elif not isinstance(found, Flight):
+                self._found.append((slot, found))
+            else:
+                waiter = Waiter(found, late)
+                if found.worth_waiting:
+                    self._found.append((slot, waiter))
+                else:
+                    waiter.leave()
+                    trail.add(slot.name, "asked without waiting: its answers were late")
+
+    async def contacts(self, until: float) -> tuple[ContactEntry, ...]:
+        """Those of the first connector, in file order, that has any; awaits futures only, no longer than `until`."""
+        for slot, found in self._found:
+            if not isinstance(found, Waiter):
+                self._trail.add(slot.name, f"{counted(found)} (remembered)")
+                contacts: tuple[ContactEntry, ...] = found
+            else:
+                contacts = await self._wait(slot, found, until)
+            if contacts:
+                return contacts
+        return ()
+
+    def close(self) -> None:
+        """The call goes on: what lands from now on is late."""
+        for _, found in self._found:
+            if isinstance(found, Waiter):
+                found.leave()
+
+    async def _wait(self, slot: Slot, waiter: Waiter, until: float) -> tuple[ContactEntry, ...]:
+        flight = waiter.flight
+        latest = flight.started + slot.deadline
+        if not await waiter.wait(min(until, latest) - self._clock()):
+            elapsed = self._clock() - flight.started
+            flight.waited(elapsed)
+            self._trail.add(slot.name, f"late: no answer in {elapsed * 1000:.0f} ms; the call went on", elapsed)
+            return ()
+        self._trail.add(slot.name, outcome_of(flight), flight.elapsed)
+        return flight.answer or ()
 
 
 def checked(answer: Any) -> tuple[ContactEntry, ...]:

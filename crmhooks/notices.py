@@ -10,8 +10,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from crmhooks.connector import HookError
-from crmhooks.text import one_line
+from crmhooks.connector import HookError, raised
 from pbxcore.hooks import CallSnapshot
 
 QUEUE_LIMIT = 512
@@ -72,7 +71,7 @@ class Notices:
         except HookError as error:
             self._failed(str(error))
         except BaseException as error:  # a hook is anybody's code: SystemExit from it must not end the exchange
-            self._failed(one_line(f"raised {type(error).__name__}: {error}")[:300])
+            self._failed(raised(error))
         else:
             self.told += 1
 

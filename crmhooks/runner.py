@@ -16,14 +16,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from crmhooks.breaker import Permit
-from crmhooks.cards import completed, enriched, in_words, with_contacts
+from crmhooks.cards import completed, enriched, instructions_of, with_contacts
 from crmhooks.connector import CardDesk, CrmConnector, Hook
 from crmhooks.embedded.hook import decide
-from crmhooks.flight import HARD_LIMIT, MAX_IN_FLIGHT, Flight, Slot, Waiter
-from crmhooks.lookups import Lookup
+from crmhooks.flight import HARD_LIMIT, MAX_IN_FLIGHT, Flight, HookState, Slot, Waiter
+from crmhooks.lookups import Lookup, Search
 from crmhooks.notices import Notices
 from crmhooks.numbers import normalise
 from crmhooks.payloads import cleaned
+from crmhooks.trail import Trail, in_words, outcome_of, resting
 from pbxcore.bus import Bus
 from pbxcore.control import Card, ContactEntry
 from pbxcore.events import CardFound
@@ -31,17 +32,6 @@ from pbxcore.hooks import CallSnapshot, Decision, ExplainStep, IncomingCall, Pla
 
 CALLS_EXPLAINED = 1000
 OWN = "embedded CRM"
-
-
-class Trail:
-    """What was asked for one call, kept for `explain`; `quiet` for a try-out that leaves no card and no event."""
-
-    __slots__ = ("call_id", "quiet", "steps")
-
-    def __init__(self, call_id: str, quiet: bool = False) -> None:
-        self.call_id = call_id
-        self.quiet = quiet
-        self.steps: list[tuple[str, str, float, Decision | None]] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,22 +43,6 @@ class Explanation:
     contacts: tuple[ContactEntry, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class HookState:
-    """One hook's question for the panel and /metrics. `state` is its breaker's."""
-
-    name: str
-    state: str
-    asked: int
-    answered: int
-    silent: int
-    late: int
-    failed: int
-    skipped: int
-    in_flight: int
-    last_error: str
-
-
 class _Decider:
     __slots__ = ("hook", "slot")
 
@@ -77,11 +51,23 @@ class _Decider:
         self.slot = slot
 
 
+class _Answer:
+    """A hook's decision that came in time."""
+
+    __slots__ = ("decision", "elapsed", "source")
+
+    def __init__(self, source: str, elapsed: float, decision: Decision) -> None:
+        self.source = source
+        self.elapsed = elapsed
+        self.decision = decision
+
+
 class Runner:
     """The one implementation of `pbxcore.hooks.CallHooks`. Made on, and used from, one event loop.
 
     `clock` is monotonic, `wall` is Unix time; `budget` and `hard_limit` are seconds. `hooks` are pairs of a hook and
-    its own deadline in seconds; `connectors` likewise.
+    its own deadline in seconds; `connectors` likewise. `annotate(call_id, contact_id)` tells the journal whose call it
+    was, when that is found out late.
     """
 
     def __init__(
@@ -95,6 +81,7 @@ class Runner:
         country: str = "",
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        annotate: Callable[[str, str], None] | None = None,
         hard_limit: float = HARD_LIMIT,
     ) -> None:
         self._desk = desk
@@ -103,8 +90,10 @@ class Runner:
         self._country = country
         self._clock = clock
         self._wall = wall
+        self._annotate = annotate
         self._hard_limit = hard_limit
         self._tasks: set[asyncio.Task[None]] = set()
+        self._telling: set[asyncio.Task[None]] = set()
         self._trails: dict[str, Trail] = {}
         self._hooks = [hook for hook, _ in hooks]
         self._deciders = [_Decider(h, Slot(h.name, deadline)) for h, deadline in hooks if "on_incoming" in h.answers]
@@ -116,7 +105,7 @@ class Runner:
             Lookup(one, Slot(f"{one.name} (look-up)", deadline), clock, self._tasks, hard_limit)
             for one, deadline in lookups
         ]
-        notices = {id(hook): Notices(hook.name, self._tasks) for hook in self._hooks}
+        notices = {id(hook): Notices(hook.name, self._telling) for hook in self._hooks}
         self._notices = list(notices.values())
         self._on_answered = [(notices[id(h)], h.on_answered) for h in self._hooks if "on_answered" in h.answers]
         self._on_ended = [(notices[id(h)], h.on_ended) for h in self._hooks if "on_ended" in h.answers]
@@ -141,7 +130,7 @@ class Runner:
 
     def explain(self, call_id: str) -> tuple[ExplainStep, ...]:
         trail = self._trails.get(call_id)
-        return () if trail is None else _steps(trail)
+        return () if trail is None else trail.steps()
 
     # -- the panel, /metrics and the command line --------------------------------------------------------------------
 
@@ -151,28 +140,26 @@ class Runner:
         call = IncomingCall(f"explain-{self._clock():.6f}", number, to, "inbound", self._wall())
         trail = Trail(call.call_id, quiet=True)
         decision = await self._guarded(call, trail)
-        return Explanation(_steps(trail), decision, self._desk.lookup(number))
+        return Explanation(trail.steps(), decision, self._desk.lookup(number))
 
     def states(self) -> list[HookState]:
+        """Everything that is asked, with its breaker and its counters: deciding hooks, then look-ups."""
         slots = [decider.slot for decider in self._deciders] + [lookup.slot for lookup in self._lookups]
-        return [
-            HookState(
-                slot.name, slot.breaker.state.value, slot.asked, slot.answered, slot.silent, slot.late,
-                slot.failed, slot.skipped, slot.in_flight, slot.last_error,
-            )
-            for slot in slots
-        ]  # fmt: skip
+        return [slot.state() for slot in slots]
 
     def notices(self) -> list[Notices]:
         """The queues of `on_answered` and `on_ended`, one a hook, with their counters."""
         return self._notices
 
-    async def close(self) -> None:
-        """Give up what is on its way and close the hooks. Waits at most a second for their tasks."""
-        if self._tasks:
-            for task in self._tasks:
+    async def close(self, within: float = 3.0) -> None:
+        """Tell the hooks what there is still to tell, for at most `within` seconds; give up the rest; close them."""
+        if self._telling:
+            await asyncio.wait(self._telling, timeout=within)
+        left = self._telling | self._tasks
+        if left:
+            for task in left:
                 task.cancel()
-            await asyncio.wait(self._tasks, timeout=1.0)
+            await asyncio.wait(left, timeout=1.0)
         for hook in self._hooks:
             await hook.close()
 
@@ -186,152 +173,133 @@ class Runner:
                 return self._settle(call, trail, card, started)
             return await self._ask_all(cleaned(call), trail, card, started)
         except Exception as error:  # invariant: whatever is wrong here, the call rings on by the dial plan
-            self.errors += 1
-            self.last_error = f"{type(error).__name__}: {error}"
-            trail.steps.append(("runner", f"fault: {self.last_error}; the dial plan decides", 0.0, None))
+            trail.add("runner", f"fault: {self._fault(error)}; the dial plan decides")
             return None
+
+    def _fault(self, error: Exception) -> str:
+        self.errors += 1
+        self.last_error = f"{type(error).__name__}: {error}"
+        return self.last_error
 
     def _card(self, call: IncomingCall, trail: Trail) -> Card:
         if not trail.quiet:
             return self._desk.card_for(call)
+        number = normalise(call.caller, self._country)
         contacts = self._desk.lookup(call.caller)
-        return Card(call.call_id, call.caller, contacts, contacts[0].instructions if len(contacts) == 1 else "")
+        return Card(call.call_id, call.caller if number is None else number.e164, contacts, instructions_of(contacts))
 
     async def _ask_all(self, call: IncomingCall, trail: Trail, card: Card, started: float) -> Decision | None:
         until = started + self._budget
-        searches = [] if card.contacts else self._search(call, trail)
-        decision: Decision | None = None
-        source = OWN
-        for decider in self._deciders:
-            decision = await self._ask(decider, call, trail, until)
-            if decision is not None:
-                source = decider.slot.name
-                new = enriched(card, decision, late=False)
-                card = card if new is None else new
-                break
-        if searches and not card.contacts and not isinstance(decision, Reject | Redirect | Play):
-            contacts = await self._found(searches, trail, until)
-            new = with_contacts(card, contacts, late=False)
-            card = card if new is None else new
-        return self._settle(call, trail, card, started, decision, source)
+        number = None if card.contacts or not self._lookups else self._number(call)
+        late = _Late(self, trail)
+        search = None if number is None else Search(self._lookups, number, trail, late.contacts, self._clock)
+        answer: _Answer | None = None
+        found: tuple[ContactEntry, ...] = ()
+        try:
+            for decider in self._deciders:
+                answer = await self._ask(decider, call, trail, until)
+                if answer is not None:
+                    break
+            nobody_rings = answer is not None and isinstance(answer.decision, Reject | Redirect | Play)
+            if search is not None and not nobody_rings:
+                found = await search.contacts(until)
+        finally:
+            if search is not None:
+                search.close()
+        card = self._finished_card(trail, card, answer, found)
+        return self._settle(call, trail, card, started, answer)
+
+    def _number(self, call: IncomingCall) -> str | None:
+        """The other party in E.164; None for what is never looked up: extensions, short codes, withheld numbers."""
+        party = {"inbound": call.caller, "outbound": call.called}.get(call.direction)
+        number = None if party is None else normalise(party, self._country)
+        return None if number is None else number.e164
+
+    def _finished_card(
+        self, trail: Trail, card: Card, answer: _Answer | None, found: tuple[ContactEntry, ...]
+    ) -> Card:
+        """The card with what was found, kept at the desk."""
+        if not trail.quiet:
+            card = self._desk.card(trail.call_id) or card  # what was not waited for may have come meanwhile
+        new = with_contacts(card, found, late=False) or card
+        if answer is not None:
+            new = enriched(new, answer.decision, late=False) or new
+        if new is not card and not trail.quiet:
+            self._desk.put_card(new)
+        return new
 
     def _settle(
-        self,
-        call: IncomingCall,
-        trail: Trail,
-        card: Card,
-        started: float,
-        decision: Decision | None = None,
-        source: str = OWN,
+        self, call: IncomingCall, trail: Trail, card: Card, started: float, answer: _Answer | None = None
     ) -> Decision | None:
         own = decide(call, card)
-        if not self._in_memory and not trail.quiet:
-            self._desk.put_card(card)
-        if not trail.quiet and self._bus.wanted:
+        if self._bus.wanted and not trail.quiet:
             self._bus.publish(CardFound(self._wall(), call.call_id, late=False))
-        elapsed = self._clock() - started
-        if decision is not None:
-            decision = completed(decision, own)
-            trail.steps.append(("decision", f"{in_words(decision)}, by {source}", elapsed, decision))
-            return decision
-        outcome = _known(card) if own is None else f"{_known(card)}: {in_words(own)}"
-        trail.steps.append((OWN, outcome, elapsed, own))
-        return own
+        if answer is None:
+            trail.add(OWN, card, self._clock() - started, own)
+            return own
+        decision = completed(answer.decision, own)
+        trail.add(answer.source, in_words(decision), answer.elapsed, decision)
+        return decision
 
-    async def _ask(self, decider: _Decider, call: IncomingCall, trail: Trail, until: float) -> Decision | None:
+    async def _ask(self, decider: _Decider, call: IncomingCall, trail: Trail, until: float) -> _Answer | None:
         slot = decider.slot
         now = self._clock()
         permit = slot.breaker.permit(now)
         if permit is Permit.SKIP or slot.in_flight >= MAX_IN_FLIGHT:
             slot.skipped += 1
-            why = "too many questions on their way" if permit is not Permit.SKIP else _resting(slot)
-            trail.steps.append((slot.name, f"not asked: {why}", 0.0, None))
+            why = resting(slot) if permit is Permit.SKIP else f"{MAX_IN_FLIGHT} questions are on their way to it"
+            trail.add(slot.name, f"not asked: {why}")
             return None
         flight = Flight(slot, self._clock)
         waiter = Waiter(flight, _Late(self, trail).decision)
         flight.start(decider.hook.on_incoming(call), self._tasks, self._hard_limit)
         wait = min(slot.deadline, until - now)
         if permit is Permit.BACKGROUND or wait <= 0:
+            waiter.leave()
             why = "its answers were late" if permit is Permit.BACKGROUND else "the budget is used up"
-            trail.steps.append((slot.name, f"asked without waiting: {why}", 0.0, None))
+            trail.add(slot.name, f"asked without waiting: {why}")
             return None
         if not await waiter.wait(wait):
-            if wait >= slot.deadline:
-                flight.note_late()
-            trail.steps.append((slot.name, f"late: no answer in {wait * 1000:.0f} ms; the call went on", wait, None))
+            flight.waited(wait)
+            trail.add(slot.name, f"late: no answer in {wait * 1000:.0f} ms; the call went on", wait)
             return None
-        decision: Decision | None = flight.answer
-        trail.steps.append((slot.name, _outcome(flight), flight.elapsed, decision))
-        return decision
-
-    # -- looking numbers up ------------------------------------------------------------------------------------------
-
-    def _search(self, call: IncomingCall, trail: Trail) -> list[tuple[Lookup, tuple[ContactEntry, ...] | Waiter]]:
-        """Start every look-up of the other party that is not answered from its cache."""
-        party = {"inbound": call.caller, "outbound": call.called}.get(call.direction)
-        number = None if party is None else normalise(party, self._country)
-        if number is None:
-            return []
-        searches: list[tuple[Lookup, tuple[ContactEntry, ...] | Waiter]] = []
-        for lookup in self._lookups:
-            found, may_wait = lookup.find(number.e164)
-            if found is None:
-                trail.steps.append((lookup.slot.name, f"not asked: {_resting(lookup.slot)}", 0.0, None))
-            elif not isinstance(found, Flight):
-                searches.append((lookup, found))
-            else:
-                waiter = Waiter(found, _Late(self, trail).contacts)
-                if may_wait:
-                    searches.append((lookup, waiter))
-                else:
-                    trail.steps.append((lookup.slot.name, "asked without waiting: its answers were late", 0.0, None))
-        return searches
-
-    async def _found(
-        self, searches: list[tuple[Lookup, tuple[ContactEntry, ...] | Waiter]], trail: Trail, until: float
-    ) -> tuple[ContactEntry, ...]:
-        """The contacts of the first connector that has any, waiting no longer than the budget."""
-        for lookup, search in searches:
-            slot = lookup.slot
-            if not isinstance(search, Waiter):
-                trail.steps.append((slot.name, f"{_counted(search)} (remembered)", 0.0, None))
-                if search:
-                    return search
-                continue
-            flight = search.flight
-            now = self._clock()
-            left = min(until, flight.started + slot.deadline) - now
-            if not await search.wait(left):
-                if flight.started + slot.deadline <= self._clock():
-                    flight.note_late()
-                trail.steps.append((slot.name, "late: the call went on", self._clock() - flight.started, None))
-                continue
-            trail.steps.append((slot.name, _outcome(flight), flight.elapsed, None))
-            if flight.answer:
-                contacts: tuple[ContactEntry, ...] = flight.answer
-                return contacts
-        return ()
+        if flight.answer is not None:
+            return _Answer(slot.name, flight.elapsed, flight.answer)
+        trail.add(slot.name, outcome_of(flight), flight.elapsed)
+        return None
 
     # -- late answers ------------------------------------------------------------------------------------------------
 
     def late_decision(self, trail: Trail, flight: Flight) -> None:
         decision: Decision | None = flight.answer
-        card = None if trail.quiet or decision is None else self._desk.card(trail.call_id)
-        self._late(trail, flight, None if card is None or decision is None else enriched(card, decision, late=True))
+        try:
+            card = None if trail.quiet or decision is None else self._desk.card(trail.call_id)
+            if card is None or decision is None:
+                self._late(trail, flight, card, None, None)
+            else:
+                self._late(trail, flight, card, enriched(card, decision, late=True), decision.contact_id)
+        except Exception as error:  # a fault at the desk must not reach the hook's task
+            self._fault(error)
 
     def late_contacts(self, trail: Trail, flight: Flight) -> None:
         contacts: tuple[ContactEntry, ...] = flight.answer or ()
-        card = None if trail.quiet else self._desk.card(trail.call_id)
-        self._late(trail, flight, None if card is None else with_contacts(card, contacts, late=True))
+        try:
+            card = None if trail.quiet else self._desk.card(trail.call_id)
+            new = None if card is None else with_contacts(card, contacts, late=True)
+            self._late(trail, flight, card, new, contacts[0].id if len(contacts) == 1 else None)
+        except Exception as error:  # as above
+            self._fault(error)
 
-    def _late(self, trail: Trail, flight: Flight, card: Card | None) -> None:
-        outcome = f"afterwards: {_outcome(flight)}"
-        if card is not None:
+    def _late(self, trail: Trail, flight: Flight, old: Card | None, new: Card | None, contact_id: str | None) -> None:
+        outcome = f"afterwards: {outcome_of(flight)}"
+        if old is not None and new is not None:
             outcome += "; the card was filled in"
-            self._desk.put_card(card)
+            self._desk.put_card(new)
+            if contact_id and self._annotate is not None and new.contacts != old.contacts:
+                self._annotate(trail.call_id, contact_id)
             if self._bus.wanted:
                 self._bus.publish(CardFound(self._wall(), trail.call_id, late=True))
-        trail.steps.append((flight.slot.name, outcome, flight.elapsed, None))
+        trail.add(flight.slot.name, outcome, flight.elapsed)
 
     def _keep(self, trail: Trail) -> None:
         trails = self._trails
@@ -354,30 +322,3 @@ class _Late:
 
     def contacts(self, flight: Flight) -> None:
         self._runner.late_contacts(self._trail, flight)
-
-
-def _steps(trail: Trail) -> tuple[ExplainStep, ...]:
-    return tuple(
-        ExplainStep(source, outcome, round(elapsed * 1000, 3), decision)
-        for source, outcome, elapsed, decision in trail.steps
-    )
-
-
-def _outcome(flight: Flight) -> str:
-    if flight.error is not None:
-        return f"failed: {flight.error}"
-    if isinstance(flight.answer, tuple):
-        return _counted(flight.answer)
-    return "no opinion" if flight.answer is None else in_words(flight.answer)
-
-
-def _counted(contacts: tuple[ContactEntry, ...]) -> str:
-    return f"knows {', '.join(contact.name for contact in contacts[:3])}" if contacts else "knows nobody"
-
-
-def _known(card: Card) -> str:
-    return _counted(card.contacts)
-
-
-def _resting(slot: Slot) -> str:
-    return f"resting after failures ({slot.last_error})" if slot.last_error else "resting after failures"

@@ -160,7 +160,8 @@ def make(key: str, name: str, url: str, secret: str, *, wall: Callable[[], float
 
 
 def read_secret(key: str, secret: str) -> list[bytes]:
-    """The keys in `whsec_...`; several, parted by blanks, sign side by side while one replaces the other.
+    """The keys in `whsec_...` (the prefix may be missing). Several, parted by blanks, sign side by side while one
+    replaces the other.
 
     Raises InvalidHook; the message never shows the secret.
     """
@@ -170,12 +171,10 @@ def read_secret(key: str, secret: str) -> list[bytes]:
         raise InvalidHook(key, f"is missing; {mend}")
     keys = []
     for word in secret.split():
-        if not word.startswith("whsec_"):
-            raise InvalidHook(key, f"must begin with whsec_; {mend}")
         try:
             found = base64.b64decode(word.removeprefix("whsec_"), validate=True)
         except (binascii.Error, ValueError):
-            raise InvalidHook(key, f"what follows whsec_ is not base64; {mend}") from None
+            raise InvalidHook(key, f"is not base64; {mend}") from None
         if len(found) not in _SECRET_BYTES:
             raise InvalidHook(key, f"holds {len(found)} bytes; Standard Webhooks wants 24 to 64; {mend}")
         keys.append(found)

@@ -12,8 +12,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
-from crmhooks.connector import HookError
-from crmhooks.text import one_line
+from crmhooks.connector import HookError, raised
 
 _Job = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[[Any], Any], Any]
 
@@ -54,10 +53,10 @@ class Threads:
             if not future.cancelled():
                 try:
                     result = function(argument)
-                except HookError as raised:
-                    error = HookError(str(raised))
-                except BaseException as raised:  # a hook is anybody's code; the thread must live on
-                    error = HookError(one_line(f"raised {type(raised).__name__}: {raised}")[:300])
+                except HookError as fault:
+                    error = HookError(str(fault))
+                except BaseException as fault:  # a hook is anybody's code; the thread must live on
+                    error = HookError(raised(fault))
             try:
                 loop.call_soon_threadsafe(self._finish, future, result, error)
             except RuntimeError:  # the loop is closed: nobody waits any more

@@ -280,10 +280,10 @@ def _qop(params: dict[str, str]) -> str | None:
     return "auth" if "auth" in offered else "auth-int" if "auth-int" in offered else None
 
 
-# The value of a header: name=value or name="quoted", with commas between. Possessive: no text is read twice.
-_param = re.compile(
-    r'[\s,]*+([A-Za-z0-9_*-]++)\s*+=\s*+(?:"((?:[^"\\]++|\\.)*+)"|([^\s",]*+))\s*+(?=,|$)', re.DOTALL
-).match
+# name=value or name="quoted", with commas between. Possessive: no text is read twice.
+_PAIR = r'([A-Za-z0-9_*-]++)\s*+=\s*+(?:"((?:[^"\\]++|\\.)*+)"|([^\s",]*+))\s*+(?:,[\s,]*+|$)'
+_pairs = re.compile(_PAIR, re.DOTALL).findall
+_is_pairs = re.compile(rf"[\s,]*+(?:{_PAIR})*+", re.DOTALL).fullmatch
 
 
 def _params(value: str) -> dict[str, str] | None:
@@ -294,16 +294,11 @@ def _params(value: str) -> dict[str, str] | None:
     scheme, _, text = value.strip().partition(" ")
     if scheme.lower() != "digest" or len(text) > MAX_CREDENTIALS:
         return None
-    params: dict[str, str] = {}
-    at = 0
-    while match := _param(text, at):
-        name, quoted, plain = match.groups()
-        name = name.lower()
-        if name in params:
-            return None
-        params[name] = plain if quoted is None else quoted
-        at = match.end()
-    return None if text[at:].strip(" \t,") else params
+    if _is_pairs(text) is None:
+        return None
+    pairs = _pairs(text)
+    params = {name.lower(): quoted or plain for name, quoted, plain in pairs}
+    return params if len(params) == len(pairs) else None
 
 
 def _credentials(values: list[str], realm: str) -> dict[str, str] | None:

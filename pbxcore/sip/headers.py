@@ -10,7 +10,7 @@ import re
 from typing import NamedTuple
 
 from pbxcore.sip.errors import ParseError
-from pbxcore.sip.uri import PLAIN, Params, Uri, join_host, simple_params, split_host
+from pbxcore.sip.uri import PLAIN, Params, Uri, add_params, join_host, split_host
 
 WS = " \t"
 BLANKS = " \t\r\n"  # with folds
@@ -57,10 +57,14 @@ METHODS = frozenset(
      "UPDATE", "PRACK", "PUBLISH")
 )  # fmt: skip
 
-# What nearly every value looks like; anything else is read by hand. Possessive throughout: no attempt is made twice.
+# What nearly every value looks like, alone or behind the colon of its row (`fullmatch(row, start)`); anything else is
+# read by hand. Possessive throughout: no attempt is made twice.
 _PARAMS = r"(;[A-Za-z0-9.!%*_+`'~:\[\]/=;-]*+)?"
-_plain_name_addr = re.compile(r'(?:"([^"\\\x00-\x1f\x7f]*+)" ?+)?<' + PLAIN + ">" + _PARAMS).fullmatch
-_plain_via = re.compile(r"SIP/2\.0/(UDP|TCP|TLS|WSS?) ([A-Za-z0-9._-]++)(?::([0-9]{1,5}+))?" + _PARAMS).fullmatch
+_plain_name_addr = re.compile(
+    r'[ \t]*+(?:"([^"\\\x00-\x1f\x7f]*+)" ?+)?<' + PLAIN + r">(?:;tag=([A-Za-z0-9.!%*_+`'~-]++))?" + _PARAMS
+).fullmatch
+_plain_via = re.compile(r"[ \t]*+SIP/2\.0/(UDP|TCP|TLS|WSS?) ([A-Za-z0-9._-]++)(?::([0-9]{1,5}+))?" + _PARAMS).fullmatch
+_plain_cseq = re.compile(r"[ \t]*+([0-9]{1,9}+) ([A-Z]++)").fullmatch
 
 _token = re.compile(r"[A-Za-z0-9.!%*_+`'~-]+").fullmatch
 _marks = re.compile(r'[",<>\\;]').finditer
@@ -87,7 +91,7 @@ def is_token(text: str) -> bool:
 
 def digits(text: str, limit: int) -> int | None:
     """A plain decimal number up to `limit`, else None: no sign, no blank, no digit of another script."""
-    if not text or len(text) > 40 or not text.isascii() or not text.isdigit():
+    if len(text) > 40 or not text.isdigit() or not text.isascii():
         return None
     number = int(text)
     return number if number <= limit else None
@@ -153,11 +157,15 @@ def parse_params(text: str) -> Params:
     Values stay as they came, quotes included (`unquote`). ParseError 400 when the text does not start with a semicolon
     or a value holds what belongs outside of it.
     """
+    params: Params = {}
     if not text:
-        return {}
+        return params
     if text[0] != ";":
         raise ParseError(400, "Malformed parameters")
-    return _careful_params(text) if _careful(text) else simple_params(text)
+    if _careful(text):
+        return _careful_params(text)
+    add_params(params, text)
+    return params
 
 
 def _careful_params(text: str) -> Params:
@@ -204,14 +212,20 @@ class CSeq(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> CSeq:
         """`number method` (20.16). RFC 3261 asks for less than 2**31; some stacks count on to 2**32-1."""
-        number, _, method = text.partition(" ")
-        if method not in METHODS and not _token(method):
-            number, _, method = text.replace("\t", " ").partition(" ")
-            method = method.strip(" ")
-            if not _token(method):
-                raise ParseError(400, "Malformed CSeq")
+        return cls.plain(text) or cls._by_hand(text)
+
+    @classmethod
+    def plain(cls, text: str, start: int = 0) -> CSeq | None:
+        """The fast path; None says nothing. `start` is where the value begins, behind the colon of a whole row."""
+        match = _plain_cseq(text, start)
+        return cls(int(match[1]), match[2]) if match is not None else None
+
+    @classmethod
+    def _by_hand(cls, text: str) -> CSeq:
+        number, _, method = text.replace("\t", " ").partition(" ")
+        method = method.strip(" ")
         value = digits(number, 0xFFFFFFFF)
-        if value is None:
+        if value is None or not _token(method):
             raise ParseError(400, "Malformed CSeq")
         return cls(value, method)
 
@@ -239,12 +253,21 @@ class NameAddr:
         Read although no grammar allows it: no blank before `<`, blanks inside of `<>` (badaspec of RFC 4475), unquoted
         display names of any characters (baddn), empty parameters.
         """
-        match = _plain_name_addr(text)
-        if match is not None:
-            display, scheme, user, host, port, inner, outer = match.groups()
-            uri = Uri.plain(scheme, user, host, port, inner)
-            return cls(uri, display, None if outer is None else simple_params(outer))
-        return cls._by_hand(text)
+        return cls.plain(text) or cls._by_hand(text)
+
+    @classmethod
+    def plain(cls, text: str, start: int = 0) -> NameAddr | None:
+        """The fast path; None says nothing. `start` is where the value begins, behind the colon of a whole row."""
+        match = _plain_name_addr(text, start)
+        if match is None:
+            return None
+        display, scheme, user, host, port, inner, tag, outer = match.groups()
+        params: Params = {}
+        if tag is not None:
+            params["tag"] = tag
+        if outer is not None:
+            add_params(params, outer)
+        return cls(Uri.plain(scheme, user, host, port, inner), display, params)
 
     @classmethod
     def _by_hand(cls, text: str) -> NameAddr:
@@ -320,16 +343,22 @@ class Via:
     @classmethod
     def parse(cls, text: str) -> Via:
         """Reads one value, unfolded; ParseError 400 when it is none."""
-        match = _plain_via(text)
+        return cls.plain(text) or cls._by_hand(text)
+
+    @classmethod
+    def plain(cls, text: str, start: int = 0) -> Via | None:
+        """The fast path; None says nothing. `start` is where the value begins, behind the colon of a whole row."""
+        match = _plain_via(text, start)
         if match is None:
-            return cls._by_hand(text)
-        transport, host, port, params = match.groups()
-        number = None
-        if port is not None:
-            number = int(port)
-            if number > 65535:
-                raise ParseError(400, "Malformed port")
-        return cls(transport, host, number, None if params is None else simple_params(params))
+            return None
+        transport, host, port, tail = match.groups()
+        params: Params = {}
+        if tail is not None:
+            add_params(params, tail)
+        if port is None:
+            return cls(transport, host, None, params)
+        number = int(port)
+        return cls(transport, host, number, params) if number < 65536 else None
 
     @classmethod
     def _by_hand(cls, text: str) -> Via:

@@ -169,14 +169,17 @@ class Uri:
         return cls(scheme, user, host, port, params, headers, password)
 
     @classmethod
-    def plain(cls, scheme: str, user: str | None, host: str, port: str | None, params: str | None) -> Uri:
+    def plain(cls, scheme: str, user: str | None, host: str, port: str | None, tail: str | None) -> Uri:
         """From the groups of PLAIN."""
-        number = None
-        if port is not None:
-            number = int(port)
-            if number > 65535:
-                raise ParseError(400, "Malformed port")
-        return cls(scheme, user, host, number, None if params is None else simple_params(params))
+        params: Params = {}
+        if tail is not None:
+            add_params(params, tail)
+        if port is None:
+            return cls(scheme, user, host, None, params)
+        number = int(port)
+        if number > 65535:
+            raise ParseError(400, "Malformed port")
+        return cls(scheme, user, host, number, params)
 
     def __str__(self) -> str:
         tail = "".join([f";{name}" if value is None else f";{name}={value}" for name, value in self.params.items()])
@@ -251,14 +254,13 @@ def _host_end(text: str, start: int) -> int:
     return end
 
 
-def simple_params(text: str) -> Params:
-    """`;name=value;name` without quotes, blanks and escaped names. Lower-case names; the first of a name counts."""
-    params: Params = {}
-    for param in text.split(";"):
+def add_params(params: Params, text: str) -> None:
+    """Adds `;name=value;name` (no quotes, blanks, escaped names). Lower-case names; the first of a name counts."""
+    for param in text[1:].split(";"):
         name, equals, value = param.partition("=")
-        if name:
-            params.setdefault(name.lower(), value if equals else None)
-    return params
+        name = name.lower()
+        if name and name not in params:
+            params[name] = value if equals else None
 
 
 def _params(text: str) -> Params:

@@ -42,16 +42,36 @@ def value_of(line: str) -> str:
     return unfold(value) if "\n" in value else value
 
 
-def _mandatory(message: Message, key: str, title: str) -> str:
+def _row(message: Message, key: str, title: str) -> str:
     line = message.first_lines.get(key)
     if line is None:
         raise ParseError(400, f"Missing {title}")
-    return value_of(line)
+    return line
 
 
-def _via(message: Message) -> Via:
-    value = _mandatory(message, "via", "Via")
-    return Via.parse(split(value, ",")[0] if "," in value else value)
+def via_of(message: Message) -> Via:
+    line = _row(message, "via", "Via")
+    via = Via.plain(line, line.find(":") + 1)
+    return Via.parse(split(value_of(line), ",")[0]) if via is None else via
+
+
+def _address(line: str) -> NameAddr:
+    address = NameAddr.plain(line, line.find(":") + 1)
+    return NameAddr.parse(value_of(line)) if address is None else address
+
+
+def from_of(message: Message) -> NameAddr:
+    return _address(_row(message, "from", "From"))
+
+
+def to_of(message: Message) -> NameAddr:
+    return _address(_row(message, "to", "To"))
+
+
+def cseq_of(message: Message) -> CSeq:
+    line = _row(message, "cseq", "CSeq")
+    cseq = CSeq.plain(line, line.find(":") + 1)
+    return CSeq.parse(value_of(line)) if cseq is None else cseq
 
 
 def _vias(message: Message) -> list[Via]:
@@ -64,13 +84,14 @@ def _vias(message: Message) -> list[Via]:
     return vias
 
 
-def _contacts(message: Message) -> list[NameAddr]:
+def contacts_of(message: Message) -> list[NameAddr]:
     line = message.first_lines.get("contact")
     if line is None:
         return []
-    if "," not in line and len(message.first_lines) == len(message.fields):  # one row, one value: nearly always
-        value = value_of(line)
-        return [] if value == "*" else [NameAddr.parse(value)]
+    if len(message.first_lines) == len(message.fields):  # one row
+        address = NameAddr.plain(line, line.find(":") + 1)
+        if address is not None:  # one value
+            return [address]
     values = _values(message, "contact")
     if "*" in values:
         if len(values) > 1:
@@ -104,18 +125,18 @@ def _content_type(message: Message) -> str | None:
 
 VIEWS: dict[str, Callable[[Any], Any]] = {
     "first_lines": lambda message: dict(reversed(message.fields)),
-    "via": _via,
+    "via": via_of,
     "vias": _vias,
     "branch": lambda message: message.via.params.get("branch") or None,
-    "from_": lambda message: NameAddr.parse(_mandatory(message, "from", "From")),
+    "from_": from_of,
     "from_tag": lambda message: message.from_.params.get("tag") or None,
-    "to": lambda message: NameAddr.parse(_mandatory(message, "to", "To")),
+    "to": to_of,
     "to_tag": lambda message: message.to.params.get("tag") or None,
-    "contacts": _contacts,
+    "contacts": contacts_of,
     "contact": lambda message: message.contacts[0] if message.contacts else None,
     "contact_star": lambda message: message.first("contact") == "*",
-    "cseq": lambda message: CSeq.parse(_mandatory(message, "cseq", "CSeq")),
-    "call_id": lambda message: _mandatory(message, "call-id", "Call-ID"),
+    "cseq": cseq_of,
+    "call_id": lambda message: value_of(_row(message, "call-id", "Call-ID")),
     "max_forwards": lambda message: _number(message, "max-forwards", 0xFFFFFFFF),
     "routes": lambda message: [NameAddr.parse(value) for value in _values(message, "route")],
     "record_routes": lambda message: [NameAddr.parse(value) for value in _values(message, "record-route")],

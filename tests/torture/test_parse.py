@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+
 import pytest
 
 from pbxcore.sip import build
@@ -325,6 +328,26 @@ def test_device_message_comes_out_as_it_came_in(sample: Sample) -> None:
     assert message.from_tag
     assert message.branch
     assert message.contact is not None
+
+
+def test_reading_and_refusing_leave_no_reference_cycles() -> None:
+    """The signalling process runs without the collector: what is read must go away by itself."""
+    gc.collect()
+    gc.disable()
+    try:
+        for sample in EVERYTHING:
+            assert outcome(sample)
+            with contextlib.suppress(FramingError):
+                StreamFramer().feed(sample.raw)
+            with contextlib.suppress(ParseError):
+                message = read(sample)
+                if isinstance(message, Request):
+                    message.mark_source("192.0.2.1", 5060)
+                    build.response(message, 180, to_tag="x").to_bytes()
+        del message
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 # ---- on a stream

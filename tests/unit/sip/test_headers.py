@@ -210,6 +210,8 @@ def test_name_addr_is_written_so_that_a_name_cannot_break_out() -> None:
     assert str(address) == '"x\\" <sip:evil@x>  Via: y" <sip:a@b>;tag=1;lr'
     assert NameAddr.parse(str(address)).uri == address.uri
     assert repr(NameAddr(Uri.parse("sip:a@b"))) == "NameAddr('<sip:a@b>')"
+    assert address == NameAddr(Uri.parse("sip:a@b"), address.display, {"tag": "1", "lr": None})
+    assert address != NameAddr(Uri.parse("sip:a@b"), "x")
     assert address != "x"
 
 

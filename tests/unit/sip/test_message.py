@@ -212,6 +212,13 @@ def test_content_length_is_set_right() -> None:
     assert message.to_bytes().endswith(b"Content-Length: 11\r\n\r\nlonger body")
 
 
+def test_one_content_length_is_written() -> None:
+    message = invite(b"Content-Length: 4", b"Content-Length: 4\r\nl: 4")
+    assert message.to_bytes() == INVITE
+    message.body = b"x"
+    assert message.to_bytes().endswith(b"charset=utf-8\r\nContent-Length: 1\r\n\r\nx")
+
+
 @pytest.mark.parametrize("row", [b"Content-Length: 0004", b"l:4", b"L  :   4", b"CONTENT-LENGTH:\r\n 4"])
 def test_a_right_content_length_is_kept_as_it_came(row: bytes) -> None:
     raw = INVITE.replace(b"Content-Length: 4", row)
@@ -359,6 +366,12 @@ def test_256_headers_and_no_more() -> None:
     assert refused(INVITE.replace(b"X-Odd", b"X-A: 1\r\n" * (room + 1) + b"X-Odd")).status == 400
     assert refused(INVITE.replace(b"Expires", b"X-A: 1\r\n" * (room + 1) + b"Expires")).partial is not None
     assert refused(INVITE.replace(b"rr.example;lr>", b"rr.example;lr>" + b",<sip:a>" * 300)).partial is not None
+
+
+def test_256_headers_without_folds() -> None:
+    room = 256 - len(parse(OK).fields)
+    check(parse(OK.replace(b"Call-ID", b"X-A: 1\r\n" * room + b"Call-ID")))
+    assert refused(OK.replace(b"Call-ID", b"X-A: 1\r\n" * (room + 1) + b"Call-ID")).reason == "Too many headers"
 
 
 def test_64_kilobytes_and_no_more() -> None:

@@ -42,7 +42,7 @@ class Section:
         self.rate = 0
         self.relayed = True
         self.rtcp_host = ""
-        self.rtcp_port = 0
+        self.rtcp_port: int | None = None
 
 
 class Line:
@@ -61,7 +61,7 @@ class Line:
         self.mux = section.mux or session.mux
         self.rate = section.rate
         self.rtcp_host = section.rtcp_host or host
-        self.rtcp_port = section.rtcp_port or port + 1
+        self.rtcp_port = port + 1 if section.rtcp_port is None else section.rtcp_port
         if not LOWEST_PORT <= self.rtcp_port <= 65535:
             self.rtcp_host, self.rtcp_port = host, port         # none is wanted
         if self.port and not host:
@@ -99,7 +99,7 @@ def _join(section: Section | Line, connection: str) -> str:
 def read(sdp: bytes) -> Body:
     """Read an offer or answer. Raises MediaError when it cannot be relayed."""
     # Lone LFs end a line for some readers: no line may hide from us what another reader would see.
-    session_text, *media_texts = sdp.decode("latin-1").replace("\r", "").split("\nm=")
+    session_text, *media_texts = sdp.decode("latin-1").replace("\r", "").rstrip("\n").split("\nm=")
     version, _, session_text = session_text.partition("\no=")
     if version.rstrip() != "v=0":
         raise MediaError("the body is no SDP")
@@ -150,7 +150,7 @@ def _media(text: str) -> Section:
 
 def _read_lines(section: Section, text: str, rtpmap: str) -> None:
     kept: list[str] = []
-    for line in text.removesuffix("\n").split("\n"):
+    for line in text.split("\n"):
         kind = line[:2]
         if kind == "c=":
             words = line.split()
@@ -193,7 +193,7 @@ def check_host(text: str) -> str:
     except ValueError:
         raise MediaError(f"the SDP names {text!r}, which is no IP address") from None
     if address.is_multicast or text == "255.255.255.255":
-        raise MediaError(f"the SDP names {text}, which is no single host")
+        raise MediaError(f"the SDP names {text!r}, which is no single host")
     return str(address)
 
 
@@ -202,5 +202,5 @@ def check_port(text: str) -> int:
     number = text.partition("/")[0]
     port = int(number) if number.isascii() and number.isdecimal() and len(number) < 6 else -1
     if port != 0 and not LOWEST_PORT <= port <= 65535:
-        raise MediaError(f"the SDP names port {text}, which cannot be relayed to")
+        raise MediaError(f"the SDP names port {text!r}, which cannot be relayed to")
     return port

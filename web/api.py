@@ -1,0 +1,228 @@
+"""/api/v1: the same things for programs, as JSON. Errors are `{"error": {"field", "message"}}`.
+
+Browsers come with their session's cookie, and with its CSRF token in X-CSRF-Token for every write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import to_json
+from sse_starlette import ServerSentEvent
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from pbxcore.events import CallEvent, Event
+from pbxcore.hooks import CallSnapshot
+from pbxcore.store.repo import User
+from web.auth import sees_all
+from web.bodies import ContactIn, SummaryIn
+from web.feed import STREAMS_PER_USER, Entry, Stream, follow
+from web.live import may_write
+from web.openapi import document
+from web.pages.calls import find_call
+from web.pages.contacts import may_delete
+from web.panel import Refused, guarded, json_body, may_see, number_of, panel_of, session_of, user_of
+
+LIMIT = 200
+OFFSET_LIMIT = 10_000_000
+
+
+def routes() -> list[Route]:
+    one = "/api/v1/contacts/{contact_id}"
+    return [
+        Route("/api/v1/calls", guarded(calls)),
+        Route("/api/v1/calls/{call_id}", guarded(call)),
+        Route("/api/v1/calls/{call_id}/hangup", guarded(hang_up), methods=["POST"]),
+        Route("/api/v1/calls/{call_id}/summary", guarded(write_summary), methods=["POST", "PUT"]),
+        Route("/api/v1/contacts", guarded(contacts), methods=["GET"]),
+        Route("/api/v1/contacts", guarded(create_contact), methods=["POST"]),
+        Route("/api/v1/contacts/lookup", guarded(lookup), methods=["GET"]),
+        Route(one, guarded(contact), methods=["GET"]),
+        Route(one, guarded(change_contact), methods=["PUT"]),
+        Route(one, guarded(delete_contact), methods=["DELETE"]),
+        Route("/api/v1/activities", guarded(activities)),
+        Route("/api/v1/events", guarded(events, touch=False)),
+        Route("/api/v1/extensions", guarded(extensions)),
+        Route("/api/v1/trunks", guarded(trunks)),
+        Route("/api/v1/openapi.json", guarded(openapi)),
+        Route("/api/v1/schemas", guarded(schemas)),
+        Route("/api/v1/schemas/{name}", guarded(schema)),
+    ]
+
+
+def reply(value: Any, status: int = 200) -> Response:
+    """JSON of anything the doors hand out: frozen dataclasses, enumerations, tuples."""
+    return Response(to_json(value), status, media_type="application/json")
+
+
+def read(model: type[BaseModel], body: dict[str, Any]) -> Any:
+    """The body as this model. Raises Refused for the first field at fault."""
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise Refused(422, first["msg"], ".".join(map(str, first["loc"]))) from None
+
+
+async def calls(request: Request) -> Response:
+    """Live calls; with `live=false` call records, newest first (`party`, `limit`, `offset`)."""
+    panel, user = panel_of(request), user_of(request)
+    if request.query_params.get("live", "true") != "false":
+        return reply({"calls": panel.visible_calls(user)})
+    party = request.query_params.get("party") or None
+    if not sees_all(user):
+        if user.extension is None:
+            return reply({"calls": []})
+        if party not in (None, user.extension):
+            raise Refused(403, "An agent sees the calls of his own extension.", "party")
+        party = user.extension
+    limit, offset = number_of(request, "limit", 50, LIMIT), number_of(request, "offset", 0, OFFSET_LIMIT)
+    return reply({"calls": await panel.desk.history(party=party, limit=limit, offset=offset)})
+
+
+async def call(request: Request) -> Response:
+    """One call, live or on record, with what was asked for it."""
+    found = await find_call(request)
+    return reply({"call": found, "explain": panel_of(request).control.explain(found.call_id)})
+
+
+async def hang_up(request: Request) -> Response:
+    panel = panel_of(request)
+    found = panel.control.call(request.path_params["call_id"])
+    if not may_see(user_of(request), found):
+        raise Refused(403, "This call is not yours.")
+    panel.control.hang_up(found.call_id)
+    return Response(status_code=204)
+
+
+async def write_summary(request: Request) -> Response:
+    panel, user = panel_of(request), user_of(request)
+    call_id = request.path_params["call_id"]
+    if not await may_write(panel, user, call_id):
+        raise Refused(403, "This call is not yours.")
+    written = read(SummaryIn, await json_body(request))
+    author = user.extension or user.username
+    return reply(await panel.desk.write_summary(call_id, written.summary, author, written.contact_id))
+
+
+async def contacts(request: Request) -> Response:
+    limit, offset = number_of(request, "limit", 50, LIMIT), number_of(request, "offset", 0, OFFSET_LIMIT)
+    search = request.query_params.get("search", "")[:200]
+    return reply({"contacts": await panel_of(request).desk.contacts(search, limit, offset)})
+
+
+async def lookup(request: Request) -> Response:
+    number = request.query_params.get("number", "")
+    if not number or len(number) > 128:
+        raise Refused(422, "Name the number to look up.", "number")
+    return reply({"contacts": panel_of(request).desk.lookup(number)})
+
+
+async def create_contact(request: Request) -> Response:
+    entry = read(ContactIn, await json_body(request)).entry("")
+    stored = await panel_of(request).desk.save_contact(entry)
+    response = reply(stored, 201)
+    response.headers["Location"] = f"/api/v1/contacts/{stored.id}"
+    return response
+
+
+async def contact(request: Request) -> Response:
+    return reply(await panel_of(request).desk.contact(request.path_params["contact_id"]))
+
+
+async def change_contact(request: Request) -> Response:
+    entry = read(ContactIn, await json_body(request)).entry(request.path_params["contact_id"])
+    return reply(await panel_of(request).desk.save_contact(entry))
+
+
+async def delete_contact(request: Request) -> Response:
+    panel = panel_of(request)
+    found = await panel.desk.contact(request.path_params["contact_id"])
+    if not may_delete(user_of(request), found):
+        raise Refused(403, "Contacts are deleted by their owner or a supervisor.")
+    await panel.desk.delete_contact(found.id)
+    return Response(status_code=204)
+
+
+async def activities(request: Request) -> Response:
+    """Newest first; filters `agent`, `contact_id`, `call_id`, `open=true`. An agent gets his own."""
+    panel, user = panel_of(request), user_of(request)
+    query = request.query_params
+    agent = query.get("agent") or None
+    if not sees_all(user):
+        if user.extension is None:
+            return reply({"activities": []})
+        if agent not in (None, user.extension):
+            raise Refused(403, "An agent sees his own activities.", "agent")
+        agent = user.extension
+    found = await panel.desk.activities(
+        agent=agent,
+        contact_id=query.get("contact_id") or None,
+        call_id=query.get("call_id") or None,
+        open_only=query.get("open") == "true",
+        limit=number_of(request, "limit", 50, LIMIT),
+        offset=number_of(request, "offset", 0, OFFSET_LIMIT),
+    )
+    return reply({"activities": found})
+
+
+async def extensions(request: Request) -> Response:
+    return reply({"extensions": panel_of(request).control.extensions()})
+
+
+async def trunks(request: Request) -> Response:
+    return reply({"trunks": panel_of(request).control.trunks()})
+
+
+async def openapi(request: Request) -> Response:
+    return JSONResponse(document())
+
+
+async def schemas(request: Request) -> Response:
+    return reply({"schemas": {name: f"/api/v1/schemas/{name}" for name in request.app.state.schemas}})
+
+
+async def schema(request: Request) -> Response:
+    found = request.app.state.schemas.get(request.path_params["name"].removesuffix(".json"))
+    if found is None:
+        raise Refused(404, "There is no such schema.")
+    return Response(to_json(found), media_type="application/schema+json")
+
+
+def may_hear(user: User, entry: Entry) -> bool:
+    if not isinstance(entry.event, CallEvent):
+        return True
+    return sees_all(user) or (user.extension is not None and user.extension in entry.parties)
+
+
+def event_fields(event: Event) -> dict[str, Any]:
+    return {field.name: getattr(event, field.name) for field in fields(event)} if is_dataclass(event) else {}
+
+
+async def events(request: Request) -> Response:
+    """Events as they happen, named as CSTA names them. `refresh` says that some were missed: ask for the calls anew."""
+    panel, user, session = panel_of(request), user_of(request), session_of(request)
+    if len(panel.hub.of_user(user.username)) >= STREAMS_PER_USER:
+        raise Refused(429, f"A user may have {STREAMS_PER_USER} streams open: close one.")
+    cursor = panel.hub.join(user.username, session.id, request.headers.get("last-event-id", ""))
+
+    async def show(entries: list[Entry] | None) -> AsyncIterator[ServerSentEvent]:
+        if entries is None:
+            visible: list[CallSnapshot] = panel.visible_calls(user)
+            yield ServerSentEvent(event="refresh", id=cursor.id, data=to_json({"calls": visible}).decode())
+            return
+        for entry in entries:
+            if may_hear(user, entry):
+                name = type(entry.event).__name__
+                body = to_json(event_fields(entry.event)).decode()
+                yield ServerSentEvent(event=name, id=panel.hub.name(entry.number), data=body)
+
+    async def alive() -> bool:
+        return panel.sessions.alive(session) and await panel.users.find(user.username) == user
+
+    return Stream(follow(cursor, alive, show))

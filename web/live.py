@@ -1,0 +1,243 @@
+"""The live page as one user sees it: which cards are up, which calls run, what still needs his two lines.
+
+`LivePage` folds events into what to show and renders the regions that changed; the page morphs them in place. It does
+not decide when (`web.feed` does) nor whom a call belongs to (`web.view.parties`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from markupsafe import Markup
+
+from pbxcore.control import ActivityEntry, Card, ContactEntry, NotFound
+from pbxcore.events import CallEvent, ConnectionCleared, RegistrationChanged, SummaryWritten
+from pbxcore.hooks import CallSnapshot
+from pbxcore.store.repo import User
+from web.auth import sees_all
+from web.feed import Entry
+from web.panel import Panel, may_see, render
+from web.view import Names, Row, is_caller, other_number, own_leg, parties, phase
+from web.words import Words
+
+ROWS_LIMIT = 100
+OPEN_LIMIT = 20
+RECENT_LIMIT = 5
+REGIONS = ("cards", "calls", "summaries", "phones", "announce")   # the live page's
+BESIDE = ("toast",)                                               # every other page's: who is calling
+
+
+@dataclass(frozen=True, slots=True)
+class CardView:
+    """One card: the call, its phase for this user, and what the CRM said about the other party.
+
+    `kind`: `looking` while the look-up is on its way, `known`, `shared` (several contacts: the agent chooses),
+    `unknown` (offer to store the number) or `colleague`.
+    """
+
+    call: CallSnapshot
+    phase: str
+    kind: Literal["looking", "known", "shared", "unknown", "colleague"]
+    name: str
+    number: str
+    outgoing: bool
+    contacts: tuple[ContactEntry, ...] = ()
+    instructions: str = ""
+    tags: tuple[str, ...] = ()
+    vip: bool = False
+    recent: tuple[ActivityEntry, ...] = ()
+    activity: ActivityEntry | None = None
+
+    @property
+    def wants_summary(self) -> bool:
+        return self.kind != "colleague" and self.phase in ("talking", "held", "ended")
+
+
+def card_kind(contacts: tuple[ContactEntry, ...]) -> Literal["known", "shared", "unknown"]:
+    return "unknown" if not contacts else "known" if len(contacts) == 1 else "shared"
+
+
+async def find_card(panel: Panel, call: CallSnapshot, number: str, extension: str) -> Card | None:
+    """What to show about the other party; None while the exchange's own look-up is still on its way.
+
+    The page of a first-party extension asks the desk itself; there the exchange asked nobody.
+    """
+    mine = panel.extension(extension)
+    if mine is None or mine.crm_control == "third-party":
+        card = panel.desk.card(call.call_id)
+        if card is None or card.contacts:
+            return card
+        stored_since = panel.desk.lookup(card.number)
+        return replace(card, contacts=stored_since) if stored_since else card
+    contacts = panel.desk.lookup(number)
+    recent: list[ActivityEntry] = []
+    if len(contacts) == 1:
+        recent = await panel.desk.activities(contact_id=contacts[0].id, limit=RECENT_LIMIT)
+    instructions = "\n".join(dict.fromkeys(c.instructions for c in contacts if c.instructions))
+    return Card(call.call_id, number, contacts, instructions, tuple(recent))
+
+
+async def view_card(panel: Panel, call: CallSnapshot, extension: str) -> CardView:
+    """The card of a call on the page of one of its extensions."""
+    number = other_number(call, extension)
+    now = phase(call)
+    if now in ("setup", "ringing") and own_leg(call, extension) is not None:
+        now = "ringing"
+    outgoing = is_caller(call, extension)
+    shown = "" if outgoing else call.display_name or call.caller_name or ""
+    if call.direction == "internal":
+        name = Names(panel.control.extensions()).of(number) or shown
+        return CardView(call, now, "colleague", name, number, outgoing, instructions=call.instructions or "")
+    activity = None
+    if now in ("talking", "held", "ended"):
+        found = await panel.desk.activities(call_id=call.call_id, limit=1)
+        activity = found[0] if found else None
+    card = await find_card(panel, call, number, extension)
+    if card is None:
+        return CardView(call, now, "looking", shown, number, outgoing, instructions=call.instructions or "",
+                        tags=call.tags, activity=activity)
+    contacts = card.contacts
+    tags = dict.fromkeys((*call.tags, *(tag for c in contacts for tag in c.tags)))
+    return CardView(
+        call=call,
+        phase=now,
+        kind=card_kind(contacts),
+        name=contacts[0].name if len(contacts) == 1 else shown if not contacts else "",
+        number=card.number,
+        outgoing=outgoing,
+        contacts=contacts,
+        instructions=card.instructions or call.instructions or "",
+        tags=tuple(tags) if len(contacts) < 2 else call.tags,
+        vip=any(c.vip for c in contacts),
+        recent=tuple(a for a in card.recent if a.call_id != call.call_id)[:RECENT_LIMIT],
+        activity=activity,
+    )
+
+
+class LivePage:
+    """What one open live page shows. Not shared: every stream has its own."""
+
+    def __init__(
+        self, panel: Panel, user: User, words: Words, csrf: str, regions: tuple[str, ...] = REGIONS
+    ) -> None:
+        self._panel = panel
+        self._user = user
+        self._words = words
+        self._csrf = csrf
+        self._shown = regions
+        self._ended: dict[str, CallSnapshot] = {}
+        self._up: set[str] = set()
+        self._sent: dict[str, str] = {}
+
+    async def start(self) -> dict[str, Markup]:
+        """The regions as the page is first delivered."""
+        return {name: Markup(html) for name, html in (await self._render(self._shown)).items()}  # noqa: S704 - rendered with autoescape
+
+    async def everything(self) -> str:
+        """All regions as partials, whatever was sent before."""
+        self._sent.clear()
+        return self._partials(await self._render(self._shown))
+
+    async def apply(self, entries: Iterable[Entry]) -> str:
+        """Take in what happened; partials of the regions that look different now, or nothing."""
+        changed: set[str] = set()
+        for entry in entries:
+            changed.update(self._take(entry))
+        return self._partials(await self._render([name for name in self._shown if name in changed]))
+
+    def _partials(self, regions: dict[str, str]) -> str:
+        fresh = {name: html for name, html in regions.items() if self._sent.get(name) != html}
+        self._sent.update(fresh)
+        return "".join(
+            f'<hx-partial hx-target="#{name}" hx-swap="innerMorph">{html}</hx-partial>' for name, html in fresh.items()
+        )
+
+    def _take(self, entry: Entry) -> tuple[str, ...]:
+        event = entry.event
+        if isinstance(event, RegistrationChanged):
+            return ("phones",)
+        if not isinstance(event, CallEvent):
+            return ()
+        mine = self._user.extension is not None and self._user.extension in entry.parties
+        if isinstance(event, SummaryWritten):
+            self._ended.pop(event.call_id, None)
+            return ("cards", "summaries") if mine or sees_all(self._user) else ()
+        if isinstance(event, ConnectionCleared) and mine:
+            if self._was_mine(event.call):
+                self._ended[event.call_id] = event.call
+            self._up.discard(event.call_id)
+            return ("cards", "calls", "summaries", "phones", "announce", "toast")
+        if mine:
+            return ("cards", "calls", "phones", "announce", "toast")
+        return ("calls", "phones") if sees_all(self._user) else ("phones",)
+
+    def _was_mine(self, call: CallSnapshot) -> bool:
+        """Whether this user spoke in the call, so that it wants his two lines."""
+        me = self._user.extension
+        spoke = me is not None and (call.answered_by == me or is_caller(call, me))
+        return spoke and call.answered_at is not None and call.direction != "internal"
+
+    async def _render(self, regions: Sequence[str]) -> dict[str, str]:
+        wanted = set(regions)
+        values: dict[str, Any] = {}
+        if wanted & {"cards", "summaries", "announce", "toast"}:
+            values["cards"] = await self._cards()
+            values["ringing"] = [card for card in values["cards"] if card.phase == "ringing"]
+        if "calls" in wanted:
+            values |= self._calls()
+        if "summaries" in wanted:
+            values["open"] = await self._open(values["cards"])
+        if "phones" in wanted:
+            values["phones"] = self._panel.control.extensions()
+        return {
+            name: render(self._panel, self._words, self._user, f"live/{name}.html", csrf=self._csrf, **values)
+            for name in regions
+        }
+
+    async def _cards(self) -> list[CardView]:
+        me = self._user.extension
+        if me is None:
+            return []
+        mine = [c for c in self._panel.control.calls() if own_leg(c, me) is not None or self._calling(c, me)]
+        mine.sort(key=lambda c: c.arrived_at)
+        self._up = {c.call_id for c in mine}
+        ended = [c for c in self._ended.values() if c.call_id not in self._up]
+        views = [await view_card(self._panel, call, me) for call in (*mine, *reversed(ended))]
+        for view in views:
+            if view.phase == "ended" and view.activity is not None and view.activity.state == "completed":
+                self._ended.pop(view.call.call_id, None)
+        return [v for v in views if v.call.call_id in self._up or v.call.call_id in self._ended]
+
+    def _calling(self, call: CallSnapshot, me: str) -> bool:
+        return call.extension == me and phase(call) != "ended" and call.direction != "inbound"
+
+    def _calls(self) -> dict[str, list[Row] | int]:
+        calls = self._panel.visible_calls(self._user)
+        names = Names(self._panel.control.extensions(), self._panel.desk.lookup)
+        return {"rows": [names.row(call) for call in calls[:ROWS_LIMIT]], "more": max(0, len(calls) - ROWS_LIMIT)}
+
+    async def _open(self, cards: list[CardView]) -> list[ActivityEntry]:
+        """Open activities of calls that are over and have no card up; everybody's for a supervisor without phone."""
+        me = self._user.extension
+        if me is None and not sees_all(self._user):
+            return []
+        found = await self._panel.desk.activities(agent=me, open_only=True, limit=OPEN_LIMIT)
+        up = {card.call.call_id for card in cards}
+        return [a for a in found if a.ended_at is not None and a.call_id not in up]
+
+
+async def may_write(panel: Panel, user: User, call_id: str) -> bool:
+    """Whether this user may write the summary of a call: his own, or any for a supervisor. Raises NotFound."""
+    try:
+        return may_see(user, panel.control.call(call_id))
+    except NotFound:
+        pass
+    found = await panel.desk.activities(call_id=call_id, limit=1)
+    if found:
+        return sees_all(user) or (user.extension is not None and found[0].agent == user.extension)
+    records = await panel.desk.history(call_id=call_id, limit=1)
+    if not records:
+        raise NotFound(f"There is no call {call_id}.")
+    return sees_all(user) or user.extension in parties(records[0])

@@ -1,0 +1,166 @@
+"""The OpenAPI 3.1 document of /api/v1, made from the doors' own dataclasses and the table below."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from pbxcore.control import ActivityEntry, ContactEntry, ExtensionState, TrunkState
+from pbxcore.hooks import CallSnapshot, ExplainStep
+from web.bodies import ContactIn, SummaryIn
+
+VERSION = "1"
+NAMED: dict[str, Any] = {
+    "Call": CallSnapshot,
+    "ExplainStep": ExplainStep,
+    "Contact": ContactEntry,
+    "Activity": ActivityEntry,
+    "Extension": ExtensionState,
+    "Trunk": TrunkState,
+    "ContactIn": ContactIn,
+    "SummaryIn": SummaryIn,
+}
+PAGING = ("limit", "offset")
+
+
+def _list(name: str, of: str) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": [name],
+        "properties": {name: {"type": "array", "items": {"$ref": f"#/components/schemas/{of}"}}},
+    }
+
+
+def _ref(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_FAULT = {
+    "description": "What is wrong, and with which field.",
+    "content": {"application/json": {"schema": _ref("Error")}},
+}
+CALL_AND_STEPS = {
+    "type": "object",
+    "required": ["call", "explain"],
+    "properties": {"call": _ref("Call"), "explain": {"type": "array", "items": _ref("ExplainStep")}},
+}
+
+# path, method, what it does, query parameters, body, answer (status, schema or None)
+TABLE: tuple[tuple[str, str, str, tuple[str, ...], str | None, tuple[int, dict[str, Any] | None]], ...] = (
+    ("/calls", "get", "Live calls; with live=false call records, newest first.", ("live", "party", *PAGING), None,
+     (200, _list("calls", "Call"))),
+    ("/calls/{call_id}", "get", "One call, live or on record, and what was asked for it.", (), None,
+     (200, CALL_AND_STEPS)),
+    ("/calls/{call_id}/hangup", "post", "End both legs.", (), None, (204, None)),
+    ("/calls/{call_id}/summary", "post", "Complete the call's activity.", (), "SummaryIn", (200, _ref("Activity"))),
+    ("/calls/{call_id}/summary", "put", "Complete the call's activity.", (), "SummaryIn", (200, _ref("Activity"))),
+    ("/contacts", "get", "Contacts, by name, company or number.", ("search", *PAGING), None,
+     (200, _list("contacts", "Contact"))),
+    ("/contacts", "post", "Create a contact.", (), "ContactIn", (201, _ref("Contact"))),
+    ("/contacts/lookup", "get", "Who has this number.", ("number",), None, (200, _list("contacts", "Contact"))),
+    ("/contacts/{contact_id}", "get", "One contact.", (), None, (200, _ref("Contact"))),
+    ("/contacts/{contact_id}", "put", "Replace a contact.", (), "ContactIn", (200, _ref("Contact"))),
+    ("/contacts/{contact_id}", "delete", "Delete a contact.", (), None, (204, None)),
+    ("/activities", "get", "Activities, newest first.", ("agent", "contact_id", "call_id", "open", *PAGING), None,
+     (200, _list("activities", "Activity"))),
+    ("/events", "get", "Events as they happen (text/event-stream); resumes by Last-Event-ID.", (), None, (200, None)),
+    ("/extensions", "get", "Extensions, their phones and whether they are busy.", (), None,
+     (200, _list("extensions", "Extension"))),
+    ("/trunks", "get", "Trunks and how many calls they carry.", (), None, (200, _list("trunks", "Trunk"))),
+    ("/schemas", "get", "The JSON Schemas that HTTP hooks are written against.", (), None,
+     (200, {"type": "object"})),
+    ("/schemas/{name}", "get", "One JSON Schema.", (), None, (200, {"type": "object"})),
+)
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The whole document. Built once."""
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Hookline", "version": VERSION, "description": "The exchange, its calls and its CRM."},
+        "servers": [{"url": "/api/v1"}],
+        "security": [{"session": []}],
+        "paths": _paths(),
+        "components": {
+            "securitySchemes": {
+                "session": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": "hookline_session",
+                    "description": "A signed-in browser. Writes need the session's token in X-CSRF-Token.",
+                }
+            },
+            "schemas": _schemas(),
+        },
+    }
+
+
+def _paths() -> dict[str, Any]:
+    paths: dict[str, Any] = {}
+    for path, method, summary, query, body, (status, schema) in TABLE:
+        names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
+        parameters = [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
+        ] + [{"name": name, "in": "query", "schema": _query_type(name)} for name in query]
+        answer: dict[str, Any] = {"description": "Done."}
+        if schema is not None:
+            answer["content"] = {"application/json": {"schema": schema}}
+        elif path == "/events":
+            answer["content"] = {"text/event-stream": {"schema": {"type": "string"}}}
+        operation: dict[str, Any] = {
+            "summary": summary,
+            "parameters": parameters,
+            "responses": {str(status): answer, "default": _FAULT},
+        }
+        if body is not None:
+            operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(body)}}}
+        paths.setdefault(path, {})[method] = operation
+    return paths
+
+
+def _query_type(name: str) -> dict[str, Any]:
+    if name in PAGING:
+        return {"type": "integer", "minimum": 0}
+    return {"type": "boolean"} if name in ("live", "open") else {"type": "string"}
+
+
+def _schemas() -> dict[str, Any]:
+    _, made = TypeAdapter.json_schemas(
+        [(name, "serialization" if not name.endswith("In") else "validation", TypeAdapter(kind))
+         for name, kind in NAMED.items()],
+        ref_template="#/components/schemas/{model}",
+    )
+    schemas: dict[str, Any] = dict(made.get("$defs", {}))
+    own = {NAMED[name].__name__: name for name in NAMED}
+    return _renamed(schemas, own) | {
+        "Error": {
+            "type": "object",
+            "required": ["error"],
+            "properties": {
+                "error": {
+                    "type": "object",
+                    "required": ["field", "message"],
+                    "properties": {"field": {"type": ["string", "null"]}, "message": {"type": "string"}},
+                }
+            },
+        }
+    }
+
+
+def _renamed(schemas: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """Our classes under the names that programs know them by."""
+
+    def walk(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {key: _target(value, names) if key == "$ref" else walk(value) for key, value in node.items()}
+        return [walk(item) for item in node] if isinstance(node, list) else node
+
+    return {names.get(name, name): walk(schema) for name, schema in schemas.items()}
+
+
+def _target(reference: str, names: dict[str, str]) -> str:
+    before, _, name = reference.rpartition("/")
+    return f"{before}/{names.get(name, name)}"

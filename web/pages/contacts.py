@@ -1,0 +1,100 @@
+"""Contacts: search, view, create, edit, delete."""
+
+from __future__ import annotations
+
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pbxcore.control import ContactEntry, Invalid
+from pbxcore.store.repo import User
+from web.auth import sees_all
+from web.pages.home import invalid_words
+from web.panel import Refused, is_htmx, number_of, page, panel_of, see_other, user_of, words_of
+
+PAGE_SIZE = 50
+OFFSET_LIMIT = 1_000_000
+RECENT_LIMIT = 20
+FORM_NUMBERS = 3
+
+
+def may_delete(user: User, contact: ContactEntry) -> bool:
+    """Supervisors and administrators, and the agent whose contact it is."""
+    return sees_all(user) or (user.extension is not None and contact.owner == user.extension)
+
+
+async def listing(request: Request) -> Response:
+    panel = panel_of(request)
+    search = request.query_params.get("q", "").strip()[:200]
+    offset = number_of(request, "offset", 0, OFFSET_LIMIT)
+    found = await panel.desk.contacts(search, PAGE_SIZE + 1, offset)
+    partial = is_htmx(request) and request.headers.get("hx-target", "").endswith("#results")
+    name = "contacts/results.html" if partial else "contacts/list.html"
+    return page(request, name, contacts=found[:PAGE_SIZE], q=search, offset=offset, more=len(found) > PAGE_SIZE,
+                size=PAGE_SIZE, note=request.query_params.get("note", ""))
+
+
+async def view(request: Request) -> Response:
+    panel = panel_of(request)
+    contact = await panel.desk.contact(request.path_params["contact_id"])
+    recent = await panel.desk.activities(contact_id=contact.id, limit=RECENT_LIMIT)
+    return page(request, "contacts/view.html", contact=contact, recent=recent, owner=panel.extension(contact.owner),
+                may_delete=may_delete(user_of(request), contact), note=request.query_params.get("note", ""))
+
+
+async def new(request: Request) -> Response:
+    number = request.query_params.get("number", "")[:64]
+    name = request.query_params.get("name", "")[:200]
+    return _form(request, ContactEntry("", name, (number,) if number else (), owner=user_of(request).extension))
+
+
+async def edit(request: Request) -> Response:
+    return _form(request, await panel_of(request).desk.contact(request.path_params["contact_id"]))
+
+
+async def save(request: Request) -> Response:
+    """Create (no id in the path) or change."""
+    contact_id = request.path_params.get("contact_id", "")
+    entry = read_form(await request.form(), contact_id)
+    try:
+        stored = await panel_of(request).desk.save_contact(entry)
+    except Invalid as error:
+        return _form(request, entry, {error.field: invalid_words(request, error)})
+    return see_other(request, f"/contacts/{stored.id}", "stored")
+
+
+async def confirm_delete(request: Request) -> Response:
+    contact = await panel_of(request).desk.contact(request.path_params["contact_id"])
+    return page(request, "contacts/delete.html", contact=contact)
+
+
+async def delete(request: Request) -> Response:
+    panel = panel_of(request)
+    contact = await panel.desk.contact(request.path_params["contact_id"])
+    if not may_delete(user_of(request), contact):
+        raise Refused(403, words_of(request)("error.role"))
+    await panel.desk.delete_contact(contact.id)
+    return see_other(request, "/contacts", "deleted")
+
+
+def read_form(fields: FormData, contact_id: str) -> ContactEntry:
+    """The contact as it was typed; what it may not be is for the desk to say."""
+    numbers = (str(value).strip() for value in fields.getlist("numbers"))
+    tags = (tag.strip() for tag in str(fields.get("tags", "")).split(","))
+    return ContactEntry(
+        id=contact_id,
+        name=str(fields.get("name", "")).strip(),
+        numbers=tuple(dict.fromkeys(n for n in numbers if n)),
+        company=str(fields.get("company", "")).strip(),
+        email=str(fields.get("email", "")).strip(),
+        owner=str(fields.get("owner", "")) or None,
+        tags=tuple(dict.fromkeys(tag for tag in tags if tag)),
+        instructions=str(fields.get("instructions", "")).strip().replace("\r\n", "\n"),
+        vip=fields.get("vip") == "on",
+    )
+
+
+def _form(request: Request, entry: ContactEntry, errors: dict[str, str] | None = None) -> Response:
+    blanks = max(1, FORM_NUMBERS - len(entry.numbers))
+    return page(request, "contacts/form.html", 422 if errors else 200, contact=entry, errors=errors or {},
+                numbers=(*entry.numbers, *[""] * blanks), extensions=panel_of(request).control.extensions())

@@ -1,0 +1,144 @@
+"""The live page: its stream of fragments, and what is done on it (write a summary, store a caller, hang up)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from markupsafe import Markup
+from sse_starlette import ServerSentEvent
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pbxcore.control import ContactEntry, Invalid, NotFound
+from web.feed import STREAMS_PER_USER, Entry, Stream, follow
+from web.live import BESIDE, REGIONS, LivePage, may_write, view_card
+from web.pages.calls import find_call, show_call
+from web.panel import (
+    Refused,
+    fragment,
+    is_htmx,
+    may_see,
+    page,
+    panel_of,
+    see_other,
+    session_of,
+    user_of,
+    words_of,
+)
+from web.view import own_leg, parties
+
+GATHER_SECONDS = 0.12   # events that come closer together than this are shown at once
+SHARE = 20              # and a page never takes more than one part in so many of the process's time
+PAUSE_LIMIT = 2.0
+
+
+async def home(request: Request) -> Response:
+    live = LivePage(panel_of(request), user_of(request), words_of(request), session_of(request).csrf)
+    return page(request, "live.html", regions=await live.start(), note=request.query_params.get("note", ""))
+
+
+async def feed(request: Request) -> Response:
+    """The page's stream: HTML partials. One too many closes the oldest, whose page offers to take over again."""
+    panel, user, session = panel_of(request), user_of(request), session_of(request)
+    for oldest in panel.hub.of_user(user.username)[: -STREAMS_PER_USER + 1 or None]:
+        oldest.end("superseded")
+    regions = BESIDE if request.query_params.get("view") == "beside" else REGIONS
+    live = LivePage(panel, user, words_of(request), session.csrf, regions)
+    cursor = panel.hub.join(user.username, session.id, request.headers.get("last-event-id", ""))
+    spent = 0.0
+
+    async def show(entries: list[Entry] | None) -> AsyncIterator[ServerSentEvent]:
+        nonlocal spent
+        began = panel.clock()
+        html = await (live.everything() if entries is None else live.apply(entries))
+        spent = panel.clock() - began
+        if html:
+            yield ServerSentEvent(data=html, id=cursor.id)
+
+    async def alive() -> bool:
+        found = await panel.users.find(user.username)
+        return panel.sessions.alive(session) and found == user
+
+    return Stream(follow(cursor, alive, show, lambda: min(PAUSE_LIMIT, max(GATHER_SECONDS, SHARE * spent))))
+
+
+async def _card(request: Request, call_id: str) -> str:
+    """The card as it looks now, when the call is this user's; nothing otherwise."""
+    panel, extension = panel_of(request), user_of(request).extension
+    try:
+        call = panel.control.call(call_id)
+    except NotFound:
+        records = await panel.desk.history(call_id=call_id, limit=1)
+        if not records:
+            return ""
+        call = records[0]
+    if extension is None or extension not in parties(call):
+        return ""
+    return fragment(request, "live/card.html", card=await view_card(panel, call, extension))
+
+
+async def write_summary(request: Request) -> Response:
+    """Store the two lines; the card of a call that goes on stays up and shows them."""
+    panel, user, words = panel_of(request), user_of(request), words_of(request)
+    call_id = request.path_params["call_id"]
+    fields = await request.form()
+    text = str(fields.get("summary", ""))
+    contact_id = str(fields.get("contact_id", "")) or None
+    if not await may_write(panel, user, call_id):
+        raise Refused(403, words("error.not_yours"))
+    try:
+        await panel.desk.write_summary(call_id, text, user.extension or user.username, contact_id)
+    except Invalid as error:
+        why = invalid_words(request, error)
+        if is_htmx(request):
+            return page(request, "live/summary_form.html", 422, call_id=call_id, text=text, error=why,
+                        contact_id=contact_id)
+        return await show_call(request, await find_call(request), text=text, error=why, contact_id=contact_id)
+    if not is_htmx(request):
+        return see_other(request, f"/calls/{call_id}", "summary")
+    live = any(call.call_id == call_id and own_leg(call, user.extension) for call in panel.control.calls())
+    card = await _card(request, call_id) if live else ""
+    return page(request, "live/written.html", call_id=call_id, card=Markup(card))  # noqa: S704 - rendered with autoescape
+
+
+async def store_caller(request: Request) -> Response:
+    """Make a contact of an unknown caller, from his card."""
+    panel = panel_of(request)
+    call_id = request.path_params["call_id"]
+    fields = await request.form()
+    entry = ContactEntry(
+        id="",
+        name=str(fields.get("name", "")),
+        numbers=tuple(n for n in (str(fields.get("number", "")).strip(),) if n),
+        company=str(fields.get("company", "")),
+        vip=fields.get("vip") == "on",
+        owner=user_of(request).extension,
+    )
+    try:
+        stored = await panel.desk.save_contact(entry)
+    except Invalid as error:
+        errors = {error.field: invalid_words(request, error)}
+        return page(request, "live/caller_form.html", 422, call_id=call_id, entry=entry, errors=errors)
+    if not is_htmx(request):
+        return see_other(request, f"/contacts/{stored.id}", "stored")
+    card = Markup(await _card(request, call_id))  # noqa: S704 - rendered with autoescape
+    return page(request, "live/stored.html", call_id=call_id, contact=stored, card=card)
+
+
+async def hang_up(request: Request) -> Response:
+    panel, words = panel_of(request), words_of(request)
+    call_id = request.path_params["call_id"]
+    call = panel.control.call(call_id)
+    if not may_see(user_of(request), call):
+        raise Refused(403, words("error.not_yours"))
+    panel.control.hang_up(call_id)
+    return Response(status_code=204) if is_htmx(request) else see_other(request, "/")
+
+
+def invalid_words(request: Request, error: Invalid) -> str:
+    """What is wrong with a value: the desk's own words, led in by ours where it speaks another language."""
+    words = words_of(request)
+    if words.language == "en":
+        return str(error)
+    key = f"invalid.{error.field}"
+    return f"{words(key if key in words else 'error.invalid')} ({error})"

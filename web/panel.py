@@ -1,0 +1,233 @@
+"""What every handler shares: the doors to the exchange and the CRM, the signed-in user, pages in his language.
+
+`guarded` is the one place where sessions, roles and CSRF tokens are checked; every route but the few that `web.app`
+names as open goes through it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from hmac import compare_digest
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+
+from pbxcore.bus import Bus
+from pbxcore.control import CrmDesk, ExtensionState, PbxControl
+from pbxcore.hooks import CallSnapshot
+from pbxcore.settings import Settings
+from pbxcore.store.repo import Role, User
+from web.attempts import Attempts
+from web.auth import ROLES, Passwords, UserStore, sees_all
+from web.feed import Hub
+from web.security import SAFE_METHODS
+from web.sessions import Session, Sessions, password_mark
+from web.view import parties
+from web.words import LANGUAGES, Words, choose_language
+
+Handler = Callable[[Request], Awaitable[Response]]
+SESSION_COOKIE = "hookline_session"
+FORM_COOKIE = "hookline_form"
+LANGUAGE_COOKIE = "hookline_language"
+
+
+@dataclass(slots=True)
+class Panel:
+    """One panel. `clock` is monotonic seconds, `wall` Unix time in seconds."""
+
+    control: PbxControl
+    desk: CrmDesk
+    bus: Bus
+    settings: Settings
+    users: UserStore
+    sessions: Sessions
+    attempts: Attempts
+    passwords: Passwords
+    hub: Hub
+    pages: Environment
+    clock: Callable[[], float]
+    wall: Callable[[], float] = time.time
+    failures: int = 0
+
+    def extension(self, number: str | None) -> ExtensionState | None:
+        if not number:
+            return None
+        return next((e for e in self.control.extensions() if e.number == number), None)
+
+    def visible_calls(self, user: User) -> list[CallSnapshot]:
+        """Live calls that this user may see, newest first."""
+        calls = [c for c in self.control.calls() if may_see(user, c)]
+        calls.sort(key=lambda c: c.arrived_at, reverse=True)
+        return calls
+
+
+class Refused(Exception):
+    """Answered as an error page, or as JSON under /api: `status`, the field at fault and a message."""
+
+    def __init__(self, status: int, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.field = field
+
+
+def may_see(user: User, call: CallSnapshot) -> bool:
+    return sees_all(user) or (user.extension is not None and user.extension in parties(call))
+
+
+def panel_of(request: Request) -> Panel:
+    panel = request.app.state.panel
+    assert isinstance(panel, Panel)
+    return panel
+
+
+def user_of(request: Request) -> User:
+    user = request.state.user
+    assert isinstance(user, User)
+    return user
+
+
+def session_of(request: Request) -> Session:
+    session = request.state.session
+    assert isinstance(session, Session)
+    return session
+
+
+def words_of(request: Request) -> Words:
+    """The visitor's language: his own choice, else his browser's, else the office's."""
+    chosen = request.cookies.get(LANGUAGE_COOKIE, "")
+    accepted = request.headers.get("accept-language", "")
+    return Words(choose_language(chosen, accepted, panel_of(request).settings.office.language))
+
+
+def is_api(request: Request) -> bool:
+    return request.url.path.startswith("/api/")
+
+
+def is_htmx(request: Request) -> bool:
+    return request.headers.get("hx-request") == "true"
+
+
+def secure(request: Request) -> bool:
+    """Whether the browser speaks TLS to us or to the proxy before us."""
+    return request.url.scheme == "https" or panel_of(request).settings.web.public_url.startswith("https:")
+
+
+def cookie_name(request: Request, name: str) -> str:
+    return f"__Host-{name}" if secure(request) else name
+
+
+def set_cookie(request: Request, response: Response, name: str, value: str, max_age: int | None = None) -> None:
+    response.set_cookie(
+        cookie_name(request, name), value, max_age=max_age, httponly=True, samesite="strict", secure=secure(request)
+    )
+
+
+async def identify(request: Request, *, touch: bool = True) -> tuple[User, Session] | None:
+    """Whose request this is. A user who is gone, or whose password changed, is nobody."""
+    panel = panel_of(request)
+    session = panel.sessions.find(request.cookies.get(cookie_name(request, SESSION_COOKIE)), touch=touch)
+    if session is None:
+        return None
+    user = await panel.users.find(session.username)
+    if user is None or not compare_digest(password_mark(user), session.mark):
+        panel.sessions.end(session)
+        return None
+    return user, session
+
+
+def guarded(handler: Handler, roles: Iterable[Role] = ROLES, *, touch: bool = True) -> Handler:
+    """The handler behind sign-in: only these roles, and no write without the session's CSRF token."""
+    allowed = frozenset(roles)
+
+    async def check(request: Request) -> Response:
+        who = await identify(request, touch=touch)
+        if who is None:
+            return _to_sign_in(request)
+        request.state.user, request.state.session = who
+        if who[0].role not in allowed:
+            raise Refused(403, words_of(request)("error.role"))
+        if request.method not in SAFE_METHODS:
+            await _check_csrf(request, who[1])
+        return await handler(request)
+
+    return check
+
+
+async def _check_csrf(request: Request, session: Session) -> None:
+    token = request.headers.get("x-csrf-token")
+    if token is None and not is_api(request):
+        field = (await request.form()).get("csrf")
+        token = field if isinstance(field, str) else None
+    if token is None or not compare_digest(token.encode(), session.csrf.encode()):
+        raise Refused(403, words_of(request)("error.csrf"))
+
+
+def _to_sign_in(request: Request) -> Response:
+    if is_api(request):
+        return api_error(401, "Sign in first.")
+    if is_htmx(request):
+        return Response(status_code=401, headers={"HX-Redirect": "/sign-in"})
+    back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    where = "/sign-in" if back == "/" or request.method != "GET" else f"/sign-in?next={quote(back, safe='')}"
+    return RedirectResponse(where, 303)
+
+
+def api_error(status: int, message: str, field: str | None = None) -> Response:
+    return JSONResponse({"error": {"field": field, "message": message}}, status)
+
+
+def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """A whole page, or a fragment of one, in the visitor's language."""
+    return HTMLResponse(fragment(request, name, **values), status)
+
+
+def fragment(request: Request, name: str, **values: Any) -> str:
+    panel = panel_of(request)
+    user = getattr(request.state, "user", None)
+    session = getattr(request.state, "session", None)
+    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return render(panel, words_of(request), user, name, csrf=session.csrf if session else "", here=here, **values)
+
+
+def render(panel: Panel, words: Words, user: User | None, name: str, **values: Any) -> str:
+    values.setdefault("csrf", "")
+    return panel.pages.get_template(name).render(
+        t=words, user=user, office=panel.settings.office, now=panel.wall(), languages=LANGUAGES, **values
+    )
+
+
+def see_other(request: Request, where: str, note: str = "") -> Response:
+    """On to another page after a write; `note` is the key of a word of confirmation shown there."""
+    target = f"{where}{'&' if '?' in where else '?'}note={note}" if note else where
+    if is_htmx(request):
+        return Response(status_code=204, headers={"HX-Redirect": target})
+    return RedirectResponse(target, 303)
+
+
+async def json_body(request: Request) -> dict[str, Any]:
+    """The JSON object that was sent. Raises Refused."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise Refused(415, "Send application/json.")
+    try:
+        body = json.loads(await request.body())
+    except ValueError as error:
+        raise Refused(400, f"This is not JSON: {error}.") from None
+    if not isinstance(body, dict):
+        raise Refused(400, "Send a JSON object.")
+    return body
+
+
+def number_of(request: Request, name: str, default: int, most: int) -> int:
+    """A number from the query, between 0 and `most`. Raises Refused."""
+    text = request.query_params.get(name, "")
+    if not text:
+        return default
+    if not text.isdecimal() or len(text) > 9:
+        raise Refused(422, f"{name} must be a whole number from 0 to {most}.", name)
+    return min(int(text), most)

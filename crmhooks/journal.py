@@ -79,8 +79,8 @@ class Journal:
 
     async def history(self, *, party: str | None = None, limit: int = 50, offset: int = 0) -> list[CallSnapshot]:
         """Call records, newest first; `party` keeps those with a leg of this extension (or `trunk:NAME`)."""
-        await self._writer.flush(within=1.0)
-        query = select(CallRow).order_by(col(CallRow.arrived_at).desc(), col(CallRow.call_id))
+        await self._store.settle()
+        query = select(CallRow).order_by(col(CallRow.id).desc())
         query = query.limit(limit).offset(offset)
         if party is not None:
             query = query.where(col(CallRow.parties).contains(f" {clean(party)} ", autoescape=True))
@@ -88,10 +88,10 @@ class Journal:
 
     async def find(self, call_id: str) -> CallSnapshot | None:
         """The record of one call."""
-        await self._writer.flush(within=1.0)
+        await self._store.settle()
 
         def query(session: Session) -> CallSnapshot | None:
-            row = session.get(CallRow, clean(call_id))
+            row = session.exec(select(CallRow).where(col(CallRow.call_id) == clean(call_id))).one_or_none()
             return None if row is None else snapshot(row)
 
         return await self._store.ask(query)

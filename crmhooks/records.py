@@ -6,7 +6,6 @@ The order of a row's values is the order of the columns in `pbxcore.store.models
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Any, cast
 
 from crmhooks.numbers import normalise
@@ -16,7 +15,10 @@ from pbxcore.store.models import ActivityRow, CallRow
 from pbxcore.store.statements import Row, clean, clean_or_none
 
 TRUNK = "trunk:"
-_json = json.JSONEncoder(separators=(",", ":")).encode  # ASCII: lone surrogates and NUL become escapes, see _text
+STATES = {state: state.value for state in CallState}                    # plain strings, which drivers bind faster
+DISPOSITIONS = {disposition: disposition.value for disposition in Disposition}
+_json = json.JSONEncoder(separators=(",", ":")).encode
+_quote = json.encoder.encode_basestring_ascii
 
 
 def other_party(call: CallSnapshot | IncomingCall) -> str:
@@ -48,7 +50,7 @@ def call_row(call: CallSnapshot, contact_id: str | None) -> Row:
     legs = call.legs
     return (
         clean(call.call_id),
-        call.state.value,
+        STATES[call.state],
         call.direction,
         clean(call.caller),
         clean(call.called),
@@ -59,16 +61,16 @@ def call_row(call: CallSnapshot, contact_id: str | None) -> Row:
         call.extension,
         clean_or_none(contact_id),
         clean_or_none(call.instructions),
-        _text(list(call.tags)) if call.tags else "[]",
+        _json([clean(tag) for tag in call.tags]) if call.tags else "[]",
         call.ringing_at,
         call.answered_at,
         call.ended_at,
         call.answered_by,
-        call.disposition.value,
+        DISPOSITIONS[call.disposition],
         call.status,
         clean_or_none(call.reason),
         call.hung_up_by,
-        _text([_leg(leg) for leg in legs]),
+        _legs(legs),
         clean_or_none(call.decided_by),
         call.lookup_ms,
         _stats(call.from_a),
@@ -87,7 +89,7 @@ def activity_row(call: CallSnapshot, number: str, contact_id: str | None) -> Row
         call.arrived_at,
         call.answered_at,
         call.ended_at,
-        call.disposition.value,
+        DISPOSITIONS[call.disposition],
     )
 
 
@@ -162,37 +164,26 @@ def _extension(party: str | None) -> str | None:
     return None if party is None or party.startswith(TRUNK) else party
 
 
-def _leg(leg: LegSnapshot) -> dict[str, Any]:
-    return {
-        "party": leg.party,
-        "side": leg.side,
-        "state": leg.state,
-        "number": leg.number,
-        "started_at": leg.started_at,
-        "ringing_at": leg.ringing_at,
-        "answered_at": leg.answered_at,
-        "ended_at": leg.ended_at,
-        "status": leg.status,
-    }
+def _legs(legs: tuple[LegSnapshot, ...]) -> str:
+    """The legs in JSON; by hand, because this is half of what writing a call costs."""
+    return f"[{','.join([_leg(leg) for leg in legs])}]"
+
+
+def _leg(leg: LegSnapshot) -> str:
+    return (
+        f'{{"party":{_quote(clean(leg.party))},"side":"{leg.side}","state":"{leg.state}",'
+        f'"number":{_quote(clean(leg.number))},"started_at":{leg.started_at!r},"ringing_at":{_value(leg.ringing_at)},'
+        f'"answered_at":{_value(leg.answered_at)},"ended_at":{_value(leg.ended_at)},"status":{_value(leg.status)}}}'
+    )
+
+
+def _value(value: float | None) -> str:
+    return "null" if value is None else repr(value)
 
 
 def _stats(stats: StreamStats | None) -> str | None:
-    return None if stats is None else _json(asdict(stats))
-
-
-def _text(value: object) -> str:
-    """JSON that PostgreSQL reads back: what is no Unicode text inside it is replaced as `clean` does."""
-    text = _json(value)
-    if "\\ud" in text or "\\u0000" in text:
-        return _json(_scrub(value))
-    return text
-
-
-def _scrub(value: Any) -> Any:
-    if isinstance(value, str):
-        return clean(value)
-    if isinstance(value, list):
-        return [_scrub(item) for item in value]
-    if isinstance(value, dict):
-        return {key: _scrub(item) for key, item in value.items()}
-    return value
+    if stats is None:
+        return None
+    return (
+        f'{{"packets":{stats.packets},"octets":{stats.octets},"lost":{stats.lost},"jitter_ms":{stats.jitter_ms!r}}}'
+    )

@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Callable
 
-from sqlmodel import Session, col
+from sqlmodel import Session, col, select
 
 from crmhooks.contact import check
 from crmhooks.embedded import rows
@@ -136,7 +136,7 @@ class EmbeddedCrm:
         offset: int = 0,
     ) -> list[ActivityEntry]:
         """Newest first."""
-        query = rows.activities().order_by(col(ActivityRow.started_at).desc(), col(ActivityRow.call_id))
+        query = rows.activities().order_by(col(ActivityRow.id).desc())
         if agent is not None:
             query = query.where(col(ActivityRow.agent) == agent)
         if contact_id is not None:
@@ -144,7 +144,7 @@ class EmbeddedCrm:
         if open_only:
             query = query.where(col(ActivityRow.state) == "open")
         query = query.limit(limit).offset(offset)
-        await self.journal.flush(within=1.0)
+        await self._store.settle()
         return await self._store.ask(lambda session: [activity(row, name) for row, name in session.exec(query)])
 
     async def write_summary(
@@ -160,7 +160,8 @@ class EmbeddedCrm:
         now = self._clock()
 
         def job(session: Session) -> ActivityEntry:
-            row = session.get(ActivityRow, clean(call_id))
+            query = select(ActivityRow).where(col(ActivityRow.call_id) == clean(call_id))
+            row = session.exec(query).one_or_none()
             if row is None:
                 raise NotFound(f"no activity of call {call_id}")
             if contact_id is not None:

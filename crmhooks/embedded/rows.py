@@ -85,7 +85,7 @@ def activities() -> Any:
 
 def latest_activities(session: Session) -> list[ActivityEntry]:
     """The last of them, the oldest first."""
-    query = activities().order_by(col(ActivityRow.started_at).desc()).limit(LATEST)
+    query = activities().order_by(col(ActivityRow.id).desc()).limit(LATEST)
     return [activity(row, name) for row, name in session.exec(query)][::-1]
 
 

@@ -1,6 +1,6 @@
-"""The store: one database, one writer, a few threads that read.
+"""The store: one database, one thread that writes it, a few that read.
 
-`ask` runs a query beside the event loop, `change` a transaction on the writer's thread; what the call path writes
+`ask` runs a query beside the event loop, `change` a transaction on the writing thread; what the call path writes
 goes through `writer.put` and waits for neither.
 """
 
@@ -17,7 +17,8 @@ from sqlalchemy.engine import Engine
 from sqlmodel import Session
 
 from pbxcore.store import sql
-from pbxcore.store.outlet import Outlet
+from pbxcore.store.applier import Applier
+from pbxcore.store.backlog import Backlog, InUse
 from pbxcore.store.statements import known
 from pbxcore.store.writer import Writer
 
@@ -28,28 +29,31 @@ T = TypeVar("T")
 class Store:
     """An open database. `start` before the first write, `close` at the end; both on the event loop."""
 
-    def __init__(self, engine: Engine, directory: Path, durability: sql.Durability, *, serving: bool) -> None:
+    def __init__(self, engine: Engine, base: Path, durability: sql.Durability, *, serving: bool) -> None:
         self.engine = engine
         self.statements = known(engine.dialect)
-        self.outlet = Outlet(engine, self.statements, directory, sync=durability == "power")
-        self.writer = Writer(self.outlet)
-        self._serving = serving
+        self._backlog = Backlog(base, sync=durability == "power") if serving else None
+        refused = base.with_name(base.name + "-refused.jsonl")
+        self._applier = Applier(engine, self.statements, self._backlog, refused)
+        self.writer = Writer(self._applier, self._backlog)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="hookline-reader")
 
     @property
     def down(self) -> bool:
-        """The database is gone just now: records wait in the spill file."""
-        return self.outlet.down
+        """The database is gone just now: records wait in the backlog."""
+        return self._applier.down
 
     @property
-    def spilled(self) -> int:
-        """Rows that wait in the spill file."""
-        return self.outlet.spilled
+    def backlog_bytes(self) -> int:
+        """Size of the backlog files; no more than a few MB while the database is well."""
+        return 0 if self._backlog is None else self._backlog.size
 
     def start(self) -> None:
-        """Start writing; the exchange itself first brings in what an earlier run had to spill."""
-        if self._serving and self.outlet.spilled:
-            self.outlet.replay()
+        """Bring in what an earlier run left in the backlog, then start the threads. Raises StoreUnavailable."""
+        if self._backlog is not None and self._backlog.size:
+            self.writer.number_from(self._applier.replay() + 1)
+            self._backlog.clear()
+        self._applier.start()
         self.writer.start(asyncio.get_running_loop())
 
     async def ask(self, query: Callable[[Session], T]) -> T:
@@ -67,28 +71,46 @@ class Store:
     async def change(self, job: Callable[[Session], T], then: Callable[[T], None] | None = None) -> T:
         """Run a transaction after all that was queued before; committed when this returns.
 
-        `then` is called with the result on the event loop, also when the caller was cancelled meanwhile. Raises what
-        `job` raises (nothing is changed then), or StoreUnavailable.
+        `then` is called with the result on the event loop, also when the caller was cancelled meanwhile, so that
+        memory stays in step. Raises what `job` raises (nothing is changed then), or StoreUnavailable.
         """
         return await self.writer.submit(job, then)
 
+    async def settle(self) -> None:
+        """Wait until all that was queued so far is in the database, for a reader who wants to see it. Raises
+        StoreUnavailable."""
+        await self.writer.submit(_nothing)
+
     async def close(self, within: float = 5.0) -> bool:
-        """Write what is queued and let go of the database. False when that took more than `within` seconds."""
+        """Write what is queued and let go of the database. False when that took more than `within` seconds; what the
+        database did not take is then in the backlog."""
         written = await self.writer.close(within)
+        applied = await asyncio.to_thread(self._applier.stop, within)
         self._readers.shutdown(wait=False)
         self.engine.dispose()
-        return written
+        if self._backlog is not None:
+            self._backlog.close(remove=applied)
+        return written and applied
 
 
 def open(url: str, durability: sql.Durability = "process", *, serving: bool = False) -> Store:
     """Open `database.url` and bring its schema up to date; blocks. Raises StoreUnavailable.
 
-    `serving` is the exchange itself: it alone replays what was spilled. Commands that work beside it leave it out.
+    `serving` is for the exchange itself, of which there is one a data directory: it alone keeps a backlog. Commands
+    that work beside it leave it out.
     """
     engine = sql.open_engine(url, durability)
     try:
         sql.migrate(engine)
+        return Store(engine, sql.beside(url), durability, serving=serving)
+    except InUse:
+        engine.dispose()
+        raise sql.StoreUnavailable(
+            f"{sql.show(url)} is in use by another running exchange: stop that one, or set another database.url"
+        ) from None
     except BaseException:
         engine.dispose()
         raise
-    return Store(engine, sql.data_directory(url), durability, serving=serving)
+
+
+def _nothing(_session: Session) -> None: ...

@@ -20,6 +20,12 @@ NAMES = {
 
 
 OPEN = sa.text("state <> 'ended'")
+KNOWN = sa.text("contact_id IS NOT NULL")
+
+
+def counted() -> sa.Column[int]:
+    """The order in which rows came, without an index of its own: SQLite's rowid."""
+    return sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True)
 
 
 class Table(SQLModel):
@@ -27,15 +33,16 @@ class Table(SQLModel):
 
 
 class CallRow(Table, table=True):
-    """One call record: every field of `hooks.CallSnapshot`. `parties` is ` 101 trunk:main ` for the search by party."""
+    """One call record, in the order they began: every field of `hooks.CallSnapshot`. `parties` is ` 101 trunk:main `,
+    for the search by party."""
 
     __tablename__ = "calls"
     __table_args__ = (
-        sa.Index("ix_calls_arrived_at", "arrived_at"),
         sa.Index("ix_calls_open", "call_id", sqlite_where=OPEN, postgresql_where=OPEN),  # what a crash left behind
     )
 
-    call_id: str = Field(primary_key=True)
+    id: int | None = Field(default=None, sa_column=counted())
+    call_id: str = Field(unique=True)
     state: str
     direction: str
     caller: str
@@ -70,12 +77,12 @@ class ActivityRow(Table, table=True):
 
     __tablename__ = "activities"
     __table_args__ = (
-        sa.Index("ix_activities_started_at", "started_at"),
-        sa.Index("ix_activities_agent_started_at", "agent", "started_at"),
-        sa.Index("ix_activities_contact_id_started_at", "contact_id", "started_at"),
+        sa.Index("ix_activities_agent_id", "agent", "id"),
+        sa.Index("ix_activities_contact_id_id", "contact_id", "id", sqlite_where=KNOWN, postgresql_where=KNOWN),
     )
 
-    call_id: str = Field(primary_key=True)
+    id: int | None = Field(default=None, sa_column=counted())
+    call_id: str = Field(unique=True)
     direction: str
     number: str
     contact_id: str | None = None

@@ -56,12 +56,12 @@ def open_engine(url: str, durability: Durability) -> Engine:
     raise StoreUnavailable(f"{show(parsed)}: write sqlite:///path/file.db or postgresql://user:password@host/name")
 
 
-def data_directory(url: str) -> Path:
-    """Where files beside the database go: SQLite's own directory, else `hookline-data`."""
+def beside(url: str) -> Path:
+    """What the names of files beside the database begin with: SQLite's own path, else one in `hookline-data`."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database:
-        return Path(parsed.database).absolute().parent
-    return Path("hookline-data").absolute()
+        return Path(parsed.database).absolute()
+    return Path("hookline-data").absolute() / (parsed.database or "hookline")
 
 
 def migrate(engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""The few statements that the writer runs, made once a database, bound by position.
+"""The few statements that write rows, made once a database, bound by position.
 
 They are plain text because a row must cost no more than its binding, and because SQLite and PostgreSQL spell
 `ON CONFLICT` the same: only the placeholder differs. JSON columns are bound as text.
@@ -7,71 +7,95 @@ They are plain text because a row must cost no more than its binding, and becaus
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.engine import Dialect
 
 from pbxcore.store.models import Table
 
-THE_AGENTS = ("state", "summary", "author", "settled", "completed_at")  # of an activity, not the call's to write
+OF_THE_AGENT = ("state", "summary", "author", "settled", "completed_at")  # columns of an activity, not the call's
+AT_ONCE = (64, 16, 4)
 
 Scalar = str | int | float | bool | None
 Row = tuple[Scalar, ...]
+Group = dict[str, list[Row]]      # statement name -> rows, in the order in which they came
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Statement:
-    """What one row does to one table. `name` is what a spilled row is found again by; `columns` are bound in order.
+    """What one row does to one table. Of two rows with the same `target` and key the later is enough.
 
-    `many` may hold the same for several rows at once, as `(number of rows, SQL)`, most rows first; the first `key`
-    columns must then differ from row to row.
+    `many` holds the same for several rows at once, as (number of rows, SQL), most rows first; their keys must differ.
     """
 
     name: str
     sql: str
     columns: tuple[str, ...]
-    key: int = 0
-    many: tuple[tuple[int, str], ...] = field(default=(), repr=False)
+    target: str
+    key: slice
+    many: tuple[tuple[int, str], ...] = ()
+
+
+def known(dialect: Dialect) -> dict[str, Statement]:
+    """Every statement by its name: `table.put`, `table.drop` or `table.column`."""
+    contact = (
+        "CASE WHEN activities.settled THEN activities.contact_id "
+        "ELSE coalesce(excluded.contact_id, activities.contact_id) END"
+    )
+    found = (
+        upsert(dialect, "calls", 1, columns("calls")),
+        update(dialect, "calls", "contact_id", "call_id"),
+        upsert(
+            dialect,
+            "activities",
+            1,
+            [name for name in columns("activities") if name not in OF_THE_AGENT],
+            constants={"state": "'open'", "summary": "''", "settled": "false"},
+            keep={"contact_id": contact},
+        ),
+        update(dialect, "activities", "contact_id", "call_id", unless="settled"),
+        upsert(dialect, "bindings", 2, columns("bindings")),
+        delete(dialect, "bindings", columns("bindings")[:2]),
+    )
+    return {statement.name: statement for statement in found}
+
+
+def columns(table: str) -> list[str]:
+    """The columns that are bound, in order; `id` counts itself."""
+    return [column.name for column in Table.metadata.tables[table].columns if column.name != "id"]
 
 
 def upsert(
     dialect: Dialect,
     table: str,
-    key: Sequence[str],
+    key: int,
     columns: Sequence[str],
     *,
     constants: Mapping[str, str] | None = None,
     keep: Mapping[str, str] | None = None,
 ) -> Statement:
-    """INSERT that replaces `columns` where the key is there already.
+    """INSERT that replaces the row whose first `key` columns are the same.
 
     `constants` maps a column to SQL that is inserted and never updated. `keep` maps a column to the SQL of its new
     value, where that is not just what came: the old row goes by the table's name, the new one by `excluded`.
     """
-    if tuple(columns[: len(key)]) != tuple(key):
-        raise ValueError(f"{table}: the key comes first")
     mark = _mark(dialect)
     constants = constants or {}
     keep = keep or {}
-    changes = [f"{name} = {keep.get(name, f'excluded.{name}')}" for name in columns if name not in key]
+    changes = [f"{name} = {keep.get(name, f'excluded.{name}')}" for name in columns[key:]]
     values = f"({', '.join([*(mark for _ in columns), *constants.values()])})"
     head = f"INSERT INTO {table} ({', '.join([*columns, *constants])}) VALUES "  # noqa: S608 - our own names
-    tail = f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {', '.join(changes)}"
-    return Statement(
-        f"{table}.put",
-        head + values + tail,
-        tuple(columns),
-        len(key),
-        tuple((rows, head + ", ".join([values] * rows) + tail) for rows in (64, 16, 4)),
-    )
+    tail = f" ON CONFLICT ({', '.join(columns[:key])}) DO UPDATE SET {', '.join(changes)}"
+    many = tuple((rows, head + ", ".join([values] * rows) + tail) for rows in AT_ONCE)
+    return Statement(f"{table}.put", head + values + tail, tuple(columns), table, slice(0, key), many)
 
 
 def delete(dialect: Dialect, table: str, key: Sequence[str]) -> Statement:
     """DELETE of one row by its key."""
-    mark = _mark(dialect)
-    where = " AND ".join(f"{name} = {mark}" for name in key)
-    return Statement(f"{table}.drop", f"DELETE FROM {table} WHERE {where}", tuple(key))  # noqa: S608 - our own names
+    where = " AND ".join(f"{name} = {_mark(dialect)}" for name in key)
+    sql = f"DELETE FROM {table} WHERE {where}"  # noqa: S608 - our own names
+    return Statement(f"{table}.drop", sql, tuple(key), table, slice(0, len(key)))
 
 
 def update(dialect: Dialect, table: str, column: str, key: str, *, unless: str = "") -> Statement:
@@ -79,25 +103,39 @@ def update(dialect: Dialect, table: str, column: str, key: str, *, unless: str =
     mark = _mark(dialect)
     guard = f" AND NOT {unless}" if unless else ""
     sql = f"UPDATE {table} SET {column} = {mark} WHERE {key} = {mark}{guard}"  # noqa: S608 - our own names
-    return Statement(f"{table}.{column}", sql, (column, key))
+    name = f"{table}.{column}"
+    return Statement(name, sql, (column, key), name, slice(1, 2))
+
+
+def merge(groups: Iterable[Group], statements: Mapping[str, Statement]) -> list[tuple[Statement, list[Row]]]:
+    """The groups as few runs of one statement, in which no key comes twice: the latest row of a key is enough.
+
+    Changes of one column come after all whole rows, because the row must be there.
+    """
+    latest: dict[str, dict[Row, tuple[Statement, Row]]] = {}
+    for group in groups:
+        for name, rows in group.items():
+            statement = statements[name]
+            of_target, key = latest.setdefault(statement.target, {}), statement.key
+            for row in rows:
+                of_target[row[key]] = (statement, row)
+    runs: dict[Statement, list[Row]] = {}
+    for target in sorted(latest, key=lambda name: "." in name):
+        for statement, row in latest[target].values():
+            runs.setdefault(statement, []).append(row)
+    return list(runs.items())
 
 
 def run(cursor: Any, statement: Statement, rows: Sequence[Row]) -> None:
-    """Execute for all rows, on the driver's own cursor, several rows a step where the statement can.
-
-    Each step of SQLite gives the interpreter's lock away and has to win it back from the event loop.
-    """
+    """Execute for all rows on the driver's own cursor, several rows a step where the statement can: each step of
+    SQLite gives the interpreter's lock away and has to win it back from the event loop."""
     start = 0
     for size, sql in statement.many:
         while len(rows) - start >= size:
-            cursor.execute(sql, flatten(rows[start : start + size]))
+            cursor.execute(sql, [value for row in rows[start : start + size] for value in row])
             start += size
     for row in rows[start:]:
         cursor.execute(statement.sql, row)
-
-
-def flatten(rows: Iterable[Row]) -> list[Scalar]:
-    return [value for row in rows for value in row]
 
 
 def clean(text: str) -> str:
@@ -113,28 +151,3 @@ def clean_or_none(text: str | None) -> str | None:
 
 def _mark(dialect: Dialect) -> str:
     return "%s" if dialect.paramstyle == "format" else "?"
-
-
-def known(dialect: Dialect) -> dict[str, Statement]:
-    """Every statement of the writer by its name, `table.put`, `table.drop` or `table.column`."""
-    settled = "CASE WHEN activities.settled THEN activities.contact_id ELSE {} END"
-    found = (
-        upsert(dialect, "calls", ["call_id"], columns("calls")),
-        update(dialect, "calls", "contact_id", "call_id"),
-        upsert(
-            dialect,
-            "activities",
-            ["call_id"],
-            [name for name in columns("activities") if name not in THE_AGENTS],
-            constants={"state": "'open'", "summary": "''", "settled": "false"},
-            keep={"contact_id": settled.format("coalesce(excluded.contact_id, activities.contact_id)")},
-        ),
-        update(dialect, "activities", "contact_id", "call_id", unless="settled"),
-        upsert(dialect, "bindings", ["aor", "contact"], columns("bindings")),
-        delete(dialect, "bindings", ["aor", "contact"]),
-    )
-    return {statement.name: statement for statement in found}
-
-
-def columns(table: str) -> list[str]:
-    return [column.name for column in Table.metadata.tables[table].columns]

@@ -1,8 +1,7 @@
-"""The writer: the one thread that changes the database. Rows are queued from the event loop without a lock,
-grouped on a tick, the latest of a key wins, and a group is one transaction.
+"""The writer: rows are queued from the event loop without a lock, grouped on a tick, the latest of a key wins; a group
+is durable once it is in the backlog file, and goes on to the database from there (`applier`).
 
-While the database is gone rows go to the spill file and are replayed in order when it is back; calls never wait for
-a database. It knows statements and rows, not calls.
+So neither the event loop nor a call ever waits for a database. It knows statements and rows, not calls.
 """
 
 from __future__ import annotations
@@ -13,14 +12,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
-from pbxcore.store.statements import Row, Statement
+from pbxcore.store.applier import Applier, Item
+from pbxcore.store.backlog import Backlog
+from pbxcore.store.statements import Group, Row, Statement
 
-TICK = 0.015       # seconds that rows gather when nobody waits for them
-HURRY = 0.003      # seconds between two commits when somebody waits
+TICK = 0.02        # seconds that rows gather when nobody waits for them
+HURRY = 0.003      # seconds between two groups when somebody waits
 T = TypeVar("T")
 
 log = structlog.get_logger("hookline.store")
@@ -28,58 +29,41 @@ log = structlog.get_logger("hookline.store")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
-    """How values of one kind become rows. `encode` runs on the writer's thread, once a commit and key; it gives one
+    """How values of one kind become rows. `encode` runs on the writer's thread, once a group and key; it gives one
     row a statement, None where that statement has nothing to do."""
 
     statements: tuple[Statement, ...]
     encode: Callable[[Any], Sequence[Row | None]]
 
 
-Rows = dict[Statement, list[Row]]
-
-
-class Sink(Protocol):
-    """Where groups of rows go (`outlet.Outlet`). Used on the writer's thread alone."""
-
-    def write(self, rows: Rows) -> None:
-        """Make rows durable. Raises OSError when that cannot be done anywhere now."""
-        ...
-
-    def job(self, job: Callable[[Any], T]) -> T:
-        """Run a transaction."""
-        ...
-
-    def retry_in(self) -> float | None:
-        """Seconds until the database should be tried again; None when all is well."""
-        ...
-
-    def recover(self) -> None:
-        """Try the database again, if it is time; quiet when it is still gone."""
-        ...
-
-    def close(self) -> None: ...
-
-
 class Writer:
-    """Made on the event loop's thread; `put`, `settled` and `when_settled` belong to that thread."""
+    """`put`, `settled` and `when_settled` belong to the event loop's thread. Without a backlog rows go to the database
+    directly, and are durable when they are there."""
 
-    def __init__(self, sink: Sink, *, tick: float = TICK, hurry: float = HURRY) -> None:
-        self._sink = sink
+    def __init__(
+        self, applier: Applier, backlog: Backlog | None, *, tick: float = TICK, hurry: float = HURRY
+    ) -> None:
+        self._applier = applier
+        self._backlog = backlog
         self._tick = tick
         self._hurry = hurry
         self._queue: deque[tuple[Plan | None, Any, Any]] = deque()
-        self._put = 0                      # rows queued so far, written by the loop
-        self._done = 0                     # rows durable so far, written by the thread
+        self._put = 0                      # values queued so far, written by the loop
+        self._done = 0                     # values durable so far, written by the thread
+        self._number = 1                   # of the next group
         self._waiters: deque[tuple[int, Callable[[], None]]] = deque()
         self._bell = threading.Lock()      # held while the thread may sleep; released to wake it
         self._bell.acquire()
         self._idle = False                 # the thread sleeps until the bell rings
-        self._busy_until = 0.0             # when the last commit ended
-        self._rushed = False               # a hurried commit is on its way
+        self._last = 0.0                   # when the last group was done
+        self._rushed = False               # a hurried group is on its way
         self._stopping = False
-        self._failed: OSError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+
+    def number_from(self, number: int) -> None:
+        """Before the start: the number of the first group, higher than those in the backlog."""
+        self._number = number
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -124,14 +108,8 @@ class Writer:
         return True
 
     async def submit(self, job: Callable[[Any], T], then: Callable[[T], None] | None = None) -> T:
-        """Run a transaction on the writer's thread, after all that was queued before it. `job` gets a
-        `sqlmodel.Session`, and is committed when it returns. Raises what it raised, or StoreUnavailable.
-
-        `then` is called on the loop with the result once that is committed, even when the caller has been cancelled
-        meanwhile: memory stays in step with the database.
-        """
-        loop = asyncio.get_running_loop()
-        waiter: asyncio.Future[T] = loop.create_future()
+        """Run a transaction after all that was queued before has reached the database. See `Store.change`."""
+        waiter: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
         def finish(result: Any, error: BaseException | None) -> None:
             if error is None and then is not None:
@@ -149,29 +127,29 @@ class Writer:
         return await waiter
 
     async def close(self, within: float = 5.0) -> bool:
-        """Write what is queued and end the thread. False when `within` seconds were not enough."""
+        """Make durable what is queued and end the thread. False when `within` seconds were not enough."""
         thread = self._thread
         if thread is None:
             return True
         self._stopping = True
         self._ring()
         await asyncio.to_thread(thread.join, within)
-        if thread.is_alive() or self._failed is not None:
-            log.error("rows lost", rows=self._put - self._done, cause=str(self._failed or "out of time"))
+        if thread.is_alive():
+            log.error("rows lost", rows=self._put - self._done, hint="neither database nor backlog file took them")
             return False
         self._thread = None
         return True
 
     def _ring(self) -> None:
-        if self._bell.locked():  # only this thread releases it, so it stays locked until we do
+        if self._bell.locked():  # only the loop's thread releases it, so it stays locked until we do
             self._bell.release()
 
     def _rush(self) -> None:
-        """Ask for a commit soon, but no sooner than `hurry` after the last one, so that waiters share commits."""
+        """Ask for a group soon, but no sooner than `hurry` after the last one, so that waiters share it."""
         if self._rushed or self._loop is None:
             return
         self._rushed = True
-        wait = self._busy_until + self._hurry - time.monotonic()
+        wait = self._last + self._hurry - time.monotonic()
         if wait <= 0:
             self._rush_now()
         else:
@@ -195,18 +173,12 @@ class Writer:
     # -- the thread's side
 
     def _run(self) -> None:
-        try:
-            while not (self._stopping and not self._queue):
-                self._sleep()
-                self._sink.recover()
-                self._turn()
-        except OSError as error:
-            self._failed = error
-        finally:
-            self._sink.close()
+        while not (self._stopping and not self._queue):
+            self._sleep()
+            self._turn()
 
     def _sleep(self) -> None:
-        """Gather rows for one tick; with none, sleep until one comes (or the database should be tried again)."""
+        """Gather rows for one tick; with none, sleep until one comes."""
         if self._stopping:
             return
         self._bell.acquire(timeout=self._tick)
@@ -214,56 +186,57 @@ class Writer:
             return
         self._idle = True
         if not self._queue and not self._stopping:  # looked at again, now that `put` sees the flag
-            wait = self._sink.retry_in()
-            self._bell.acquire(timeout=-1 if wait is None else max(wait, self._tick))
+            self._bell.acquire()
         self._idle = False
         if self._queue and not self._waiters and not self._stopping and self._queue[-1][0] is not None:
             self._bell.acquire(timeout=self._tick)
 
     def _turn(self) -> None:
-        """Everything queued now: rows in one transaction, jobs in theirs, in the order they came."""
+        """All that is queued now, in order: values become one group, jobs are passed on."""
         left = len(self._queue)
         while left:
-            groups: dict[Plan, dict[Any, Any]] = {}
-            count, job = 0, None
+            values: dict[Plan, dict[Any, Any]] = {}
+            count = 0
+            job: Item | None = None
             while left and job is None:
                 plan, key, value = self._queue.popleft()
                 left -= 1
                 count += 1
                 if plan is None:
-                    job = (key, value)
+                    job = Item(finish=key, job=value, tell=self._tell)
                 else:
-                    groups.setdefault(plan, {})[key] = value
-            if groups:
-                self._store(encode(groups))
-            self._done += count if job is None else count - 1
+                    values.setdefault(plan, {})[key] = value
+            if values:
+                self._keep(encode(values))
             if job is not None:
-                self._do(*job)
-                self._done += 1
-            self._busy_until = time.monotonic()
+                self._applier.give(job)
+            self._done += count
+            self._last = time.monotonic()
             if self._waiters:
                 self._tell(self._notify)
 
-    def _store(self, rows: Rows) -> None:
-        """Until it is done: neither database nor spill file may be writable, and rows are never thrown away."""
-        pause = 0.1
-        while True:
-            try:
-                return self._sink.write(rows)
-            except OSError as error:
-                log.error("rows wait in memory", error=str(error), queued=len(self._queue))
-                if self._stopping:
-                    raise
-                time.sleep(pause)
-                pause = min(pause * 2, 5.0)
+    def _keep(self, group: Group) -> None:
+        """Make a group durable. Where the backlog cannot take it, it is when the database has it."""
+        number = self._number
+        self._number += 1
+        applier = self._applier
+        if self._append(number, group):
+            applier.give(Item(number, group))
+            return
+        applier.give(Item(number, group, logged=False))
+        while applier.applied < number and not (self._stopping and self._append(number, group)):
+            applier.wake()
+            time.sleep(0.01)
 
-    def _do(self, finish: Callable[[Any, BaseException | None], None], job: Callable[[Any], Any]) -> None:
-        result, error = None, None
+    def _append(self, number: int, group: Group) -> bool:
+        if self._backlog is None:
+            return False
         try:
-            result = self._sink.job(job)
-        except BaseException as raised:  # whatever it is belongs to the caller that waits
-            error = raised
-        self._tell(finish, result, error)
+            self._backlog.append(number, group, self._applier.applied)
+        except OSError as error:
+            log.error("backlog not written", error=str(error), hint="make room on the disk of the data directory")
+            return False
+        return True
 
     def _tell(self, callback: Callable[..., None], *arguments: Any) -> None:
         loop = self._loop
@@ -271,17 +244,18 @@ class Writer:
             loop.call_soon_threadsafe(callback, *arguments)
 
 
-def encode(groups: dict[Plan, dict[Any, Any]]) -> Rows:
+def encode(values: dict[Plan, dict[Any, Any]]) -> Group:
     """Values to rows. A value that cannot be encoded is said in the log and left out: it must not stop the others."""
-    rows: Rows = {}
-    for plan, values in groups.items():
-        for key, value in values.items():
+    group: Group = {}
+    for plan, of_plan in values.items():
+        into = [group.setdefault(statement.name, []) for statement in plan.statements]
+        for key, value in of_plan.items():
             try:
                 encoded = plan.encode(value)
             except Exception as error:  # a defect of one value; see above
                 log.error("row not encoded", key=str(key), value=repr(value), error=repr(error))
                 continue
-            for statement, row in zip(plan.statements, encoded, strict=True):
+            for rows, row in zip(into, encoded, strict=True):
                 if row is not None:
-                    rows.setdefault(statement, []).append(row)
-    return rows
+                    rows.append(row)
+    return group

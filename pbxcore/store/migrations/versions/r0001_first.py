@@ -56,6 +56,7 @@ def upgrade() -> None:
 def _calls() -> None:
     op.create_table(
         "calls",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("call_id", sa.String(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("direction", sa.String(), nullable=False),
@@ -83,9 +84,9 @@ def _calls() -> None:
         sa.Column("from_a", sa.JSON()),
         sa.Column("from_b", sa.JSON()),
         sa.Column("parties", sa.String(), nullable=False),
-        sa.PrimaryKeyConstraint("call_id", name="pk_calls"),
+        sa.PrimaryKeyConstraint("id", name="pk_calls"),
+        sa.UniqueConstraint("call_id", name="uq_calls_call_id"),
     )
-    op.create_index("ix_calls_arrived_at", "calls", ["arrived_at"])
     still_open = sa.text("state <> 'ended'")
     op.create_index("ix_calls_open", "calls", ["call_id"], sqlite_where=still_open, postgresql_where=still_open)
 
@@ -93,6 +94,7 @@ def _calls() -> None:
 def _activities() -> None:
     op.create_table(
         "activities",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("call_id", sa.String(), nullable=False),
         sa.Column("direction", sa.String(), nullable=False),
         sa.Column("number", sa.String(), nullable=False),
@@ -107,11 +109,14 @@ def _activities() -> None:
         sa.Column("author", sa.String()),
         sa.Column("settled", sa.Boolean(), nullable=False),
         sa.Column("completed_at", sa.Float()),
-        sa.PrimaryKeyConstraint("call_id", name="pk_activities"),
+        sa.PrimaryKeyConstraint("id", name="pk_activities"),
+        sa.UniqueConstraint("call_id", name="uq_activities_call_id"),
     )
-    op.create_index("ix_activities_started_at", "activities", ["started_at"])
-    op.create_index("ix_activities_agent_started_at", "activities", ["agent", "started_at"])
-    op.create_index("ix_activities_contact_id_started_at", "activities", ["contact_id", "started_at"])
+    op.create_index("ix_activities_agent_id", "activities", ["agent", "id"])
+    known = sa.text("contact_id IS NOT NULL")
+    op.create_index(
+        "ix_activities_contact_id_id", "activities", ["contact_id", "id"], sqlite_where=known, postgresql_where=known
+    )
 
 
 def _contacts() -> None:

@@ -47,12 +47,13 @@ class Sound:
         """Raises wav.WavError, OSError."""
         return cls(wav.read(path), repeat=repeat)
 
-    def frames(self, payload_type: int) -> list[bytes]:
-        frames = self._encoded.get(payload_type)
+    def frames(self, codec: int) -> list[bytes]:
+        """20 ms each, in `g711.PCMU` or `PCMA`."""
+        frames = self._encoded.get(codec)
         if frames is None:
-            data = _ENCODE[payload_type](self._pcm)
+            data = _ENCODE[codec](self._pcm)
             frames = [data[at : at + SAMPLES] for at in range(0, len(data), SAMPLES)]
-            self._encoded[payload_type] = frames
+            self._encoded[codec] = frames
         return frames
 
 
@@ -241,11 +242,11 @@ class AudioEnd:
         self._timestamp += SAMPLES
 
     def _send_sound(self, remote: Remote) -> None:
-        frames = self._sound.frames(remote.payload_type)
+        frames = self._sound.frames(remote.codec)
         if self._place >= len(frames):
             if not self._sound.repeat:
                 self._played_out = True
-                self._sound, frames = SILENCE, SILENCE.frames(remote.payload_type)
+                self._sound, frames = SILENCE, SILENCE.frames(remote.codec)
             self._place = 0
         self._send(remote, remote.payload_type, self._timestamp, frames[self._place], marker=not self.sent)
         self._place += 1
@@ -287,13 +288,15 @@ class AudioEnd:
                 self._hear(packet)
 
     def _hear(self, packet: rtp.Packet) -> None:
-        if packet.payload_type in _DECODE:
-            self._heard.append((packet.payload_type, packet.payload))
-            if self._record is not None:
-                self._record.write(_DECODE[packet.payload_type](packet.payload))
-            return
         description = self._description
-        if description is not None and packet.payload_type == description.own_event_type:
+        if description is None:
+            return
+        codec = description.codec_of.get(packet.payload_type)
+        if codec is not None:
+            self._heard.append((codec, packet.payload))
+            if self._record is not None:
+                self._record.write(_DECODE[codec](packet.payload))
+        elif packet.payload_type == description.own_event_type:
             digit = self._digits.receive(packet.ssrc, packet.timestamp, packet.payload)
             if digit is not None:
                 self.digits += digit
@@ -307,7 +310,7 @@ class AudioEnd:
     def heard(self, seconds: float = 10.0) -> bytes:
         """The last seconds of what was heard, as 8 kHz 16-bit PCM."""
         frames = list(self._heard)[-max(1, round(seconds / FRAME)) :]
-        return b"".join(_DECODE[payload_type](payload) for payload_type, payload in frames)
+        return b"".join(_DECODE[codec](payload) for codec, payload in frames)
 
     def share(self, frequency: float, seconds: float = 1.0) -> float:
         """How much of the last seconds' power is at `frequency`, 0..1."""

@@ -44,6 +44,7 @@ class PhoneCall:
         self.agent = agent
         self.direction = direction
         self.number = number                  # the other side, as user part
+        self.name = ""                        # what it calls itself, on a call to us
         self.call_id = call_id
         self.state = CALLING
         self.status = 0
@@ -203,6 +204,7 @@ class PhoneCall:
     def incoming(cls, agent: PhoneAgent, tx: ServerTransaction, request: Request, offer: bytes) -> PhoneCall:
         """Raises SipError 488 when the offer does not fit."""
         call = cls(agent, "in", request.from_.uri.username, request.call_id)
+        call.name = request.from_.display or ""
         call._server = tx
         call._invite = request
         call._offer = offer
@@ -296,6 +298,11 @@ class PhoneCall:
             self._send_bye()
 
     # ---- either
+
+    @property
+    def invite(self) -> Request | None:
+        """The INVITE as it was sent or received last, for what else it says; None before it is sent."""
+        return self._invite
 
     def on_transport_error(self, tx: ClientTransaction | ServerTransaction) -> None:
         if self.state not in (UP, ENDED):

@@ -1,4 +1,7 @@
-"""A phone's side of offer and answer: one G.711 stream with telephone-events (RFC 3264, RFC 4733). Sans I/O."""
+"""A phone's side of offer and answer: one G.711 stream with telephone-events, over the life of a call. Sans I/O.
+
+The rules are in `pbxcore.sip.offer`; here is what has been said and what follows for the audio.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +9,19 @@ from typing import NamedTuple
 
 from pbxcore.media import g711
 from pbxcore.sip.errors import SipError
-from pbxcore.sip.sdp import INACTIVE, RECVONLY, SENDONLY, SENDRECV, Media, Sdp, SdpError, connection
+from pbxcore.sip.offer import G711, Agreement, Here, agreed, make_offer, negotiate
+from pbxcore.sip.sdp import SENDRECV, Media, Sdp, SdpError
 
-EVENT_TYPE = 101
-CODECS = {("pcmu", 8000, 1): g711.PCMU, ("pcma", 8000, 1): g711.PCMA}
-EVENTS = ("telephone-event", 8000, 1)
-NAMES = {g711.PCMU: "PCMU", g711.PCMA: "PCMA"}
-NOWHERE = ("", "0.0.0.0", "::")
-
-_SENDS = (SENDRECV, SENDONLY)
-_RECEIVES = (SENDRECV, RECVONLY)
-_DIRECTION = {(True, True): SENDRECV, (True, False): SENDONLY, (False, True): RECVONLY, (False, False): INACTIVE}
+CODECS = {"PCMU": g711.PCMU, "PCMA": g711.PCMA}
 
 
 class Remote(NamedTuple):
-    """Where the other side hears us. `event_type` is the payload type of its telephone-events, None for none."""
+    """Where the other side hears us. `codec` is `g711.PCMU` or `PCMA`, `payload_type` its number in packets;
+    `event_type` that of telephone-events, None for none."""
 
     host: str
     port: int
+    codec: int
     payload_type: int
     event_type: int | None
     wants_audio: bool
@@ -38,75 +36,68 @@ class Description:
         self._port = port
         self._session = session
         self._version = 0
-        self._formats = [g711.PCMU, g711.PCMA]
-        self.own_event_type = EVENT_TYPE      # what we receive telephone-events as
-        self._ours = SENDRECV
-        self._theirs = SENDRECV
-        self._far: tuple[str, int, int, int | None] | None = None
+        self._wish = SENDRECV
+        self._offer: Sdp | None = None     # ours, that was made last
+        self._theirs: Media | None = None
+        self._agreement: Agreement | None = None
 
     @property
     def remote(self) -> Remote | None:
         """None before the other side has described itself."""
-        if self._far is None:
+        found = self._agreement
+        if found is None:
             return None
-        host, port, payload_type, event_type = self._far
-        hears = self._theirs in _RECEIVES and self._ours == SENDRECV   # who holds is silent himself
-        return Remote(host, port, payload_type, event_type, hears and port > 0 and host not in NOWHERE)
+        codec = CODECS[found.codec.name.upper()]
+        talks = found.sends and self._wish == SENDRECV   # who holds is silent himself
+        return Remote(found.address, found.port, codec, found.payload, found.event_payload, talks)
+
+    @property
+    def codec_of(self) -> dict[int, int]:
+        """The codec of every payload type that may come."""
+        found = self._agreement
+        if found is None:
+            return {}
+        codec = CODECS[found.codec.name.upper()]
+        own = {number: number for number in (g711.PCMU, g711.PCMA)}
+        return own | {payload: codec for payload in found.receive_payloads if payload not in own}
+
+    @property
+    def own_event_type(self) -> int | None:
+        """What we receive telephone-events as."""
+        return None if self._agreement is None else self._agreement.receive_event_payload
 
     @property
     def held(self) -> bool:
         """Whether the other side has put us on hold."""
-        return self._far is not None and (self._theirs in (SENDONLY, INACTIVE) or self._far[0] in NOWHERE)
+        return self._theirs is not None and self._theirs.is_held
 
     def offer(self, direction: str) -> bytes:
-        self._ours = direction
-        return self._text([self._stream(self._formats, self.own_event_type, direction)]).encode()
+        self._wish = direction
+        self._offer = make_offer(G711, self._here())
+        return self._offer.to_bytes()
 
     def answer(self, offer: bytes) -> bytes:
         """Takes the first audio stream that fits and turns the others down. Raises SipError 400, 488."""
-        sdp = _parse(offer)
-        chosen = next((media for media in sdp.media if _fits(media)), None)
-        if chosen is None:
-            raise SipError(488, "Not Acceptable Here")
-        codec, event = self._take(chosen)
-        self._formats = [codec]
-        self.own_event_type = EVENT_TYPE if event is None else event
-        sends = self._ours in _SENDS and self._theirs in _RECEIVES
-        receives = self._ours in _RECEIVES and self._theirs in _SENDS
-        stream = self._stream([codec], event, _DIRECTION[sends, receives])
-        parts = [stream if media is chosen else _refused(media) for media in sdp.media]
-        return self._text(parts, sdp.times).encode("latin-1")
+        theirs = _parse(offer)
+        ours = negotiate(theirs, G711, self._here())
+        self._agree(ours, theirs, answerer=True)
+        return ours.to_bytes()
 
     def accept(self, answer: bytes) -> None:
         """Raises SipError 400, 488 for an answer that leaves no stream."""
-        chosen = next((media for media in _parse(answer).media if _fits(media)), None)
-        if chosen is None:
-            raise SipError(488, "Not Acceptable Here")
-        self._take(chosen)
+        if self._offer is not None:
+            self._agree(self._offer, _parse(answer), answerer=False)
 
-    def _take(self, media: Media) -> tuple[int, int | None]:
-        codec, event = _codec(media), None
-        assert codec is not None
-        for payload, entry in media.rtpmap().items():
-            if entry.key == EVENTS and payload.isdecimal():
-                event = int(payload)
-        self._theirs = media.direction
-        self._far = (media.address, media.port, codec, event)
-        return codec, event
-
-    def _stream(self, formats: list[int], event: int | None, direction: str) -> str:
-        names = [*map(str, formats), *([] if event is None else [str(event)])]
-        lines = [f"m=audio {self._port} RTP/AVP {' '.join(names)}"]
-        lines += [f"a=rtpmap:{codec} {NAMES[codec]}/8000" for codec in formats]
-        if event is not None:
-            lines += [f"a=rtpmap:{event} telephone-event/8000", f"a=fmtp:{event} 0-15"]
-        return "\r\n".join([*lines, "a=ptime:20", f"a={direction}"])
-
-    def _text(self, parts: list[str], times: str = "0 0") -> str:
+    def _here(self) -> Here:
         self._version += 1
-        line = connection(self._host)
-        origin = f"o=- {self._session} {self._version} {line.removeprefix('c=')}"
-        return "\r\n".join(["v=0", origin, "s=-", line, f"t={times}", *parts, ""])
+        return Here(self._host, self._port, self._session, self._version, self._wish)
+
+    def _agree(self, ours: Sdp, theirs: Sdp, *, answerer: bool) -> None:
+        agreement = agreed(ours, theirs, answerer=answerer)
+        if agreement is None:
+            raise SipError(488, "Not Acceptable Here")
+        self._agreement = agreement
+        self._theirs = next(media for media in theirs.media if media.kind == "audio" and media.port)
 
 
 def _parse(body: bytes) -> Sdp:
@@ -114,20 +105,3 @@ def _parse(body: bytes) -> Sdp:
         return Sdp.parse(body)
     except SdpError as error:
         raise SipError(400, f"Bad SDP: {error}") from error
-
-
-def _codec(media: Media) -> int | None:
-    """The first format of theirs that we have; their order is their wish."""
-    for payload, entry in media.rtpmap().items():
-        codec = CODECS.get(entry.key)
-        if codec is not None and payload == str(codec):
-            return codec
-    return None
-
-
-def _fits(media: Media) -> bool:
-    return media.kind == "audio" and media.port > 0 and media.proto.upper() == "RTP/AVP" and _codec(media) is not None
-
-
-def _refused(media: Media) -> str:
-    return f"m={media.kind} 0 {media.proto} {' '.join(media.formats)}"

@@ -22,19 +22,25 @@ def ours() -> Description:
 def test_two_phones_agree(ours: Description) -> None:
     theirs = Description("10.0.0.2", 5000, 8)
     ours.accept(theirs.answer(ours.offer("sendrecv")))
-    assert ours.remote == Remote("10.0.0.2", 5000, g711.PCMU, 101, True)
-    assert theirs.remote == Remote("10.0.0.1", 4000, g711.PCMU, 101, True)
+    assert ours.remote == Remote("10.0.0.2", 5000, g711.PCMU, 0, 101, True)
+    assert theirs.remote == Remote("10.0.0.1", 4000, g711.PCMU, 0, 101, True)
 
 
 def test_the_order_of_the_offer_is_its_wish(ours: Description) -> None:
     ours.answer(offer("m=audio 5000 RTP/AVP 9 8 0"))
-    assert ours.remote == Remote("10.0.0.9", 5000, g711.PCMA, None, True)
+    assert ours.remote == Remote("10.0.0.9", 5000, g711.PCMA, 8, None, True)
 
 
 def test_telephone_events_keep_the_number_of_the_offer(ours: Description) -> None:
     answer = Sdp.parse(ours.answer(offer("m=audio 5000 RTP/AVP 0 96", "a=rtpmap:96 telephone-event/8000")))
     assert answer.media[0].formats == ["0", "96"]
     assert ours.own_event_type == 96
+
+
+def test_a_codec_under_another_number_is_spoken_under_it(ours: Description) -> None:
+    ours.answer(offer("m=audio 5000 RTP/AVP 97", "a=rtpmap:97 PCMA/8000"))
+    assert ours.remote == Remote("10.0.0.9", 5000, g711.PCMA, 97, None, True)
+    assert ours.codec_of[97] == g711.PCMA
 
 
 def test_streams_that_are_no_audio_are_turned_down_in_their_place(ours: Description) -> None:
@@ -56,6 +62,7 @@ def test_streams_that_are_no_audio_are_turned_down_in_their_place(ours: Descript
     ],
 )
 def test_nothing_that_fits_is_488(ours: Description, text: bytes) -> None:
+    ours.offer("sendrecv")
     for take in (ours.answer, ours.accept):
         with pytest.raises(SipError) as caught:
             take(text)
@@ -63,6 +70,7 @@ def test_nothing_that_fits_is_488(ours: Description, text: bytes) -> None:
 
 
 def test_nonsense_is_400(ours: Description) -> None:
+    ours.offer("sendrecv")
     with pytest.raises(SipError) as caught:
         ours.accept(b"hello")
     assert caught.value.status == 400

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pbxcore.media import g711
 from pbxcore.sip.errors import SipError
-from pbxcore.sip.offer import G711, Agreement, Here, agreed, make_offer, negotiate
+from pbxcore.sip.offer import G711, PROFILES, Agreement, Here, agreed, make_offer, negotiate
 from pbxcore.sip.sdp import SENDRECV, Media, Sdp, SdpError
 
 CODECS = {"PCMU": g711.PCMU, "PCMA": g711.PCMA}
@@ -94,10 +94,15 @@ class Description:
 
     def _agree(self, ours: Sdp, theirs: Sdp, *, answerer: bool) -> None:
         agreement = agreed(ours, theirs, answerer=answerer)
-        if agreement is None:
+        stream = next((media for media in theirs.media if _is_ours(media)), None)
+        if agreement is None or stream is None:
             raise SipError(488, "Not Acceptable Here")
         self._agreement = agreement
-        self._theirs = next(media for media in theirs.media if media.kind == "audio" and media.port)
+        self._theirs = stream
+
+
+def _is_ours(media: Media) -> bool:
+    return media.kind == "audio" and media.port > 0 and media.proto.upper() in PROFILES
 
 
 def _parse(body: bytes) -> Sdp:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import structlog
@@ -40,7 +40,8 @@ from pbxcore.store.repo import Binding as StoredBinding
 from pbxcore.store.repo import Bindings, Extensions, Secrets, StoredExtension, Users
 from web.app import create_app
 from web.auth import first_admin
-from web.server import Server
+from web.server import Listening
+from web.server import serve as serve_panel
 
 log = structlog.get_logger("app")
 
@@ -61,10 +62,16 @@ def token() -> str:
     return secrets.token_hex(12)
 
 
+def _hosts(listen: Iterable[str]) -> list[str]:
+    """The local addresses that SIP is heard on; wildcards name none."""
+    hosts = [spec.split(":", 1)[1].rpartition(":")[0].strip("[]") for spec in listen]
+    return [host for host in hosts if host not in ("0.0.0.0", "::", "")]
+
+
 async def _until(done: Callable[[], bool], seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    while not done() and time.monotonic() < deadline:
-        await asyncio.sleep(DRAIN_LOOK)  # the end of a call should not pay for who waits for the last
+    while not done() and time.monotonic() < deadline:  # noqa: ASYNC110  # no call tells that it was the last
+        await asyncio.sleep(DRAIN_LOOK)
 
 
 class KeptBindings:
@@ -132,7 +139,7 @@ class App:
         self.interrupted = 0
         self.sip_addresses: tuple[str, ...] = ()
         self.web_address = ""
-        self._panel: Server | None = None
+        self._panel: Listening | None = None
         self._collector: Collector | None = None
 
     async def start(self) -> None:
@@ -175,7 +182,7 @@ class App:
             changed=self._registration_changed,
         )
         secret = await Secrets(self.store).get_or_make("digest", secrets.token_hex(32))
-        media = self._media or make_backend(settings.media)
+        media = self._media or make_backend(settings.media, _hosts(settings.sip.listen))
         self.exchange = exchange = Exchange(
             Doors(self.runner, self.crm.journal, media, self.bus),
             timers,
@@ -209,12 +216,13 @@ class App:
             settings=self.settings,
             users=Users(self.store),
             secret_key=bytes.fromhex(key),
+            clock=time.monotonic,
             schemas={"decision": decision_schema(), "incoming-call": incoming_call_schema()},
             collector=self.metrics,
             ready=lambda: not self.exchange.draining,
         )
-        self._panel = Server(panel, self.settings.web.listen)
-        self.web_address = await self._panel.start()
+        self._panel = await serve_panel(panel, self.settings.web.listen)
+        self.web_address = f"http://{self._panel.address}"
 
     def _registration_changed(self, extension: str, bindings: int) -> None:
         if self.bus.wanted:

@@ -12,15 +12,16 @@ import structlog
 
 from crmhooks.connector import InvalidHook
 from pbxcore.app import App
+from pbxcore.media.backend import MediaBackend
 from pbxcore.net.flow import ListenError
 from pbxcore.office import TrunkUnresolved
 from pbxcore.settings import Settings
 from pbxcore.store import StoreUnavailable
 from pbxcore.store import open as open_store
 from pbxcore.store.repo import Extensions
-from web.server import PanelError
+from web.server import CannotListen
 
-START_ERRORS = (StoreUnavailable, ListenError, TrunkUnresolved, InvalidHook, PanelError)
+START_ERRORS = (StoreUnavailable, ListenError, TrunkUnresolved, InvalidHook, CannotListen)
 
 
 def stored_numbers(url: str) -> frozenset[str]:
@@ -47,10 +48,10 @@ def log_to_stderr() -> None:
     )
 
 
-async def serve(settings: Settings) -> int:
-    """Run until SIGTERM or SIGINT; a second one ends the draining."""
+async def serve(settings: Settings, *, media: MediaBackend | None = None) -> int:
+    """Run until SIGTERM or SIGINT; a second one ends the draining. `media` takes the place of the settings' relay."""
     log_to_stderr()
-    app = App(settings)
+    app = App(settings, media=media)
     try:
         await app.start()
     except START_ERRORS as error:

@@ -1,0 +1,88 @@
+"""The exchange under test: `hookline serve` on one CPU, optionally without a relay (SDP goes through untouched).
+
+Also fills the embedded CRM (`--contacts N`) through the exchange's own code, so that look-ups find somebody.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+
+from crmhooks.embedded.desk import EmbeddedCrm
+from pbxcore.bus import Bus
+from pbxcore.control import ContactEntry
+from pbxcore.hooks import StreamStats
+from pbxcore.media.backend import MediaBackend, MediaListener
+from pbxcore.settings import Settings
+from pbxcore.settings_file import load
+from pbxcore.startup import serve
+from pbxcore.store import open as open_store
+
+
+class NoRelay:
+    """A `MediaBackend` that leaves media to the phones: what signalling alone costs."""
+
+    def __init__(self) -> None:
+        self._listener: MediaListener | None = None
+
+    async def start(self, listener: MediaListener) -> None:
+        self._listener = listener
+
+    async def offer(
+        self, call_id: str, from_leg: str, to_leg: str, sdp: bytes, *, local: str, source: str = ""
+    ) -> bytes:
+        return sdp
+
+    answer = offer
+
+    def drop_leg(self, call_id: str, leg: str) -> None:
+        return
+
+    def delete(self, call_id: str) -> None:
+        if self._listener is not None:
+            self._listener.media_deleted(call_id, StreamStats(), StreamStats())
+
+    def ports_in_use(self) -> int:
+        return 0
+
+    async def close(self) -> None:
+        return
+
+
+async def fill(settings: Settings, count: int) -> int:
+    """Store `count` contacts with the numbers that `bench.load` calls from."""
+    store = open_store(settings.database.url, settings.database.durability)
+    store.start()
+    crm = EmbeddedCrm(store, Bus(), settings.office.country)
+    crm.load()
+    for number in range(count):
+        await crm.save_contact(ContactEntry("", f"Caller {number}", (f"+1202555{number:04d}",)))
+    await store.close()
+    return 0
+
+
+def main() -> int:
+    """Serve, or fill."""
+    parser = argparse.ArgumentParser(prog="python -m bench.server")
+    parser.add_argument("config")
+    parser.add_argument("--cpu", type=int)
+    parser.add_argument("--no-relay", action="store_true")
+    parser.add_argument("--contacts", type=int)
+    arguments = parser.parse_args()
+    settings = load(arguments.config)
+    if arguments.cpu is not None:
+        os.sched_setaffinity(0, {arguments.cpu})
+    if arguments.contacts:
+        return asyncio.run(fill(settings, arguments.contacts))
+    media: MediaBackend | None = NoRelay() if arguments.no_relay else None
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(serve(settings, media=media))
+    return uvloop.run(serve(settings, media=media))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -40,15 +40,15 @@ def _instant(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, name: str = "") -> Any:
     if isinstance(value, str):  # a StrEnum too
-        return paragraphs(str(value))
+        return paragraphs(value) if name == "instructions" else one_line(str(value))
     if isinstance(value, tuple | list):
         return [_plain(one) for one in value]
     if isinstance(value, Mapping):
         return {one_line(str(key)): _plain(one) for key, one in value.items()}
     if dataclasses.is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: _plain(getattr(value, field.name), field.name) for field in dataclasses.fields(value)}
     return value
 
 

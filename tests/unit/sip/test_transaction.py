@@ -574,3 +574,158 @@ def test_a_request_on_a_closed_flow_fails_after_the_call_returns() -> None:
     bench.run(0)
     assert bench.user.heard == ["transport error"]
     assert bench.flow.sent == []
+
+
+# ---- arrows that no story above takes: how to get to the state, the input, what is sent and told then
+
+
+def provisional(bench: Bench) -> None:
+    respond(bench, 180)
+
+
+def refused(bench: Bench) -> None:
+    respond(bench, 486)
+
+
+def accepted(bench: Bench) -> None:
+    respond(bench, 200)
+
+
+def refuse(bench: Bench) -> None:
+    tx = bench.user.servers[-1]
+    bench.layer.refuse(tx, build.response(tx.request, 403, to_tag="ours"))
+
+
+def copy(bench: Bench) -> None:
+    tx = bench.user.servers[-1]
+    bench.receive(request(tx.key.rpartition(" ")[2]))
+
+
+def second_2xx(bench: Bench) -> None:
+    respond(bench, 202)
+
+
+def ring(bench: Bench) -> None:
+    bench.answer(180)
+
+
+def fail(bench: Bench) -> None:
+    bench.answer(486)
+
+
+def succeed(bench: Bench) -> None:
+    bench.answer(200)
+
+
+SERVER_ARROWS = [
+    ("INVITE", "TCP", [provisional], refuse, "Terminated", ["403 INVITE"], []),
+    ("INVITE", "TCP", [provisional], lose, "Terminated", [], ["transport error"]),
+    ("INVITE", "UDP", [refused], copy, "Completed", ["486 INVITE"], []),
+    ("INVITE", "TCP", [refused], lose, "Terminated", [], []),
+    ("INVITE", "UDP", [accepted], second_2xx, "Accepted", ["202 INVITE"], []),
+    ("INVITE", "UDP", [accepted], copy, "Accepted", [], []),
+    ("OPTIONS", "UDP", [], copy, "Trying", [], []),
+    ("OPTIONS", "UDP", [provisional], provisional, "Proceeding", ["180 OPTIONS"], []),
+    ("OPTIONS", "UDP", [provisional], refuse, "Terminated", ["403 OPTIONS"], []),
+    ("OPTIONS", "TCP", [provisional], lose, "Terminated", [], ["transport error"]),
+]
+
+
+@pytest.mark.parametrize(("method", "transport", "before", "stimulus", "state", "sent", "told"), SERVER_ARROWS)
+def test_arrows_of_the_servers(
+    method: str,
+    transport: str,
+    before: list[Callable[[Bench], None]],
+    stimulus: Callable[[Bench], None],
+    state: str,
+    sent: list[str],
+    told: list[str],
+) -> None:
+    bench = Bench(transport)
+    bench.receive(request(method))
+    for step in before:
+        step(bench)
+    bench.user.heard.clear()
+    bench.flow.sent.clear()
+    stimulus(bench)
+    tx = bench.user.servers[0]
+    assert (tx.state, bench.flow.lines, bench.user.heard) == (state, sent, told)
+    assert (bench.layer.server_count() == 0) is (state == "Terminated")
+    if state == "Terminated":
+        assert tx.owner is None
+        assert tx.request is SPENT
+
+
+CLIENT_ARROWS = [
+    ("INVITE", "UDP", ["cancel"], ring, "Cancelled", ["CANCEL"], ["180"]),
+    ("INVITE", "UDP", ["cancel"], succeed, "Accepted", [], ["200"]),
+    ("INVITE", "UDP", ["cancel"], fail, "Completed", ["ACK"], ["486"]),
+    ("INVITE", "TCP", ["cancel"], fail, "Terminated", ["ACK"], ["486"]),
+    ("INVITE", "TCP", ["cancel"], lose, "Terminated", [], ["transport error"]),
+    ("INVITE", "UDP", [ring], fail, "Completed", ["ACK"], ["486"]),
+    ("INVITE", "TCP", [ring], fail, "Terminated", ["ACK"], ["486"]),
+    ("INVITE", "TCP", [ring], lose, "Terminated", [], ["transport error"]),
+    ("INVITE", "UDP", [fail], fail, "Completed", ["ACK"], []),
+    ("OPTIONS", "UDP", [ring], succeed, "Completed", [], ["200"]),
+    ("OPTIONS", "TCP", [ring], lose, "Terminated", [], ["transport error"]),
+]
+
+
+@pytest.mark.parametrize(("method", "transport", "before", "stimulus", "state", "sent", "told"), CLIENT_ARROWS)
+def test_arrows_of_the_clients(
+    method: str,
+    transport: str,
+    before: list[Callable[[Bench], None] | str],
+    stimulus: Callable[[Bench], None],
+    state: str,
+    sent: list[str],
+    told: list[str],
+) -> None:
+    bench = Bench(transport)
+    tx = bench.layer.request(outgoing(method), bench.flow, bench.user)
+    for step in before:
+        if isinstance(step, str):
+            bench.layer.cancel(tx)
+        else:
+            step(bench)
+    bench.user.heard.clear()
+    head = len(bench.flow.sent)
+    stimulus(bench)
+    assert (tx.state, bench.flow.lines[head:], bench.user.heard) == (state, sent, told)
+    if state == "Terminated":
+        assert tx.owner is None
+        assert tx.request is SPENT
+        assert bench.empty
+    else:
+        bench.run(40)
+        assert bench.empty
+
+
+def test_a_lost_stream_while_a_cancel_is_under_way_is_told() -> None:
+    bench = Bench("TCP")
+    tx = bench.layer.request(outgoing(), bench.flow, bench.user)
+    ring(bench)
+    bench.layer.cancel(tx)
+    lose(bench)
+    assert bench.user.heard == ["180", "transport error"]
+    assert bench.empty
+
+
+def test_a_stream_lost_after_the_final_response_is_told_to_nobody() -> None:
+    """Completed over a stream ends at once, so this is a matter of a flow that is lost over UDP rules."""
+    bench = Bench()
+    client = bench.layer.request(outgoing(), bench.flow, bench.user)
+    other = bench.layer.request(outgoing("OPTIONS"), bench.flow, bench.user)
+    bench.answer(200)
+    bench.receive(build.response(bench.flow.messages[0], 486, to_tag="x"))  # type: ignore[arg-type]  # the INVITE
+    bench.receive(request())
+    respond(bench, 486)
+    bench.receive(request("OPTIONS", branch="z9hG4bKo", cseq=2))
+    respond(bench, 200)
+    bench.user.heard.clear()
+    for tx in (client, other, *bench.user.servers):
+        assert tx.state == "Completed"
+        tx.feed(Input.TRANSPORT_ERROR, None, bench.now)
+        assert tx.state == "Terminated"
+    assert bench.user.heard == []
+    assert bench.empty

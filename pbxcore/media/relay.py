@@ -82,16 +82,12 @@ class Relay:
             self._start_worker(ports, self._addresses)
         deadline = self._clock() + START_SECONDS
         for channel in self._channels:
-            while any(pool.asked for pool in channel.pools.values()) and not self._has_ports(channel):
+            while any(pool.asked for pool in channel.pools.values()):
                 if not channel.alive or self._clock() >= deadline:
                     await self.close()
                     raise MediaError("a media worker does not come up; its own words are on standard error")
                 await channel.wait(deadline)
         self._later(PING_SECONDS, self._ping)
-
-    @staticmethod
-    def _has_ports(channel: Channel) -> bool:
-        return all(pool.free or pool.error for pool in channel.pools.values())
 
     def _start_worker(self, ports: tuple[int, int], addresses: Iterable[str]) -> None:
         channel = Channel(ports, self._timeout, self._on_event, self._on_lost)

@@ -100,7 +100,7 @@ def agreed(local: Sdp, remote: Sdp, *, answerer: bool) -> Agreement | None:
     """What the two descriptions agree on; None if there is no audio stream in both. `answerer`: the answer is ours."""
     answer = local if answerer else remote
     for ours, theirs, final in zip(local.media, remote.media, answer.media, strict=False):
-        if ours.kind == "audio" and ours.port and theirs.port and final.is_rtp:
+        if ours.kind == theirs.kind == "audio" and ours.port and theirs.port and final.is_rtp:
             found = _agreement(ours, theirs, final)
             if found is not None:
                 return found

@@ -63,10 +63,12 @@ STATIC = {
 class Section:
     """The session part or one media part: raw lines without their line feed, which may end in a carriage return."""
 
-    __slots__ = ("lines",)
+    __slots__ = ("ending", "lines")
 
-    def __init__(self, lines: list[str]) -> None:
+    def __init__(self, lines: list[str], ending: str) -> None:
+        """`ending` is what new lines get before their line feed."""
         self.lines = lines
+        self.ending = ending
 
     def attributes(self, name: str) -> list[str]:
         """The values of every a= line of that name, empty for a flag."""
@@ -114,11 +116,10 @@ class Section:
         return None
 
     def insert(self, place: int, text: str) -> None:
-        """A new line with the line ending of the first one; blank lines at the end stay at the end."""
-        lines = self.lines
+        """A new line; blank lines at the end stay at the end."""
+        lines, ending = self.lines, self.ending
         while place > 1 and not lines[place - 1].strip():
             place -= 1
-        ending = "\r" if lines[0].endswith("\r") else ""
         if place == len(lines) and not lines[-1].endswith(ending):   # the body's last line has no ending
             lines[-1:] = [lines[-1] + ending, text]
         else:
@@ -142,6 +143,7 @@ class Media(Section):
     def __init__(self, lines: list[str], session: Section) -> None:
         """Raises SdpError for an m= line that cannot be read."""
         self.lines = lines
+        self.ending = session.ending
         self._session = session
         words = lines[0][2:].split()
         if len(words) < 4:
@@ -257,7 +259,7 @@ class Media(Section):
             self.add_attribute("rtcp", value)
 
     def _write(self) -> None:
-        ending = "\r" if self.lines[0].endswith("\r") else ""
+        ending = "\r" if self.lines[0].endswith("\r") else ""   # as it was: the last line may have none
         self.lines[0] = f"m={self.kind} {self.port} {self.proto} {' '.join(self.formats)}{ending}"
 
 
@@ -294,7 +296,8 @@ class Sdp:
         head, *rest = text.split("\nm=")
         if len(rest) > MAX_MEDIA:
             raise SdpError(f"more than {MAX_MEDIA} m= lines")
-        session = Section(head.split("\n"))
+        lines = head.split("\n")
+        session = Section(lines, "\r" if lines[0].endswith("\r") else "")
         return cls(session, [Media(("m=" + part).split("\n"), session) for part in rest], tail)
 
     def to_bytes(self) -> bytes:

@@ -47,6 +47,7 @@ class CardView:
     instructions: str = ""
     tags: tuple[str, ...] = ()
     vip: bool = False
+    owner: str = ""
     recent: tuple[ActivityEntry, ...] = ()
     activity: ActivityEntry | None = None
 
@@ -111,6 +112,7 @@ async def view_card(panel: Panel, call: CallSnapshot, extension: str) -> CardVie
         instructions=card.instructions or call.instructions or "",
         tags=tuple(tags) if len(contacts) < 2 else call.tags,
         vip=any(c.vip for c in contacts),
+        owner=Names(panel.control.extensions()).party(contacts[0].owner) if len(contacts) == 1 else "",
         recent=tuple(a for a in card.recent if a.call_id != call.call_id)[:RECENT_LIMIT],
         activity=activity,
     )
@@ -189,6 +191,7 @@ class LivePage:
             values |= self._calls()
         if "summaries" in wanted:
             values["open"] = await self._open(values["cards"])
+            values["names"] = Names(self._panel.control.extensions())
         if "phones" in wanted:
             values["phones"] = self._panel.control.extensions()
         return {

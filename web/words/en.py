@@ -35,13 +35,14 @@ WORDS: dict[str, str] = {
     "minutes.few": "{n} minutes",
     "minutes.many": "{n} minutes",
 
-    "link.live": "Live",
+    "link.live": "Connected",
     "link.lost": "Connecting…",
 
     "live.cards": "Your calls",
     "live.calls": "Calls now",
     "live.my_calls": "Your calls now",
     "live.open": "Needs your two lines",
+    "live.open_all": "Summaries still to come",
     "live.phones": "Phones",
     "live.no_calls": "No calls at the moment.",
     "live.no_open": "All written. Nothing is waiting.",
@@ -95,7 +96,7 @@ WORDS: dict[str, str] = {
     "outcome.answered": "Answered",
     "outcome.no_answer": "No answer",
     "outcome.busy": "Busy",
-    "outcome.cancelled": "Hung up early",
+    "outcome.cancelled": "Caller gave up",
     "outcome.rejected": "Rejected",
     "outcome.failed": "Failed",
     "outcome.interrupted": "Interrupted",
@@ -146,6 +147,7 @@ WORDS: dict[str, str] = {
     "contact.delete_what": "The contact and its numbers are removed. Its calls stay in the history.",
     "contact.details": "Details",
     "contact.no_calls": "No calls with this contact yet.",
+    "contact.and_more": "and {n} more",
     "contact.open": "Open",
 
     "calls.search": "Name or number",

@@ -151,7 +151,7 @@ class App:
         self.crm.load()
         self.interrupted = await self.crm.journal.close_interrupted()
         await self._first_start()
-        self.runner = build_runner(settings, self.crm, self.bus)
+        self.runner = build_runner(settings, self.crm, self.bus, annotate=self.crm.journal.annotate)
         await self._start_sip()
         await self._start_panel()
         self._collector = Collector(time.monotonic, lambda: self.exchange.counters.calls)

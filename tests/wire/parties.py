@@ -10,7 +10,7 @@ from pbxcore.hooks import StreamStats
 from pbxcore.media import rtp
 from pbxcore.media.rewrite import Line, read
 
-WAIT = 2.0
+WAIT = 5.0
 
 
 def udp(host: str, port: int = 0) -> socket.socket:
@@ -105,7 +105,7 @@ class Heard:
     async def until(self, condition: Callable[[], object], seconds: float = WAIT) -> None:
         """Raises TimeoutError."""
         async with asyncio.timeout(seconds):
-            while not condition():
+            while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
                 await asyncio.sleep(0.005)
 
     async def statistics(self, call_id: str) -> tuple[StreamStats, StreamStats]:

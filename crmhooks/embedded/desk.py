@@ -131,6 +131,7 @@ class EmbeddedCrm:
         *,
         agent: str | None = None,
         contact_id: str | None = None,
+        call_id: str | None = None,
         open_only: bool = False,
         limit: int = 50,
         offset: int = 0,
@@ -141,6 +142,8 @@ class EmbeddedCrm:
             query = query.where(col(ActivityRow.agent) == agent)
         if contact_id is not None:
             query = query.where(col(ActivityRow.contact_id) == contact_id)
+        if call_id is not None:
+            query = query.where(col(ActivityRow.call_id) == clean(call_id))
         if open_only:
             query = query.where(col(ActivityRow.state) == "open")
         query = query.limit(limit).offset(offset)
@@ -179,8 +182,13 @@ class EmbeddedCrm:
 
         return await self._store.change(job, then)
 
-    async def history(self, *, party: str | None = None, limit: int = 50, offset: int = 0) -> list[CallSnapshot]:
-        """Call records from the journal, newest first; `party` keeps one extension's calls."""
+    async def history(
+        self, *, party: str | None = None, call_id: str | None = None, limit: int = 50, offset: int = 0
+    ) -> list[CallSnapshot]:
+        """Call records from the journal, newest first; `party` keeps one extension's calls, `call_id` one call."""
+        if call_id is not None:
+            found = await self.journal.find(call_id)
+            return [] if found is None else [found]
         return await self.journal.history(party=party, limit=limit, offset=offset)
 
 

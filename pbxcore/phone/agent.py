@@ -34,6 +34,7 @@ class Phones:
         self.layer: Layer
         self.agents: dict[str, PhoneAgent] = {}
         self.calls: dict[str, PhoneCall] = {}
+        self.fallback: PhoneAgent | None = None   # who gets what is for nobody
 
     def on_request(self, tx: ServerTransaction, request: Request) -> None:
         if request.to_tag is not None:
@@ -43,9 +44,7 @@ class Phones:
             else:
                 self.layer.respond(tx, build.response(request, 481))
             return
-        agent = self.agents.get(request.request_uri.username)
-        if agent is None and len(self.agents) == 1 and not request.request_uri.user:
-            agent = next(iter(self.agents.values()))
+        agent = self.agents.get(request.request_uri.username, self.fallback)
         if agent is None:
             self.layer.respond(tx, build.response(request, 404, to_tag=self.layer.token()))
         else:

@@ -138,7 +138,8 @@ class AudioEnd:
         self._description: Description | None = None
         self._started = False
         self._place = 0                  # the next frame of the sound
-        self._played_out = False
+        self.played_out = asyncio.Event()    # a sound that plays once has been sent to its end
+        self.pressed_out = asyncio.Event()   # all digits have been sent
         self._sound = sound or SILENCE
         self._queue: deque[list[dtmf.Frame]] = deque()   # what digits still have to send, a list for every tick
         self._press_start = 0
@@ -201,12 +202,7 @@ class AudioEnd:
         """Play this from its beginning instead; None is silence."""
         self._sound = sound or SILENCE
         self._place = 0
-        self._played_out = False
-
-    @property
-    def played_out(self) -> bool:
-        """Whether a sound that plays once has been sent to its end."""
-        return self._played_out
+        self.played_out.clear()
 
     def press(self, digits: str) -> None:
         """Raises ValueError for what is no digit, and when the other side takes no telephone-events."""
@@ -225,10 +221,7 @@ class AudioEnd:
                         frames[-1].append(frame)   # the repeated end goes out with the end
             frames += [[] for _ in range(PAUSE_FRAMES)]
         self._queue.extend(frames)
-
-    @property
-    def pressing(self) -> bool:
-        return bool(self._queue)
+        self.pressed_out.clear()
 
     def tick(self) -> None:
         """20 ms have passed: send what is due."""
@@ -237,6 +230,8 @@ class AudioEnd:
             return
         if self._queue:
             self._send_digits(remote, self._queue.popleft())
+            if not self._queue:
+                self.pressed_out.set()
         else:
             self._send_sound(remote)
         self._timestamp += SAMPLES
@@ -245,7 +240,7 @@ class AudioEnd:
         frames = self._sound.frames(remote.codec)
         if self._place >= len(frames):
             if not self._sound.repeat:
-                self._played_out = True
+                self.played_out.set()
                 self._sound, frames = SILENCE, SILENCE.frames(remote.codec)
             self._place = 0
         self._send(remote, remote.payload_type, self._timestamp, frames[self._place], marker=not self.sent)

@@ -381,6 +381,7 @@ class PhoneCall:
         """BYE, and the end told when it is answered; before our 200 has its ACK, BYE waits (section 15)."""
         self.state = ENDING
         self.status, self.reason = status, reason
+        self.ended_at = self.agent.clock()
         self.media.close()
         if not self._unacknowledged:
             self._send_bye()
@@ -394,7 +395,7 @@ class PhoneCall:
         self.state = ENDED
         self.status, self.reason = status, reason
         self.ended_by = by
-        self.ended_at = self.agent.clock()
+        self.ended_at = self.ended_at or self.agent.clock()
         self._let_go()
         self.agent.listener.on_ended(self)
 

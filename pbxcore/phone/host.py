@@ -67,7 +67,7 @@ class Phone(PhoneListener):
 
     # ---- to be awaited; every one raises TimeoutError after `within` seconds
 
-    async def wait(self, *names: str, within: float = 5.0) -> PhoneEvent:
+    async def wait(self, *names: str, within: float | None = 5.0) -> PhoneEvent:
         """The next event of one of these names; those before it are passed over and not given again."""
         async with asyncio.timeout(within):
             while True:

@@ -116,7 +116,7 @@ async def test_wav_in_and_wav_out(tmp_path: Path) -> None:
         bob.agent.answer_after = 0
         call = await alice.dial(f"sip:bob@127.0.0.1:{listener.port}")
         await asyncio.sleep(0.6)
-        assert alice.audio(call).played_out
+        assert alice.audio(call).played_out.is_set()
         await alice.hang_up(call)
         await bob.wait("ended")
     heard = wav.read(recorded)

@@ -27,7 +27,7 @@ def build_runner(
     """
     crm = settings.crm
     hooks = [
-        (_hook(f"crm.hook[{index}]", index, hook, wall), (hook.deadline_ms or crm.deadline_ms) / 1000)
+        (_hook(f"crm.hook[{index + 1}]", index, hook, wall), (hook.deadline_ms or crm.deadline_ms) / 1000)
         for index, hook in enumerate(crm.hook)
     ]
     return Runner(

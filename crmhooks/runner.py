@@ -117,7 +117,10 @@ class Runner:
 
     async def on_incoming(self, call: IncomingCall) -> Decision | None:
         trail = Trail(call.call_id)
-        self._keep(trail)
+        trails = self._trails
+        if len(trails) >= CALLS_EXPLAINED:
+            del trails[next(iter(trails))]
+        trails[call.call_id] = trail
         return await self._guarded(call, trail)
 
     def on_answered(self, call: CallSnapshot) -> None:
@@ -300,12 +303,6 @@ class Runner:
             if self._bus.wanted:
                 self._bus.publish(CardFound(self._wall(), trail.call_id, late=True))
         trail.add(flight.slot.name, outcome, flight.elapsed)
-
-    def _keep(self, trail: Trail) -> None:
-        trails = self._trails
-        if len(trails) >= CALLS_EXPLAINED:
-            del trails[next(iter(trails))]
-        trails[trail.call_id] = trail
 
 
 class _Late:

@@ -69,7 +69,7 @@ class PythonHook:
 
 
 def load(key: str, name: str, target: str) -> PythonHook:
-    """The hook at `module:Class`. Raises InvalidHook naming `key`, such as `crm.hook[0].target`."""
+    """The hook at `module:Class`. Raises InvalidHook naming `key`, such as `crm.hook[1].target`."""
     module_name, _, attribute = target.partition(":")
     if not module_name or not attribute:
         raise InvalidHook(key, f'{target!r} is no place; write "module:Class"')

@@ -24,21 +24,17 @@ def decide(call: IncomingCall, card: Card | None) -> Decision | None:
     if len(card.contacts) != 1:
         return Proceed(display_name=name, instructions=instructions)
     contact = card.contacts[0]
-    proceed = Proceed(
-        display_name=name,
-        instructions=instructions,
-        contact_id=contact.id or None,
-        tags=_tags(contact),
-    )
+    contact_id, tags = contact.id or None, _tags(contact)
+    proceed = Proceed(display_name=name, instructions=instructions, contact_id=contact_id, tags=tags)
     if contact.owner is None or call.direction != "inbound":
         return proceed
     return Ring(
         (contact.owner,),
         timeout=OWNER_RINGS,
-        display_name=proceed.display_name,
+        display_name=name,
         instructions=instructions,
-        contact_id=proceed.contact_id,
-        tags=proceed.tags,
+        contact_id=contact_id,
+        tags=tags,
         otherwise=proceed,
     )
 
@@ -49,7 +45,9 @@ def shown_name(contacts: tuple[ContactEntry, ...]) -> str | None:
         return None
     if len(contacts) > NAMES_SHOWN:
         return f"{len(contacts)} contacts"
-    name = " / ".join(one_line(contact.name) for contact in contacts)
+    name = one_line(contacts[0].name)
+    if len(contacts) > 1:
+        name = " / ".join([name, *[one_line(contact.name) for contact in contacts[1:]]])
     return (name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…") or None
 
 

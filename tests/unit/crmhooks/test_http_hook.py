@@ -135,9 +135,9 @@ def test_secrets_with_and_without_their_prefix_and_two_at_once() -> None:
 )
 def test_a_bad_secret_is_refused_without_showing_it_and_with_a_good_one_to_take(secret: str, words: str) -> None:
     with pytest.raises(InvalidHook) as caught:
-        read_secret("crm.hook[0].secret", secret)
+        read_secret("crm.hook[1].secret", secret)
     message = str(caught.value)
-    assert message.startswith(f"crm.hook[0].secret: {words}")
+    assert message.startswith(f"crm.hook[1].secret: {words}")
     assert KEY.hex() not in message
     assert "pass-word" not in message
     fresh = message.rpartition(' "')[2].rstrip('"')
@@ -150,8 +150,8 @@ def test_a_bad_secret_is_refused_without_showing_it_and_with_a_good_one_to_take(
      "http://[::1", "https://crm.example.net/\r\nX: y"],
 )  # fmt: skip
 def test_a_bad_url_names_its_key(url: str) -> None:
-    with pytest.raises(InvalidHook, match=r"^crm\.hook\[0\]\.url: "):
-        make("crm.hook[0]", "office", url, SECRET)
+    with pytest.raises(InvalidHook, match=r"^crm\.hook\[1\]\.url: "):
+        make("crm.hook[1]", "office", url, SECRET)
 
 
 # -- from the settings
@@ -176,12 +176,12 @@ def test_a_runner_from_the_settings() -> None:
 @pytest.mark.parametrize(
     ("hook_settings", "key"),
     [
-        ({"kind": "http", "secret": SECRET}, "crm.hook[0].url"),
-        ({"kind": "http", "url": "http://127.0.0.1/"}, "crm.hook[0].secret"),
-        ({"kind": "http", "url": "http://127.0.0.1/", "secret": SECRET, "target": "a:B"}, "crm.hook[0].target"),
-        ({"kind": "python"}, "crm.hook[0].target"),
-        ({"kind": "python", "target": "a:B", "url": "http://127.0.0.1/"}, "crm.hook[0].url"),
-        ({"kind": "python", "target": "a:B", "secret": "x"}, "crm.hook[0].url"),
+        ({"kind": "http", "secret": SECRET}, "crm.hook[1].url"),
+        ({"kind": "http", "url": "http://127.0.0.1/"}, "crm.hook[1].secret"),
+        ({"kind": "http", "url": "http://127.0.0.1/", "secret": SECRET, "target": "a:B"}, "crm.hook[1].target"),
+        ({"kind": "python"}, "crm.hook[1].target"),
+        ({"kind": "python", "target": "a:B", "url": "http://127.0.0.1/"}, "crm.hook[1].url"),
+        ({"kind": "python", "target": "a:B", "secret": "x"}, "crm.hook[1].url"),
     ],
 )
 def test_what_cannot_work_is_found_at_start(hook_settings: dict[str, Any], key: str) -> None:

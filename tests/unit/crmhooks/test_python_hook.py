@@ -137,7 +137,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 async def test_loading_a_class(module: Any) -> None:
     name = module("class Crm:\n    async def on_incoming(self, call): return None\n")
-    hook = load("crm.hook[0].target", "mine", f"{name}:Crm")
+    hook = load("crm.hook[1].target", "mine", f"{name}:Crm")
     assert hook.name == "mine"
     assert hook.answers == {"on_incoming"}
     assert await hook.on_incoming(incoming()) is None
@@ -145,7 +145,7 @@ async def test_loading_a_class(module: Any) -> None:
 
 def test_loading_an_object(module: Any) -> None:
     name = module("class Crm:\n    def on_ended(self, call): pass\ncrm = Crm()\n")
-    assert load("crm.hook[0].target", "mine", f"{name}:crm").answers == {"on_ended"}
+    assert load("crm.hook[1].target", "mine", f"{name}:crm").answers == {"on_ended"}
 
 
 @pytest.mark.parametrize(
@@ -167,6 +167,6 @@ def test_what_cannot_be_loaded_names_the_key_and_the_mend(
     module: Any, source: str, target: str, message: str
 ) -> None:
     with pytest.raises(InvalidHook) as caught:
-        load("crm.hook[0].target", "mine", target.format(module(source)))
-    assert str(caught.value).startswith("crm.hook[0].target: ")
+        load("crm.hook[1].target", "mine", target.format(module(source)))
+    assert str(caught.value).startswith("crm.hook[1].target: ")
     assert message in str(caught.value)

@@ -238,6 +238,46 @@ def test_a_late_no_opinion_changes_nothing() -> None:
     run(main)
 
 
+def test_a_late_answer_can_pick_one_of_those_who_share_a_number() -> None:
+    async def main(loop: VirtualLoop) -> None:
+        desk = Desk(ANNA, BORIS)
+        runner = make(FakeHook(incoming=after(5, Proceed(display_name="B.", contact_id="2"))), desk=desk)
+        decision = await driven(runner.on_incoming(incoming()))
+        assert decision is not None
+        assert (decision.display_name, decision.contact_id) == ("Anna Ivanova / Boris Petrov", None)
+        await asyncio.sleep(6)
+        assert desk.cards["c1"].contacts == (BORIS,)
+
+    run(main)
+
+
+def test_what_the_card_knows_is_not_replaced_by_a_name_from_elsewhere() -> None:
+    async def main(loop: VirtualLoop) -> None:
+        desk = Desk(ANNA)
+        runner = make(FakeHook(incoming=after(5, Proceed(display_name="A. I.", contact_id="crm-7"))), desk=desk)
+        await driven(runner.on_incoming(incoming()))
+        await asyncio.sleep(6)
+        assert desk.cards["c1"].contacts == (ANNA,)
+        assert not desk.cards["c1"].late
+
+    run(main)
+
+
+def test_a_broken_desk_does_not_stop_a_late_answer_either() -> None:
+    class Broken(Desk):
+        def card(self, call_id: str) -> Card | None:
+            raise RuntimeError("no cards")
+
+    async def main(loop: VirtualLoop) -> None:
+        runner = make(FakeHook(incoming=after(0.4, Queue("sales")), lookup=after(5, [ANNA])), desk=Broken())
+        assert await driven(runner.on_incoming(incoming())) is None
+        await asyncio.sleep(6)
+        assert runner.errors == 3
+        assert runner.states()[0].in_flight == 0
+
+    run(main)
+
+
 def test_a_decision_in_time_names_a_stranger_on_the_card() -> None:
     async def main(loop: VirtualLoop) -> None:
         bus, desk = Bus(), Desk()
@@ -411,6 +451,22 @@ def test_many_calls_from_one_number_make_one_look_up_but_a_decision_each() -> No
         assert len(hook.asked) == 51
         assert {decision.display_name for decision in decisions if decision} == {"Boris Petrov"}
         assert all(card.contacts == (BORIS,) and not card.late for card in desk.cards.values())
+
+    run(main)
+
+
+def test_a_look_up_that_many_wait_for_in_vain_is_late_once() -> None:
+    async def main(loop: VirtualLoop) -> None:
+        desk = Desk()
+        runner = make(FakeHook(lookup=after(1, [ANNA])), desk=desk)
+        await asyncio.gather(*(driven(runner.on_incoming(incoming(str(n)))) for n in range(20)))
+        began = loop.time()
+        await driven(runner.on_incoming(incoming("after them")))
+        assert loop.time() == began, "the look-up has had its time: who comes later does not wait for it again"
+        assert (runner.states()[0].late, runner.states()[0].asked) == (1, 1)
+        await asyncio.sleep(1)
+        assert len(desk.cards) == 21
+        assert all(card.late for card in desk.cards.values())
 
     run(main)
 

@@ -150,7 +150,7 @@ def test_intmeth_every_character_that_the_grammar_allows() -> None:
     assert message.method == message.cseq.method == "!interesting-Method0123456789_*+`.%indeed'~"
     uri = message.request_uri
     assert uri.user == "1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*"
-    assert uri.password == "&it+has=1,weird!*pas$wo~d_too.(doesn't-it)"  # noqa: S105
+    assert uri.password == "&it+has=1,weird!*pas$wo~d_too.(doesn't-it)"
     assert uri.host == "example.com"
     assert str(uri) == message.uri
     assert message.to.display == "BEL:\x07 NUL:\x00 DEL:\x7f"

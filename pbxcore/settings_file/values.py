@@ -122,8 +122,10 @@ def server_fault(server: str) -> str | None:
     """What is wrong with a trunk's `server`."""
     if server.startswith(("sip:", "sips:")):
         return f'write the server without {server.partition(":")[0]}:, like "sip.example.net" or "tcp:192.0.2.1:5060"'
+    if is_address(server):
+        return None   # an IPv6 address needs brackets only when a port follows
     transport, colon, rest = server.partition(":")
-    address = server
+    transport, address = transport.lower(), server
     if colon and transport in TRANSPORTS:
         address = rest
     elif colon and transport in ("tls", "ws", "wss", "sctp"):

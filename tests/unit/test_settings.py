@@ -99,6 +99,13 @@ def test_a_listening_address_needs_no_port() -> None:
     assert loads('[sip]\nlisten = ["udp:0.0.0.0", "TCP:[::1]"]').sip.listen == ("udp:0.0.0.0", "TCP:[::1]")
 
 
+@pytest.mark.parametrize(
+    "server", ["sip.example.net", "192.0.2.1:5060", "TCP:sip.example.net", "udp:[2001:db8::1]:5070", "2001:db8::1", "h.:1"]
+)
+def test_servers_of_trunks_in_every_spelling(server: str) -> None:
+    assert loads(f'[[trunk]]\nname = "a"\nserver = "{server}"').trunk[0].server == server
+
+
 def test_national_numbers_and_the_country_are_made_uniform() -> None:
     settings = loads(GOOD)
     assert settings.office.country == "RU"

@@ -84,12 +84,14 @@ class Dialog:
     def uac(cls, request: Request, response: Response) -> Dialog:
         """The dialog that a 1xx or 2xx with a To tag to our `request` makes (12.1.2)."""
         self = cls()
+        local = request.first("from") or ""
+        same = response.first("from") == local  # nearly always, and then its tag has been read already
         self.call_id = request.call_id
-        self.local_tag = request.from_tag or ""
+        self.local_tag = (response if same else request).from_tag or ""
         self.remote_tag = response.to_tag or ""
         self.local_seq = request.cseq.number
         self.remote_seq = None
-        self.local = request.first("from") or ""
+        self.local = local
         self.remote = response.first("to") or ""
         self.remote_target = _target(response) or request.uri
         self.route_set = _reversed_routes(response)

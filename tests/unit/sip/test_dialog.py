@@ -57,6 +57,15 @@ def test_the_calling_side_reads_the_response_and_turns_the_routes() -> None:
     assert dialog.state is DialogState.EARLY
 
 
+def test_a_peer_that_rewrites_our_from_does_not_change_our_tag() -> None:
+    invite = outgoing()
+    response = answer(invite)
+    response.replace("From", "<sip:us@elsewhere.example.com>;tag=changed")
+    dialog = Dialog.uac(invite, response)
+    assert dialog.local_tag == "ours"
+    assert dialog.local == "<sip:us@example.com>;tag=ours"
+
+
 def test_without_a_contact_the_target_stays_what_it_was() -> None:
     invite = outgoing()
     dialog = Dialog.uac(invite, answer(invite, 180))

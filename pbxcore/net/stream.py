@@ -55,26 +55,24 @@ class StreamFlow(asyncio.BufferedProtocol):
         """Goes out with the burst at the end of this wake-up, or when the connection stands. Never raises."""
         if self.closed:
             return
+        if self._writer is None and self._pending_size + len(data) > self._endpoint.limits.write_buffer:
+            self._endpoint.counters.send_drops += 1
+            return
         if not self._pending:
             self._endpoint.mark(self)
         self._pending.append(data)
         self._pending_size += len(data)
 
     def flush(self) -> None:
-        limit = self._endpoint.limits.write_buffer
         writer = self._writer
-        if writer is None:
-            if self._pending_size > limit:
-                self._endpoint.counters.send_drops += len(self._pending)
-                self._pending.clear()
-                self._pending_size = 0
+        if writer is None:   # still connecting
             return
         data = b"".join(self._pending)
         self._pending.clear()
         self._pending_size = 0
         if not data or self.closed:
             return
-        if writer.get_write_buffer_size() > limit:
+        if writer.get_write_buffer_size() > self._endpoint.limits.write_buffer:
             self._endpoint.counters.slow_closed += 1
             self.abort()
             return

@@ -82,6 +82,13 @@ def listen_fault(spec: str) -> str | None:
     return None if port is None else port_fault(spec, port)
 
 
+def full_listen(spec: str) -> str:
+    """A listening address without fault, with its port."""
+    transport, _, address = spec.partition(":")
+    port = "" if split_port(address)[1] is not None else ":5060"
+    return f"{transport.lower()}:{address}{port}"
+
+
 def split_port(address: str) -> tuple[str, str | None]:
     """`127.0.0.1:5060`, `[::1]:5060`, `pbx.example.net` as host (no brackets) and port (None when there is none)."""
     if address.startswith("["):

@@ -96,7 +96,7 @@ def test_a_whole_office_is_read() -> None:
 
 
 def test_a_listening_address_needs_no_port() -> None:
-    assert loads('[sip]\nlisten = ["udp:0.0.0.0", "TCP:[::1]"]').sip.listen == ("udp:0.0.0.0", "TCP:[::1]")
+    assert loads('[sip]\nlisten = ["udp:0.0.0.0", "TCP:[::1]"]').sip.listen == ("udp:0.0.0.0:5060", "tcp:[::1]:5060")
 
 
 @pytest.mark.parametrize(

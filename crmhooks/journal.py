@@ -6,20 +6,20 @@ store's writer thread. It reads back what it wrote: history, and what a crash le
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
 from crmhooks.embedded.index import ContactIndex
-from crmhooks.records import activity_row, call_row, number_of, snapshot
+from crmhooks.records import agent_of, number_of
 from pbxcore.hooks import CallSnapshot, CallState, Disposition
 from pbxcore.store import Store
 from pbxcore.store.models import ActivityRow, CallRow
-from pbxcore.store.statements import Row, clean
-from pbxcore.store.writer import Plan
+from pbxcore.store.rows import Packed, call_snapshot, pack_call
+from pbxcore.store.statements import clean
 
-MAX_NOTES = 4096
+MAX_NOTES = 10_000
 PURGE = 1024      # entries of `_latest` before the committed ones are looked for
 ENDED = CallState.ENDED
 
@@ -37,11 +37,10 @@ class Journal:
         self._writer = store.writer
         self._index = index
         self._country = country
-        known = store.statements
-        self._calls = Plan((known["calls.put"], known["activities.put"]), self._rows)
-        self._contacts = Plan((known["calls.contact_id"], known["activities.contact_id"]), _contact_rows)
+        self._calls = store.plans["calls"]
+        self._contacts = store.plans["contacts"]
         self._latest: dict[str, int] = {}    # call id -> number of its last write; those not known to be durable
-        self._notes: dict[str, str] = {}     # call id -> contact found late, while the call lives
+        self._notes: dict[str, str] = {}     # call id -> contact found late, of the latest calls
         self._purge_at = PURGE
         self.on_ended: Callable[[CallSnapshot], None] | None = None
 
@@ -49,9 +48,8 @@ class Journal:
         """Take the newest state of a call. Never blocks, never raises."""
         call_id = call.call_id
         latest = self._latest
-        latest[call_id] = self._writer.put(self._calls, call_id, (call, self._notes.get(call_id)))
+        latest[call_id] = self._writer.put(self._calls, call_id, (call, self._notes.get(call_id)), self._pack)
         if call.state is ENDED:
-            self._notes.pop(call_id, None)
             if self.on_ended is not None:
                 self.on_ended(call)
             if len(latest) > self._purge_at:
@@ -84,7 +82,7 @@ class Journal:
         query = query.limit(limit).offset(offset)
         if party is not None:
             query = query.where(col(CallRow.parties).contains(f" {clean(party)} ", autoescape=True))
-        return await self._store.ask(lambda session: [snapshot(row) for row in session.exec(query)])
+        return await self._store.ask(lambda session: [call_snapshot(row) for row in session.exec(query)])
 
     async def find(self, call_id: str) -> CallSnapshot | None:
         """The record of one call."""
@@ -92,7 +90,7 @@ class Journal:
 
         def query(session: Session) -> CallSnapshot | None:
             row = session.exec(select(CallRow).where(col(CallRow.call_id) == clean(call_id))).one_or_none()
-            return None if row is None else snapshot(row)
+            return None if row is None else call_snapshot(row)
 
         return await self._store.ask(query)
 
@@ -104,24 +102,19 @@ class Journal:
         """
         return await self._store.change(_close_interrupted)
 
-    def _rows(self, noted: Noted) -> Sequence[Row | None]:
+    def _pack(self, noted: Noted) -> Packed:
         call, contact_id = noted
         number = number_of(call, self._country)
         contact_id = contact_id or call.contact_id
-        if contact_id is None:
-            found = self._index.find(number) if number[:1] == "+" else ()
+        if contact_id is None and number[:1] == "+":
+            found = self._index.find(number)
             contact_id = found[0].id if len(found) == 1 else None
-        return call_row(call, contact_id), activity_row(call, number, contact_id)
+        return pack_call(call, number, contact_id, agent_of(call))
 
     def _purge(self) -> None:
         settled = self._writer.settled
         self._latest = {call_id: number for call_id, number in self._latest.items() if not settled(number)}
         self._purge_at = max(PURGE, 2 * len(self._latest))
-
-
-def _contact_rows(value: tuple[str, str]) -> Sequence[Row | None]:
-    call_id, contact_id = clean(value[0]), clean(value[1])
-    return (contact_id, call_id), (contact_id, call_id)
 
 
 def _close_interrupted(session: Session) -> int:

@@ -1,24 +1,13 @@
-"""A call as rows and back: the call record, and the embedded CRM's activity. Values in, values out; no database.
-
-The order of a row's values is the order of the columns in `pbxcore.store.models`.
-"""
+"""What a call means to the CRM: its other party, its agent, its activity. Values in, values out; no database."""
 
 from __future__ import annotations
 
-import json
-from typing import Any, cast
-
 from crmhooks.numbers import normalise
 from pbxcore.control import ActivityEntry
-from pbxcore.hooks import CallSnapshot, CallState, Disposition, IncomingCall, LegSnapshot, StreamStats
-from pbxcore.store.models import ActivityRow, CallRow
-from pbxcore.store.statements import Row, clean, clean_or_none
+from pbxcore.hooks import CallSnapshot, IncomingCall
+from pbxcore.store.models import ActivityRow
 
 TRUNK = "trunk:"
-STATES = {state: state.value for state in CallState}                    # plain strings, which drivers bind faster
-DISPOSITIONS = {disposition: disposition.value for disposition in Disposition}
-_json = json.JSONEncoder(separators=(",", ":")).encode
-_quote = json.encoder.encode_basestring_ascii
 
 
 def other_party(call: CallSnapshot | IncomingCall) -> str:
@@ -44,84 +33,6 @@ def agent_of(call: CallSnapshot) -> str | None:
     if rung:
         return rung[-1]
     return call.called if call.direction == "internal" else None
-
-
-def call_row(call: CallSnapshot, contact_id: str | None) -> Row:
-    legs = call.legs
-    return (
-        clean(call.call_id),
-        STATES[call.state],
-        call.direction,
-        clean(call.caller),
-        clean(call.called),
-        call.arrived_at,
-        clean_or_none(call.caller_name),
-        clean_or_none(call.display_name),
-        call.trunk,
-        call.extension,
-        clean_or_none(contact_id),
-        clean_or_none(call.instructions),
-        _json([clean(tag) for tag in call.tags]) if call.tags else "[]",
-        call.ringing_at,
-        call.answered_at,
-        call.ended_at,
-        call.answered_by,
-        DISPOSITIONS[call.disposition],
-        call.status,
-        clean_or_none(call.reason),
-        call.hung_up_by,
-        _legs(legs),
-        clean_or_none(call.decided_by),
-        call.lookup_ms,
-        _stats(call.from_a),
-        _stats(call.from_b),
-        clean(f" {' '.join(dict.fromkeys([leg.party for leg in legs]))} "),
-    )
-
-
-def activity_row(call: CallSnapshot, number: str, contact_id: str | None) -> Row:
-    return (
-        clean(call.call_id),
-        call.direction,
-        clean(number),
-        clean_or_none(contact_id),
-        clean_or_none(agent_of(call)),
-        call.arrived_at,
-        call.answered_at,
-        call.ended_at,
-        DISPOSITIONS[call.disposition],
-    )
-
-
-def snapshot(row: CallRow) -> CallSnapshot:
-    return CallSnapshot(
-        call_id=row.call_id,
-        state=CallState(row.state),
-        direction=cast(Any, row.direction),
-        caller=row.caller,
-        called=row.called,
-        arrived_at=row.arrived_at,
-        caller_name=row.caller_name,
-        display_name=row.display_name,
-        trunk=row.trunk,
-        extension=row.extension,
-        contact_id=row.contact_id,
-        instructions=row.instructions,
-        tags=tuple(row.tags),
-        ringing_at=row.ringing_at,
-        answered_at=row.answered_at,
-        ended_at=row.ended_at,
-        answered_by=row.answered_by,
-        disposition=Disposition(row.disposition),
-        status=row.status,
-        reason=row.reason,
-        hung_up_by=cast(Any, row.hung_up_by),
-        legs=tuple(LegSnapshot(**leg) for leg in row.legs),
-        decided_by=row.decided_by,
-        lookup_ms=row.lookup_ms,
-        from_a=None if row.from_a is None else StreamStats(**row.from_a),
-        from_b=None if row.from_b is None else StreamStats(**row.from_b),
-    )
 
 
 def activity(row: ActivityRow, contact_name: str | None) -> ActivityEntry:
@@ -162,28 +73,3 @@ def activity_of(call: CallSnapshot, number: str, contact_id: str | None, contact
 
 def _extension(party: str | None) -> str | None:
     return None if party is None or party.startswith(TRUNK) else party
-
-
-def _legs(legs: tuple[LegSnapshot, ...]) -> str:
-    """The legs in JSON; by hand, because this is half of what writing a call costs."""
-    return f"[{','.join([_leg(leg) for leg in legs])}]"
-
-
-def _leg(leg: LegSnapshot) -> str:
-    return (
-        f'{{"party":{_quote(clean(leg.party))},"side":"{leg.side}","state":"{leg.state}",'
-        f'"number":{_quote(clean(leg.number))},"started_at":{leg.started_at!r},"ringing_at":{_value(leg.ringing_at)},'
-        f'"answered_at":{_value(leg.answered_at)},"ended_at":{_value(leg.ended_at)},"status":{_value(leg.status)}}}'
-    )
-
-
-def _value(value: float | None) -> str:
-    return "null" if value is None else repr(value)
-
-
-def _stats(stats: StreamStats | None) -> str | None:
-    if stats is None:
-        return None
-    return (
-        f'{{"packets":{stats.packets},"octets":{stats.octets},"lost":{stats.lost},"jitter_ms":{stats.jitter_ms!r}}}'
-    )

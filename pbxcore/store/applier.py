@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -25,8 +25,9 @@ from sqlalchemy.engine import Engine
 from sqlmodel import Session
 
 from pbxcore.store.backlog import Backlog
+from pbxcore.store.rows import Group, Packed, Plan, merge
 from pbxcore.store.sql import StoreUnavailable, show
-from pbxcore.store.statements import Group, Row, Statement, merge, run
+from pbxcore.store.statements import Row, Statement, run
 
 PERIOD = 0.25          # seconds that groups gather: a short call is written once
 BUSY_MS = 1_000        # another program holds SQLite's lock
@@ -34,7 +35,9 @@ FIRST_RETRY = 0.25     # seconds
 LAST_RETRY = 5.0
 HELD = 10_000          # groups kept in memory while the database is gone; the rest is read from the backlog
 REPLAY = 200           # groups a transaction
+BREATH = 32            # values between two pauses
 T = TypeVar("T")
+Run = tuple[Statement, list[Row]]
 
 log = structlog.get_logger("hookline.store")
 
@@ -64,7 +67,7 @@ class Applier:
     def __init__(
         self,
         engine: Engine,
-        statements: Mapping[str, Statement],
+        plans: Mapping[str, Plan],
         backlog: Backlog | None,
         refused: Path,
         *,
@@ -73,7 +76,7 @@ class Applier:
     ) -> None:
         self._engine = engine
         self._driver: Any = engine.dialect.loaded_dbapi
-        self._statements = statements
+        self._plans = plans
         self._backlog = backlog
         self._refused = refused
         self._period = period
@@ -228,9 +231,9 @@ class Applier:
 
     # -- rows
 
-    def _write(self, groups: Iterator[Group]) -> None:
+    def _write(self, groups: Iterable[Group]) -> None:
         """One transaction, on a fresh connection when the old one is dead. Raises Gone."""
-        runs = merge(groups, self._statements)
+        runs = self._encode(merge(self._known(groups), self._plans))
         fresh = self._connection is None
         try:
             self._attempt(runs)
@@ -239,7 +242,34 @@ class Applier:
                 raise
             self._attempt(runs)
 
-    def _attempt(self, runs: list[tuple[Statement, list[Row]]]) -> None:
+    def _known(self, groups: Iterable[Group]) -> Iterator[Group]:
+        """Without values of plans that nobody has, which an older program may have left in the backlog."""
+        for group in groups:
+            for name in group.keys() - self._plans.keys():
+                self._put_aside(name, group[name])
+            yield {name: values for name, values in group.items() if name in self._plans}
+
+    def _encode(self, values: list[tuple[Plan, list[Packed]]]) -> list[Run]:
+        runs: dict[Statement, list[Row]] = {}
+        count = 0
+        for plan, packed in values:
+            into = [runs.setdefault(statement, []) for statement in plan.statements]
+            for value in packed:
+                count += 1
+                if count % BREATH == 0:
+                    time.sleep(0.00005)  # let the event loop have the interpreter: this may be a long list
+                try:
+                    encoded = plan.encode(value)
+                except Exception as error:  # a defect of one value must not stop the others
+                    log.error("value not encoded", plan=plan.name, error=repr(error), kept=str(self._refused))
+                    self._put_aside(plan.name, [value])
+                    continue
+                for rows, row in zip(into, encoded, strict=True):
+                    if row is not None:
+                        rows.append(row)
+        return [(statement, rows) for statement, rows in runs.items() if rows]
+
+    def _attempt(self, runs: list[Run]) -> None:
         driver = self._driver
         try:
             cursor = self._open()
@@ -270,8 +300,12 @@ class Applier:
         except (driver.Error, ValueError, OverflowError) as error:
             self._drop()
             log.error("row refused", statement=statement.name, error=str(error), kept=str(self._refused))
-            with open(self._refused, "a", encoding="utf-8", opener=partial(os.open, mode=0o600)) as file:
-                file.write(json.dumps([statement.name, row]) + "\n")
+            self._put_aside(statement.name, [row])
+
+    def _put_aside(self, name: str, values: list[Any]) -> None:
+        """Keep what the database cannot take for somebody to look at."""
+        with open(self._refused, "a", encoding="utf-8", opener=partial(os.open, mode=0o600)) as file:
+            file.writelines(json.dumps([name, value]) + "\n" for value in values)
 
     def _open(self) -> Any:
         """A cursor in a transaction."""

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from struct import Struct
 
-from pbxcore.store.statements import Group
+from pbxcore.store.rows import Group
 
 FULL = 1 << 20         # bytes after which the other file is taken, if it is free
 FORMAT = 4             # of marshal; read by every Python there is

@@ -19,6 +19,7 @@ from sqlmodel import Session
 from pbxcore.store import sql
 from pbxcore.store.applier import Applier
 from pbxcore.store.backlog import Backlog, InUse
+from pbxcore.store.rows import known_plans
 from pbxcore.store.statements import known
 from pbxcore.store.writer import Writer
 
@@ -31,10 +32,10 @@ class Store:
 
     def __init__(self, engine: Engine, base: Path, durability: sql.Durability, *, serving: bool) -> None:
         self.engine = engine
-        self.statements = known(engine.dialect)
         self._backlog = Backlog(base, sync=durability == "power") if serving else None
         refused = base.with_name(base.name + "-refused.jsonl")
-        self._applier = Applier(engine, self.statements, self._backlog, refused)
+        self.plans = known_plans(known(engine.dialect))
+        self._applier = Applier(engine, self.plans, self._backlog, refused)
         self.writer = Writer(self._applier, self._backlog)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="hookline-reader")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -13,8 +11,8 @@ from sqlmodel import Session, col, select
 from pbxcore.control import Invalid, NotFound
 from pbxcore.store.database import Store
 from pbxcore.store.models import BindingRow, ExtensionRow, MetaRow, UserRow
-from pbxcore.store.statements import Row, clean
-from pbxcore.store.writer import Plan
+from pbxcore.store.rows import Packed
+from pbxcore.store.statements import clean
 
 Role = Literal["admin", "supervisor", "agent"]
 Control = Literal["third-party", "first-party"]
@@ -126,11 +124,10 @@ class Bindings:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        known = store.statements
-        self._plan = Plan((known["bindings.put"], known["bindings.drop"]), _binding_rows)
+        self._plan = store.plans["bindings"]
 
     def put(self, binding: Binding) -> None:
-        self._store.writer.put(self._plan, (binding.aor, binding.contact), binding)
+        self._store.writer.put(self._plan, (binding.aor, binding.contact), binding, _pack_binding)
 
     def drop(self, aor: str, contact: str) -> None:
         self._store.writer.put(self._plan, (aor, contact), (aor, contact))
@@ -234,13 +231,11 @@ class Secrets:
         return await self._store.change(job)
 
 
-def _binding_rows(value: Binding | tuple[str, str]) -> Sequence[Row | None]:
-    if not isinstance(value, Binding):
-        return None, (clean(value[0]), clean(value[1]))
+def _pack_binding(binding: Binding) -> Packed:
     return (
-        clean(value.aor), clean(value.contact), value.expires_at, clean(value.received), value.transport,
-        clean(value.call_id), value.cseq, clean(value.user_agent), clean(value.instance), json.dumps(value.path),
-    ), None  # fmt: skip
+        binding.aor, binding.contact, binding.expires_at, binding.received, binding.transport,
+        binding.call_id, binding.cseq, binding.user_agent, binding.instance, binding.path,
+    )  # fmt: skip
 
 
 def _user(row: UserRow) -> User:

@@ -6,7 +6,7 @@ They are plain text because a row must cost no more than its binding, and becaus
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +19,11 @@ AT_ONCE = (64, 16, 4)
 
 Scalar = str | int | float | bool | None
 Row = tuple[Scalar, ...]
-Group = dict[str, list[Row]]      # statement name -> rows, in the order in which they came
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Statement:
-    """What one row does to one table. Of two rows with the same `target` and key the later is enough.
+    """What one row does to one table.
 
     `many` holds the same for several rows at once, as (number of rows, SQL), most rows first; their keys must differ.
     """
@@ -32,8 +31,6 @@ class Statement:
     name: str
     sql: str
     columns: tuple[str, ...]
-    target: str
-    key: slice
     many: tuple[tuple[int, str], ...] = ()
 
 
@@ -44,7 +41,13 @@ def known(dialect: Dialect) -> dict[str, Statement]:
         "ELSE coalesce(excluded.contact_id, activities.contact_id) END"
     )
     found = (
-        upsert(dialect, "calls", 1, columns("calls")),
+        upsert(
+            dialect,
+            "calls",
+            1,
+            columns("calls"),
+            keep={"contact_id": "coalesce(excluded.contact_id, calls.contact_id)"},
+        ),
         update(dialect, "calls", "contact_id", "call_id"),
         upsert(
             dialect,
@@ -88,14 +91,14 @@ def upsert(
     head = f"INSERT INTO {table} ({', '.join([*columns, *constants])}) VALUES "  # noqa: S608 - our own names
     tail = f" ON CONFLICT ({', '.join(columns[:key])}) DO UPDATE SET {', '.join(changes)}"
     many = tuple((rows, head + ", ".join([values] * rows) + tail) for rows in AT_ONCE)
-    return Statement(f"{table}.put", head + values + tail, tuple(columns), table, slice(0, key), many)
+    return Statement(f"{table}.put", head + values + tail, tuple(columns), many)
 
 
 def delete(dialect: Dialect, table: str, key: Sequence[str]) -> Statement:
     """DELETE of one row by its key."""
     where = " AND ".join(f"{name} = {_mark(dialect)}" for name in key)
     sql = f"DELETE FROM {table} WHERE {where}"  # noqa: S608 - our own names
-    return Statement(f"{table}.drop", sql, tuple(key), table, slice(0, len(key)))
+    return Statement(f"{table}.drop", sql, tuple(key))
 
 
 def update(dialect: Dialect, table: str, column: str, key: str, *, unless: str = "") -> Statement:
@@ -103,27 +106,7 @@ def update(dialect: Dialect, table: str, column: str, key: str, *, unless: str =
     mark = _mark(dialect)
     guard = f" AND NOT {unless}" if unless else ""
     sql = f"UPDATE {table} SET {column} = {mark} WHERE {key} = {mark}{guard}"  # noqa: S608 - our own names
-    name = f"{table}.{column}"
-    return Statement(name, sql, (column, key), name, slice(1, 2))
-
-
-def merge(groups: Iterable[Group], statements: Mapping[str, Statement]) -> list[tuple[Statement, list[Row]]]:
-    """The groups as few runs of one statement, in which no key comes twice: the latest row of a key is enough.
-
-    Changes of one column come after all whole rows, because the row must be there.
-    """
-    latest: dict[str, dict[Row, tuple[Statement, Row]]] = {}
-    for group in groups:
-        for name, rows in group.items():
-            statement = statements[name]
-            of_target, key = latest.setdefault(statement.target, {}), statement.key
-            for row in rows:
-                of_target[row[key]] = (statement, row)
-    runs: dict[Statement, list[Row]] = {}
-    for target in sorted(latest, key=lambda name: "." in name):
-        for statement, row in latest[target].values():
-            runs.setdefault(statement, []).append(row)
-    return list(runs.items())
+    return Statement(f"{table}.{column}", sql, (column, key))
 
 
 def run(cursor: Any, statement: Statement, rows: Sequence[Row]) -> None:

@@ -1,39 +1,31 @@
 """The writer: rows are queued from the event loop without a lock, grouped on a tick, the latest of a key wins; a group
 is durable once it is in the backlog file, and goes on to the database from there (`applier`).
 
-So neither the event loop nor a call ever waits for a database. It knows statements and rows, not calls.
+So neither the event loop nor a call ever waits for a database. It knows plans and rows, not calls.
 """
 
 from __future__ import annotations
 
 import asyncio
+import marshal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import structlog
 
 from pbxcore.store.applier import Applier, Item
 from pbxcore.store.backlog import Backlog
-from pbxcore.store.statements import Group, Row, Statement
+from pbxcore.store.rows import Group, Packed, Plan
 
 TICK = 0.02        # seconds that rows gather when nobody waits for them
 HURRY = 0.003      # seconds between two groups when somebody waits
 T = TypeVar("T")
+Pack = Callable[[Any], Packed]
 
 log = structlog.get_logger("hookline.store")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Plan:
-    """How values of one kind become rows. `encode` runs on the writer's thread, once a group and key; it gives one
-    row a statement, None where that statement has nothing to do."""
-
-    statements: tuple[Statement, ...]
-    encode: Callable[[Any], Sequence[Row | None]]
 
 
 class Writer:
@@ -47,7 +39,7 @@ class Writer:
         self._backlog = backlog
         self._tick = tick
         self._hurry = hurry
-        self._queue: deque[tuple[Plan | None, Any, Any]] = deque()
+        self._queue: deque[tuple[Plan | None, Any, Any, Any]] = deque()
         self._put = 0                      # values queued so far, written by the loop
         self._done = 0                     # values durable so far, written by the thread
         self._number = 1                   # of the next group
@@ -72,9 +64,12 @@ class Writer:
 
     # -- the event loop's side
 
-    def put(self, plan: Plan, key: object, value: object) -> int:
-        """Queue a value; a later one of the same plan and key replaces it. Returns its number for `settled`."""
-        self._queue.append((plan, key, value))
+    def put(self, plan: Plan, key: object, value: object, pack: Pack = tuple) -> int:
+        """Queue a value; a later one of the same plan and key replaces it. Returns its number for `settled`.
+
+        `pack` makes plain values of it, on the writer's thread: it may not touch what the loop changes in place.
+        """
+        self._queue.append((plan, key, value, pack))
         self._put += 1
         if self._idle:
             self._ring()
@@ -121,7 +116,7 @@ class Writer:
             else:
                 waiter.set_exception(error)
 
-        self._queue.append((None, finish, job))
+        self._queue.append((None, finish, job, None))
         self._put += 1
         self._ring()
         return await waiter
@@ -195,19 +190,19 @@ class Writer:
         """All that is queued now, in order: values become one group, jobs are passed on."""
         left = len(self._queue)
         while left:
-            values: dict[Plan, dict[Any, Any]] = {}
+            values: dict[Plan, dict[Any, tuple[Any, Pack]]] = {}
             count = 0
             job: Item | None = None
             while left and job is None:
-                plan, key, value = self._queue.popleft()
+                plan, key, value, pack = self._queue.popleft()
                 left -= 1
                 count += 1
                 if plan is None:
                     job = Item(finish=key, job=value, tell=self._tell)
                 else:
-                    values.setdefault(plan, {})[key] = value
+                    values.setdefault(plan, {})[key] = (value, pack)
             if values:
-                self._keep(encode(values))
+                self._keep(packed(values))
             if job is not None:
                 self._applier.give(job)
             self._done += count
@@ -232,7 +227,10 @@ class Writer:
         if self._backlog is None:
             return False
         try:
-            self._backlog.append(number, group, self._applier.applied)
+            try:
+                self._backlog.append(number, group, self._applier.applied)
+            except ValueError:
+                self._backlog.append(number, without_strangers(group), self._applier.applied)
         except OSError as error:
             log.error("backlog not written", error=str(error), hint="make room on the disk of the data directory")
             return False
@@ -244,18 +242,30 @@ class Writer:
             loop.call_soon_threadsafe(callback, *arguments)
 
 
-def encode(values: dict[Plan, dict[Any, Any]]) -> Group:
-    """Values to rows. A value that cannot be encoded is said in the log and left out: it must not stop the others."""
+def packed(values: dict[Plan, dict[Any, tuple[Any, Pack]]]) -> Group:
+    """What the backlog takes. A value that cannot be packed is said in the log and left out: it must not stop the
+    others."""
     group: Group = {}
     for plan, of_plan in values.items():
-        into = [group.setdefault(statement.name, []) for statement in plan.statements]
-        for key, value in of_plan.items():
+        into = group[plan.name] = []
+        for key, (value, pack) in of_plan.items():
             try:
-                encoded = plan.encode(value)
+                into.append(pack(value))
             except Exception as error:  # a defect of one value; see above
-                log.error("row not encoded", key=str(key), value=repr(value), error=repr(error))
-                continue
-            for rows, row in zip(into, encoded, strict=True):
-                if row is not None:
-                    rows.append(row)
+                log.error("value not packed", plan=plan.name, key=str(key), value=repr(value), error=repr(error))
     return group
+
+
+def without_strangers(group: Group) -> Group:
+    """The group without values that `marshal` does not take; they are said in the log."""
+    kept: Group = {}
+    for name, values in group.items():
+        into = kept[name] = []
+        for value in values:
+            try:
+                marshal.dumps(value)
+            except ValueError:
+                log.error("value not packed", plan=name, value=repr(value))
+            else:
+                into.append(value)
+    return kept

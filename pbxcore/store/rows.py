@@ -1,0 +1,201 @@
+"""How calls and bindings look in the backlog and in their tables: packed, as rows, and read back.
+
+The order of a row's values is the order of the columns in `models`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from pbxcore.hooks import CallSnapshot, CallState, Disposition, LegSnapshot, StreamStats
+from pbxcore.store.models import CallRow
+from pbxcore.store.statements import Row, Statement, clean, clean_or_none
+
+Packed = tuple[Any, ...]            # plain values and tuples of them: what `marshal` takes
+Group = dict[str, list[Packed]]     # plan -> packed values, in the order in which they came
+
+STATES = {state: state.value for state in CallState}                    # plain strings, which drivers bind faster
+DISPOSITIONS = {disposition: disposition.value for disposition in Disposition}
+_json = json.JSONEncoder(separators=(",", ":")).encode
+_quote = json.encoder.encode_basestring_ascii
+
+
+class _Texts(dict[float | None, str]):
+    """Times in JSON, each written once: legs share most of theirs, and floats are slow to write."""
+
+    def __missing__(self, value: float) -> str:
+        text = self[value] = repr(value)
+        return text
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """How values of one kind become rows. Of two values whose packed forms begin with the same `key` items the later
+    is enough.
+
+    `encode` runs on a thread of the store when the database is written: it gives one row a statement, None where that
+    statement has nothing to do.
+    """
+
+    name: str
+    key: int
+    statements: tuple[Statement, ...]
+    encode: Callable[[Any], Sequence[Row | None]]
+
+
+def known_plans(statements: Mapping[str, Statement]) -> dict[str, Plan]:
+    """Every plan by its name, in the order in which they are written: a row before changes to it."""
+    calls = (statements["calls.put"], statements["activities.put"])
+    contacts = (statements["calls.contact_id"], statements["activities.contact_id"])
+    bindings = (statements["bindings.put"], statements["bindings.drop"])
+    plans = (
+        Plan("calls", 1, calls, _call_rows),
+        Plan("contacts", 1, contacts, _contact_rows),
+        Plan("bindings", 2, bindings, _binding_rows),
+    )
+    return {plan.name: plan for plan in plans}
+
+
+def merge(groups: Iterable[Group], plans: Mapping[str, Plan]) -> list[tuple[Plan, list[Packed]]]:
+    """The latest value of every key, in the order of the plans."""
+    latest: dict[str, dict[Packed, Packed]] = {}
+    for group in groups:
+        for name, values in group.items():
+            of_plan, key = latest.setdefault(name, {}), plans[name].key
+            for value in values:
+                of_plan[value[:key]] = value
+    return [(plan, list(latest[name].values())) for name, plan in plans.items() if name in latest]
+
+
+def pack_call(call: CallSnapshot, number: str, contact_id: str | None, agent: str | None) -> Packed:
+    """A call and what its activity says besides: the other party's number, its contact and its agent."""
+    return (
+        call.call_id,
+        STATES[call.state],
+        call.direction,
+        call.caller,
+        call.called,
+        call.arrived_at,
+        call.caller_name,
+        call.display_name,
+        call.trunk,
+        call.extension,
+        contact_id,
+        call.instructions,
+        call.tags,
+        call.ringing_at,
+        call.answered_at,
+        call.ended_at,
+        call.answered_by,
+        DISPOSITIONS[call.disposition],
+        call.status,
+        call.reason,
+        call.hung_up_by,
+        tuple([
+            (
+                leg.party, leg.side, leg.state, leg.number, leg.started_at,
+                leg.ringing_at, leg.answered_at, leg.ended_at, leg.status,
+            )
+            for leg in call.legs
+        ]),
+        call.decided_by,
+        call.lookup_ms,
+        _stats(call.from_a),
+        _stats(call.from_b),
+        number,
+        agent,
+    )  # fmt: skip
+
+
+def _call_rows(packed: Packed) -> tuple[Row, Row]:
+    """The rows of `calls` and `activities`."""
+    (
+        call_id, state, direction, caller, called, arrived_at, caller_name, display_name, trunk, extension, contact_id,
+        instructions, tags, ringing_at, answered_at, ended_at, answered_by, disposition, status, reason, hung_up_by,
+        legs, decided_by, lookup_ms, from_a, from_b, number, agent,
+    ) = packed  # fmt: skip
+    call_id, contact_id = clean(call_id), clean_or_none(contact_id)
+    parties = dict.fromkeys([leg[0] for leg in legs])
+    call = (
+        call_id, state, direction, clean(caller), clean(called), arrived_at,
+        clean_or_none(caller_name), clean_or_none(display_name), clean_or_none(trunk), clean_or_none(extension),
+        contact_id, clean_or_none(instructions), _json([clean(tag) for tag in tags]) if tags else "[]",
+        ringing_at, answered_at, ended_at, clean_or_none(answered_by), disposition, status, clean_or_none(reason),
+        hung_up_by, _legs(legs), clean_or_none(decided_by), lookup_ms, from_a, from_b, clean(f" {' '.join(parties)} "),
+    )  # fmt: skip
+    activity = (
+        call_id, direction, clean(number), contact_id, clean_or_none(agent),
+        arrived_at, answered_at, ended_at, disposition,
+    )  # fmt: skip
+    return call, activity
+
+
+def _contact_rows(packed: Packed) -> Sequence[Row | None]:
+    """Whose call it is: (call id, contact id)."""
+    row = clean(packed[1]), clean(packed[0])
+    return row, row
+
+
+def _binding_rows(packed: Packed) -> Sequence[Row | None]:
+    """All columns of a binding, or only its key when it is gone."""
+    values = tuple(clean(value) if isinstance(value, str) else value for value in packed)
+    if len(values) == 2:
+        return None, values
+    return (*values[:-1], json.dumps([clean(value) for value in values[-1]])), None
+
+
+def call_snapshot(row: CallRow) -> CallSnapshot:
+    return CallSnapshot(
+        call_id=row.call_id,
+        state=CallState(row.state),
+        direction=cast(Any, row.direction),
+        caller=row.caller,
+        called=row.called,
+        arrived_at=row.arrived_at,
+        caller_name=row.caller_name,
+        display_name=row.display_name,
+        trunk=row.trunk,
+        extension=row.extension,
+        contact_id=row.contact_id,
+        instructions=row.instructions,
+        tags=tuple(row.tags),
+        ringing_at=row.ringing_at,
+        answered_at=row.answered_at,
+        ended_at=row.ended_at,
+        answered_by=row.answered_by,
+        disposition=Disposition(row.disposition),
+        status=row.status,
+        reason=row.reason,
+        hung_up_by=cast(Any, row.hung_up_by),
+        legs=tuple(LegSnapshot(**leg) for leg in row.legs),
+        decided_by=row.decided_by,
+        lookup_ms=row.lookup_ms,
+        from_a=None if row.from_a is None else StreamStats(**row.from_a),
+        from_b=None if row.from_b is None else StreamStats(**row.from_b),
+    )
+
+
+def _legs(legs: tuple[Packed, ...]) -> str:
+    """The legs in JSON; by hand, because this is half of what writing a call costs."""
+    text = _Texts({None: "null"})
+    return f"[{','.join([_leg(leg, text) for leg in legs])}]"
+
+
+def _leg(leg: Packed, text: _Texts) -> str:
+    party, side, state, number, started_at, ringing_at, answered_at, ended_at, status = leg
+    return (
+        f'{{"party":{_quote(clean(party))},"side":"{side}","state":"{state}","number":{_quote(clean(number))},'
+        f'"started_at":{text[started_at]},"ringing_at":{text[ringing_at]},"answered_at":{text[answered_at]},'
+        f'"ended_at":{text[ended_at]},"status":{"null" if status is None else status}}}'
+    )
+
+
+def _stats(stats: StreamStats | None) -> str | None:
+    if stats is None:
+        return None
+    return (
+        f'{{"packets":{stats.packets},"octets":{stats.octets},"lost":{stats.lost},"jitter_ms":{stats.jitter_ms!r}}}'
+    )

@@ -307,6 +307,8 @@ class Conversation:
         self.b.bye(fields or ())
         offer, self._offer = self._offer, None
         if offer is not None:
+            if offer.client is not None and offer.response is None:
+                live.exchange.layer.cancel(offer.client)
             self._answer_offer(offer, 487, None)
         for tx, request in self._passed.values():
             live.exchange.layer.respond(tx, build.response(request, 481))

@@ -52,7 +52,7 @@ class InviteMaker:
         user = self._user(branch)
         fields: list[Field] = [
             ("max-forwards", self._hops),
-            ("from", f"From: {self._name()}<sip:{user}@{host}>;tag={tag}"),
+            ("from", f"From: {self._name(branch)}<sip:{user}@{host}>;tag={tag}"),
             ("to", f"To: <sip:{number}@{self._to_host(branch, host)}>"),
             ("call-id", f"Call-ID: {office.token()}"),
             ("cseq", "CSeq: 1 INVITE"),
@@ -75,8 +75,9 @@ class InviteMaker:
             return escape_user(branch.trunk.caller_id or branch.trunk.username or self.offered.caller)
         return escape_user(self.offered.caller)
 
-    def _name(self) -> str:
-        name = self.decision.display_name if self.decision else None
+    def _name(self, branch: Branch) -> str:
+        """The CRM's name for the caller, on the office's own phones only; else what he calls himself."""
+        name = self.decision.display_name if self.decision and branch.trunk is None else None
         name = name or self.offered.caller_name
         return f"{display(name)} " if name else ""
 

@@ -132,6 +132,11 @@ class Leg:
                     self.call.resent(tx, new)
                 return
         self.challenged = False
+        if self.call is None and status < 300 and response.cseq.method == "INVITE":
+            # A re-INVITE that was answered when the call had ended is acknowledged all the same.
+            if self.dialog is not None and tx.request is not None:
+                self.host.layer.acknowledge(tx, self.dialog.ack(tx.request), self._way(), response)
+            return
         self._settle(Signal(Kind.RESPONSE, self, client=tx, response=response))
 
     def on_timeout(self, tx: ClientTransaction) -> None:

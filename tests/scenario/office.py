@@ -3,6 +3,7 @@ virtual time. What they are told is kept for the assertions."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 
@@ -57,10 +58,26 @@ class VirtualJournal:
         return False
 
 
-class VirtualHooks:
-    """Answers with what `decide` says, at once."""
+class VirtualLoop:
+    """As much of an event loop as a future needs, on the world's clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def get_debug(self) -> bool:
+        return False
+
+    def call_soon(self, callback: Callable[..., object], *arguments: object, context: object = None) -> None:
+        self.world.at(0.0, lambda: callback(*arguments) and None)
+
+
+class VirtualHooks:
+    """Answers with what `decide` says: at once, or after `delay` seconds."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.loop = VirtualLoop(world)
+        self.delay = 0.0
         self.decide: Callable[[IncomingCall], Decision | None] = lambda call: None
         self.asked: list[IncomingCall] = []
         self.answered: list[CallSnapshot] = []
@@ -68,6 +85,10 @@ class VirtualHooks:
 
     async def on_incoming(self, call: IncomingCall) -> Decision | None:
         self.asked.append(call)
+        if self.delay:
+            future: asyncio.Future[None] = asyncio.Future(loop=self.loop)  # type: ignore[arg-type]  # enough of one
+            self.world.at(self.delay, lambda: future.set_result(None))
+            await future
         return self.decide(call)
 
     def on_answered(self, call: CallSnapshot) -> None:
@@ -150,7 +171,7 @@ class Office:
         self.world = World(seed, network)
         self.node = Node(self.world, EXCHANGE)
         self.journal = VirtualJournal(self.world)
-        self.hooks = VirtualHooks()
+        self.hooks = VirtualHooks(self.world)
         self.relay = VirtualRelay()
         self.bindings = KeptBindings()
         self.bus = Bus()

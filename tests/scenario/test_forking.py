@@ -1,0 +1,106 @@
+"""Several phones at one extension."""
+
+from __future__ import annotations
+
+import pytest
+
+from pbxcore.hooks import Disposition
+from tests.scenario.office import EXCHANGE, Office
+from tests.scenario.party import Party
+
+
+def two_phones(office: Office) -> tuple[Party, Party]:
+    return office.phone("101", 10101), office.phone("101", 10201)
+
+
+def test_all_ring_one_answers_the_others_stop() -> None:
+    office = Office()
+    quick, slow = two_phones(office)
+    slow.manners.answer_after = None
+    carrier = office.carrier()
+    talk = carrier.call("+15550100", EXCHANGE)
+    assert office.world.until(lambda: talk.state == "up"), office.world.ladder()
+    assert office.world.until(lambda: slow.last.state == "cancelled"), office.world.ladder()
+    [cancel] = [request for request in slow.seen if request.method == "CANCEL"]
+    assert "Call completed elsewhere" in (cancel.first("reason") or "")
+    assert talk.provisionals.count(180) == 1
+    carrier.bye(talk)
+    office.assert_nothing_left()
+    assert quick.last.state == "ended"
+
+
+def test_both_answer_at_once() -> None:
+    office = Office()
+    one, two = two_phones(office)
+    for phone in (one, two):
+        phone.manners.answer_after = 0.5
+        phone.manners.holds_200_after_cancel = True
+    carrier = office.carrier()
+    talk = carrier.call("+15550100", EXCHANGE)
+    assert office.world.until(lambda: talk.state == "up"), office.world.ladder()
+    office.world.run(2.0)
+    assert sorted((one.last.state, two.last.state)) == ["ended", "up"], office.world.ladder()
+    assert one.last.acked
+    assert two.last.acked
+    carrier.bye(talk)
+    office.assert_nothing_left()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [(486, 480, 486), (404, 486, 486), (503, 486, 486), (603, 486, 603), (415, 486, 415), (500, 503, 500), (302, 486, 302)],
+)
+def test_the_best_refusal_wins(first: int, second: int, expected: int) -> None:
+    office = Office()
+    one, two = two_phones(office)
+    one.manners.refuse_with, two.manners.refuse_with = first, second
+    one.manners.answer_after, two.manners.answer_after = 0.1, 0.05
+    carrier = office.carrier()
+    talk = carrier.call("+15550100", EXCHANGE)
+    assert office.world.until(lambda: talk.status is not None), office.world.ladder()
+    assert talk.status == expected, office.world.ladder()
+    office.assert_nothing_left()
+
+
+def test_nobody_answers() -> None:
+    office = Office()
+    desk = office.phone("101")
+    desk.manners.answer_after = None
+    carrier = office.carrier()
+    talk = carrier.call("+15550100", EXCHANGE)
+    assert office.world.until(lambda: talk.status is not None, 90.0), office.world.ladder()
+    assert talk.status == 480
+    assert desk.last.state == "cancelled"
+    office.assert_nothing_left()
+    assert office.records()[0].disposition is Disposition.NO_ANSWER
+
+
+def test_a_dead_phone_does_not_hold_up_the_living() -> None:
+    office = Office()
+    dead, alive = two_phones(office)
+    dead.alive = False
+    carrier = office.carrier()
+    talk = carrier.call("+15550100", EXCHANGE)
+    assert office.world.until(lambda: talk.state == "up"), office.world.ladder()
+    carrier.bye(talk)
+    office.assert_nothing_left()
+    assert alive.last.state == "ended"
+
+
+def test_nobody_is_registered() -> None:
+    office = Office()
+    carrier = office.carrier()
+    talk = carrier.call("+15550100", EXCHANGE)
+    assert office.world.until(lambda: talk.status is not None)
+    assert talk.status == 480
+    office.assert_nothing_left()
+
+
+def test_unknown_number() -> None:
+    office = Office()
+    carrier = office.carrier()
+    talk = carrier.call("+15559999", EXCHANGE)
+    assert office.world.until(lambda: talk.status is not None)
+    assert talk.status == 404
+    office.assert_nothing_left()
+    assert len(office.records()) == 1

@@ -101,7 +101,7 @@ def _normal(raw: dict[str, Any]) -> dict[str, Any]:
     """The document with its numbers in E.164, its country in capitals, and listening addresses with their ports."""
     normal = copy.deepcopy(raw)
     sip = values.table(normal, "sip")
-    if "listen" in sip:
+    if isinstance(sip.get("listen"), list):
         sip["listen"] = [values.full_listen(spec) if isinstance(spec, str) else spec for spec in sip["listen"]]
     office = values.table(normal, "office")
     country = values.text(office, "country").upper()

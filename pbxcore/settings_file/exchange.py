@@ -31,6 +31,7 @@ from pbxcore.settings_file.values import (
     texts,
 )
 
+KEY_BYTES = range(24, 65)   # Standard Webhooks 1.0, "Symmetric"
 LOWEST_PORT = 1024   # ports under it need root
 
 _PYTHON_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -153,8 +154,8 @@ def _http_hook(hook: Mapping[str, Any], path: Path) -> Findings:
         yield Finding((*path, "url"), f'"{url}" is no web address; begin with https:// or http://')
     if not secret:
         yield Finding(path, f"an http hook needs a secret, with which its requests are signed; {_RECIPE}")
-    elif not all(_is_base64(word.removeprefix("whsec_")) for word in secret.split()):  # two while one is replaced
-        yield Finding((*path, "secret"), f"a secret is base64, as Standard Webhooks has it; {_RECIPE}")
+    elif not all(_is_key(word) for word in secret.split()):   # two, while one takes the place of the other
+        yield Finding((*path, "secret"), f"a secret is 24 to 64 bytes in base64, as Standard Webhooks has it; {_RECIPE}")
     if "target" in hook:
         yield Finding((*path, "target"), 'only hooks of kind = "python" have a target; remove it')
 
@@ -170,8 +171,8 @@ def _python_hook(hook: Mapping[str, Any], path: Path) -> Findings:
             yield Finding((*path, key), f'only hooks of kind = "http" have a {key}; remove it')
 
 
-def _is_base64(secret: str) -> bool:
+def _is_key(word: str) -> bool:
     try:
-        return len(base64.b64decode(secret, validate=True)) > 0
+        return len(base64.b64decode(word.removeprefix("whsec_"), validate=True)) in KEY_BYTES
     except (binascii.Error, ValueError):
         return False

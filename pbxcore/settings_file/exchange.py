@@ -155,7 +155,7 @@ def _http_hook(hook: Mapping[str, Any], path: Path) -> Findings:
     if not secret:
         yield Finding(path, f"an http hook needs a secret, with which its requests are signed; {_RECIPE}")
     elif not all(_is_key(word) for word in secret.split()):   # two, while one takes the place of the other
-        yield Finding((*path, "secret"), f"a secret is 24 to 64 bytes in base64, as Standard Webhooks has it; {_RECIPE}")
+        yield Finding((*path, "secret"), f"a secret is base64 of 24 to 64 bytes (Standard Webhooks); {_RECIPE}")
     if "target" in hook:
         yield Finding((*path, "target"), 'only hooks of kind = "python" have a target; remove it')
 

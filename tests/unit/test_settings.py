@@ -145,7 +145,7 @@ def test_national_numbers_and_the_country_are_made_uniform() -> None:
         ('[database]\nurl = "mysql://u:secret@h/n"', 2, "database.url", "postgresql://"),
         ('[[crm.hook]]\nkind = "http"\nsecret = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"', 1, "crm.hook[1]", "needs a url"),
         ('[[crm.hook]]\nkind = "http"\nurl = "http://127.0.0.1/"', 1, "crm.hook[1]", "needs a secret"),
-        ('[[crm.hook]]\nkind="http"\nurl="http://h/"\nsecret="not base64!"', 4, "crm.hook[1].secret", "in base64"),
+        ('[[crm.hook]]\nkind="http"\nurl="http://h/"\nsecret="not base64!"', 4, "crm.hook[1].secret", "is base64"),
         ('[[crm.hook]]\nkind="http"\nurl="http://h/"\nsecret="whsec_c2hvcnQ="', 4, "crm.hook[1].secret", "24 to 64"),
         ('[[crm.hook]]\nkind = "python"', 1, "crm.hook[1]", "needs a target"),
         ('[[crm.hook]]\nkind = "python"\ntarget = "a.b"', 3, "crm.hook[1].target", "module:Class"),

@@ -609,6 +609,10 @@ def ring(bench: Bench) -> None:
     bench.answer(180)
 
 
+def ring_invite(bench: Bench) -> None:
+    bench.receive(build.response(bench.flow.messages[0], 183, to_tag="x"))  # type: ignore[arg-type]  # the INVITE
+
+
 def fail(bench: Bench) -> None:
     bench.answer(486)
 
@@ -663,9 +667,11 @@ CLIENT_ARROWS = [
     ("INVITE", "TCP", ["cancel"], fail, "Terminated", ["ACK"], ["486"]),
     ("INVITE", "TCP", ["cancel"], lose, "Terminated", [], ["transport error"]),
     ("INVITE", "UDP", [ring], fail, "Completed", ["ACK"], ["486"]),
+    ("INVITE", "UDP", [ring, "cancel"], ring_invite, "Cancelled", [], ["183"]),
     ("INVITE", "TCP", [ring], fail, "Terminated", ["ACK"], ["486"]),
     ("INVITE", "TCP", [ring], lose, "Terminated", [], ["transport error"]),
     ("INVITE", "UDP", [fail], fail, "Completed", ["ACK"], []),
+    ("OPTIONS", "UDP", [ring], ring, "Proceeding", [], ["180"]),
     ("OPTIONS", "UDP", [ring], succeed, "Completed", [], ["200"]),
     ("OPTIONS", "TCP", [ring], lose, "Terminated", [], ["transport error"]),
 ]

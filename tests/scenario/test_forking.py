@@ -48,7 +48,10 @@ def test_both_answer_at_once() -> None:
 
 @pytest.mark.parametrize(
     ("first", "second", "expected"),
-    [(486, 480, 486), (404, 486, 486), (503, 486, 486), (603, 486, 603), (415, 486, 415), (500, 503, 500), (302, 486, 302)],
+    [
+        (486, 480, 486), (404, 486, 486), (503, 486, 486), (603, 486, 603), (415, 486, 415), (500, 503, 500),
+        (302, 486, 302),
+    ],
 )
 def test_the_best_refusal_wins(first: int, second: int, expected: int) -> None:
     office = Office()

@@ -65,7 +65,7 @@ def _spelled(value: object) -> str:
 
 def _unknown(path: Path) -> str:
     *place, key = path
-    section = _section(tuple(place))
+    section = section_at(tuple(place))
     known = list(section.model_fields) if section is not None else []
     if not place:
         homes = [name for name in Settings.model_fields if key in _keys_of((name,))]
@@ -92,17 +92,17 @@ def _dotted(path: Path) -> str:
 
 
 def _annotation(path: Path) -> Any:
-    section = _section(path[:-1])
+    section = section_at(path[:-1])
     field = section.model_fields.get(str(path[-1])) if section is not None else None
     return field.annotation if field is not None else None
 
 
 def _keys_of(path: Path) -> Mapping[str, object]:
-    section = _section(path)
+    section = section_at(path)
     return section.model_fields if section is not None else {}
 
 
-def _section(path: Path) -> type[Section] | None:
+def section_at(path: Path) -> type[Section] | None:
     """The model of the section at `path`; list positions are passed over."""
     section: type[Section] = Settings
     for part in path:

@@ -7,6 +7,7 @@ the others waiting. Not here: TLS and WebSocket.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from typing import TYPE_CHECKING, cast
 
@@ -115,7 +116,8 @@ class StreamFlow(asyncio.BufferedProtocol):
                 return
         sock = writer.get_extra_info("socket")
         if sock is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            with contextlib.suppress(OSError):   # some systems refuse it on a connection that was reset meanwhile
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._writer = writer
         if self._pending:
             self._endpoint.mark(self)
@@ -145,26 +147,29 @@ class StreamFlow(asyncio.BufferedProtocol):
 
     def _take(self, data: bytes, now: float) -> None:
         endpoint = self._endpoint
-        lost: FramingError | None = None
         try:
             items = self._framer.feed(data)
-        except FramingError as error:
-            lost, items = error, error.messages
-        for item in items:
-            if self.closed:
-                return
-            self._take_one(item, now)
-        if lost is not None:
+        except FramingError as error:   # dealt with here: kept in a variable it would be a cycle of references
             endpoint.counters.unframed += 1
-            endpoint.unreadable(lost, self, now)
-            self.close()
-        elif items:
+            self._take_all(error.messages, now)
+            if not self.closed:
+                endpoint.unreadable(error, self, now)
+                self.close()
+            return
+        if items:
+            self._take_all(items, now)
             self._stalled_at = None
             if self._proven:
                 self.deadline = now + endpoint.limits.idle_seconds
         elif self._stalled_at is None:
             self._stalled_at = now + endpoint.limits.message_seconds
             self.deadline = min(self.deadline, self._stalled_at)
+
+    def _take_all(self, items: list[bytes | KeepAlive], now: float) -> None:
+        for item in items:
+            if self.closed:
+                return
+            self._take_one(item, now)
 
     def _take_one(self, item: bytes | KeepAlive, now: float) -> None:
         endpoint = self._endpoint

@@ -33,7 +33,11 @@ def both_loops(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[str],
         await _warm_up()
         complaints: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
-        await asyncio.wait_for(test(), 20)
+        try:
+            await asyncio.wait_for(test(), 20)
+        finally:
+            while _opened:
+                await _opened.pop().close()
         assert complaints == []
 
     @pytest.mark.parametrize("loop", LOOPS)
@@ -46,6 +50,15 @@ def both_loops(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[str],
     run.__name__ = test.__name__
     run.__doc__ = test.__doc__
     return run
+
+
+_opened: list[Endpoint] = []
+
+
+def opened(endpoint: Endpoint) -> Endpoint:
+    """Will be closed at the end of the test, however it ends: uvloop waits for ever for what is left open."""
+    _opened.append(endpoint)
+    return endpoint
 
 
 async def _warm_up() -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import random
 import socket
+import weakref
 from typing import Any
 
 import pytest
@@ -16,7 +19,20 @@ from pbxcore.sip.layer import Flow, Layer
 from pbxcore.sip.message import Request, Response
 from pbxcore.sip.timers import Timers
 from pbxcore.sip.transaction import ClientTransaction, ServerTransaction
-from tests.wire.shell import both_loops, exchange, open_files, options, receive, settle, udp_socket, until
+from tests.torture.corpus import EVERYTHING
+from tests.wire.shell import (
+    both_loops,
+    closed_by_peer,
+    exchange,
+    hang_up,
+    open_files,
+    opened,
+    options,
+    receive,
+    settle,
+    udp_socket,
+    until,
+)
 
 # ---- addresses to listen at
 
@@ -182,7 +198,7 @@ class Alarm:
 
 
 async def with_timers() -> tuple[Endpoint, Timers, Any]:
-    endpoint = Endpoint()
+    endpoint = opened(Endpoint())
     timers = Timers(endpoint.wake_at)
     layer: Any = type("Nobody", (), {"flow_lost": lambda *_: None})()
     endpoint.attach(layer, timers)
@@ -259,7 +275,7 @@ async def test_a_timer_that_fails_does_not_stop_the_others() -> None:
 
 @both_loops
 async def test_timers_started_before_attaching_are_picked_up() -> None:
-    endpoint = Endpoint()
+    endpoint = opened(Endpoint())
     timers = Timers(endpoint.wake_at)
     alarm = Alarm()
     timers.start(endpoint.clock(), alarm, "early bird")
@@ -285,7 +301,7 @@ async def test_closing_twice_and_timers_after_closing() -> None:
 
 @both_loops
 async def test_datagrams_before_a_layer_is_attached_are_dropped() -> None:
-    endpoint = Endpoint()
+    endpoint = opened(Endpoint())
     listener = await endpoint.listen("udp:127.0.0.1:0")
     with udp_socket() as phone:
         phone.sendto(options(), (listener.host, listener.port))
@@ -297,7 +313,7 @@ async def test_datagrams_before_a_layer_is_attached_are_dropped() -> None:
 
 @both_loops
 async def test_tracebacks_are_logged_once_a_second_and_counted_always() -> None:
-    endpoint = Endpoint()
+    endpoint = opened(Endpoint())
     seen: list[str] = []
     real = pump.log.exception
     pump.log.exception = lambda text, *arguments: seen.append(text % arguments)   # type: ignore[method-assign,assignment]  # a spy
@@ -351,7 +367,7 @@ class User:
 
 
 async def station(*specs: str, t1: float = 0.01) -> tuple[Endpoint, User, list[Any]]:
-    endpoint, user = Endpoint(), User()
+    endpoint, user = opened(Endpoint()), User()
     timers = Timers(endpoint.wake_at)
     numbers = iter(range(10**9))
     user.layer = Layer(user, timers, endpoint.clock, lambda: f"{next(numbers):016x}", t1=t1, t2=4 * t1, t4=t1)
@@ -435,4 +451,60 @@ async def test_an_answer_without_rport_reaches_the_port_of_the_via() -> None:
         data = options().replace(b"127.0.0.1:5070", f"127.0.0.1:{port}".encode()).replace(b";rport", b"")
         phone.sendto(data, (listener.host, listener.port))
         assert (await receive(sent_by)).startswith(b"SIP/2.0 200 ")
+    await endpoint.close()
+
+
+@both_loops
+async def test_three_thousand_mutated_messages_and_the_next_request_is_answered() -> None:
+    """Attack class 1: no traceback, no dead task, and the next OPTIONS is answered at once."""
+    noise = random.Random(11)
+    samples = [sample.raw for sample in EVERYTHING]
+    endpoint, _, (udp, tcp) = await station("udp:127.0.0.1:0", "tcp:127.0.0.1:0")
+    with udp_socket() as phone:
+        for number in range(3000):
+            data = bytearray(noise.choice(samples)[:20_000])
+            for _ in range(noise.randrange(6)):
+                place = noise.randrange(len(data) + 1)
+                data[place:place + noise.randrange(4)] = noise.randbytes(noise.randrange(4))
+            phone.sendto(data, (udp.host, udp.port))
+            if number % 60 == 0:
+                with socket.create_connection((tcp.host, tcp.port)) as stream:
+                    stream.sendall(data)
+                await until(lambda: endpoint.counters.datagrams_in > number - 30)   # noqa: B023 - of this round
+    await until(lambda: endpoint.connections == 0)
+    with udp_socket() as phone:
+        phone.sendto(options(), (udp.host, udp.port))
+        assert (await receive(phone, 0.5)).startswith(b"SIP/2.0 200 ")
+    assert endpoint.counters.crashes == 0
+    await endpoint.close()
+
+
+@both_loops
+async def test_flows_are_freed_without_the_garbage_collector() -> None:
+    """Automatic collection is off in the signalling process."""
+    endpoint, user, (udp, tcp) = await station("udp:127.0.0.1:0", "tcp:127.0.0.1:0")
+    seen: list[weakref.ref[Any]] = []
+    real = user.layer.receive_error
+
+    def watch(error: Any, flow: Any, now: float) -> None:
+        seen.extend((weakref.ref(error), weakref.ref(flow._framer)) if flow.reliable else (weakref.ref(error),))
+        real(error, flow, now)
+
+    user.layer.receive_error = watch   # type: ignore[method-assign]  # a spy
+    gc.disable()
+    try:
+        for data in (b"OPTIONS " + b"x" * 80_000, options().replace(b"Content-Length: 0", b"Content-Length: x")):
+            reader, writer = await asyncio.open_connection(tcp.host, tcp.port)
+            writer.write(data)
+            await closed_by_peer(reader)
+            await hang_up(writer)
+        with udp_socket() as phone:
+            phone.sendto(b"INVITE no message at all", (udp.host, udp.port))
+            phone.sendto(options().replace(b" SIP/2.0\r\nVia", b" SIP/7.0\r\nVia"), (udp.host, udp.port))
+            await receive(phone)
+        await until(lambda: endpoint.connections == 0 and len(seen) == 6)
+        await settle()
+        assert [ref() for ref in seen] == [None] * 6
+    finally:
+        gc.enable()
     await endpoint.close()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pbxcore.control import ActivityEntry, Card
+from pbxcore.hooks import CallSnapshot
 
 KEEP = 900.0          # seconds that a card outlives its call
 MAX_CARDS = 20_000
@@ -38,48 +39,73 @@ class Cards:
         """The call is over: its card goes in a while."""
         now = self._clock()
         ended = self._ended
-        while ended and ended[0][0] <= now:
+        while ended and (ended[0][0] <= now or len(ended) > MAX_CARDS):
             self._cards.pop(ended.popleft()[1], None)
         if call_id in self._cards:
             ended.append((now + KEEP, call_id))
 
 
 class Recent:
-    """The last few activities of each number, newest first; the numbers heard of longest ago go first."""
+    """The last few activities of each number, newest first; the numbers heard of longest ago go first.
 
-    def __init__(self) -> None:
-        self._by_number: OrderedDict[str, tuple[ActivityEntry, ...]] = OrderedDict()
+    A call that ended is kept as it is: `activity` is made of it when somebody asks.
+    """
+
+    def __init__(self, activity: Callable[[CallSnapshot], ActivityEntry]) -> None:
+        self._activity = activity
+        self._by_number: OrderedDict[str, tuple[ActivityEntry | CallSnapshot, ...]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._by_number)
 
     def of(self, number: str) -> tuple[ActivityEntry, ...]:
-        return self._by_number.get(number, ())
+        known = self._by_number.get(number)
+        if known is None:
+            return ()
+        made = tuple([self._activity(one) if isinstance(one, CallSnapshot) else one for one in known])
+        self._by_number[number] = made
+        return made
 
-    def put(self, activity: ActivityEntry) -> None:
-        """Add, or replace the one of the same call; a summary that was written while it was up is kept."""
-        number = activity.number
+    def ended(self, number: str, call: CallSnapshot) -> None:
+        """A call from or to this number ended. A summary that was written while it was up is kept."""
         known = self._by_number.get(number, ())
-        if any(other.call_id == activity.call_id for other in known):
-            self._by_number[number] = tuple([_newer(old, activity) for old in known])
-            return
-        self._by_number[number] = (activity, *known[: PER_NUMBER - 1])
-        self._by_number.move_to_end(number)
-        if len(self._by_number) > MAX_NUMBERS:
-            self._by_number.popitem(last=False)
+        for place, old in enumerate(known):
+            if old.call_id == call.call_id:
+                new = call if isinstance(old, CallSnapshot) else _newer(old, self._activity(call))
+                self._by_number[number] = (*known[:place], new, *known[place + 1 :])
+                return
+        self._add(number, call)
+
+    def put(self, entry: ActivityEntry) -> None:
+        """An activity as it is stored now; it takes the place of the one of the same call."""
+        known = self._by_number.get(entry.number, ())
+        if any(old.call_id == entry.call_id for old in known):
+            self._by_number[entry.number] = tuple([entry if old.call_id == entry.call_id else old for old in known])
+        else:
+            self._add(entry.number, entry)
 
     def forget_contact(self, contact_id: str) -> None:
-        for number, activities in self._by_number.items():
-            if any(activity.contact_id == contact_id for activity in activities):
-                self._by_number[number] = tuple([_without_contact(activity, contact_id) for activity in activities])
+        for number in list(self._by_number):
+            activities = self.of(number)
+            if any(entry.contact_id == contact_id for entry in activities):
+                self._by_number[number] = tuple([_without_contact(entry, contact_id) for entry in activities])
+
+    def _add(self, number: str, one: ActivityEntry | CallSnapshot) -> None:
+        by_number = self._by_number
+        by_number[number] = (one, *by_number.get(number, ())[: PER_NUMBER - 1])
+        by_number.move_to_end(number)
+        if len(by_number) > MAX_NUMBERS:
+            by_number.popitem(last=False)
 
 
 def _newer(old: ActivityEntry, new: ActivityEntry) -> ActivityEntry:
-    if old.call_id != new.call_id:
-        return old
-    if old.state == "open" or new.state == "completed":
+    """What the call says now, and what the agent said."""
+    if old.state == "open":
         return new
     return replace(
         new, state=old.state, summary=old.summary, contact_id=old.contact_id, contact_name=old.contact_name
     )
 
 
-def _without_contact(activity: ActivityEntry, contact_id: str) -> ActivityEntry:
-    return activity if activity.contact_id != contact_id else replace(activity, contact_id=None, contact_name="")
+def _without_contact(entry: ActivityEntry, contact_id: str) -> ActivityEntry:
+    return entry if entry.contact_id != contact_id else replace(entry, contact_id=None, contact_name="")

@@ -18,7 +18,7 @@ from crmhooks.embedded.cards import Cards, Recent
 from crmhooks.embedded.index import ContactIndex
 from crmhooks.journal import Journal
 from crmhooks.numbers import normalise
-from crmhooks.records import activity, activity_of, number_of
+from crmhooks.records import activity, activity_of, number_of, other_party
 from crmhooks.text import paragraphs
 from pbxcore.bus import Bus
 from pbxcore.control import ActivityEntry, Card, ContactEntry, Invalid, NotFound
@@ -55,22 +55,25 @@ class EmbeddedCrm:
         self._clock = clock
         self._token = token
         self._cards = Cards(clock)
-        self._recent = Recent()
+        self._recent = Recent(self._activity)
 
     def load(self) -> None:
         """Take contacts and the latest activities into memory. Blocks: for the start. Raises StoreUnavailable."""
         for entry in self._store.ask_now(rows.all_contacts):
             self.index.put(entry)
         for latest in self._store.ask_now(rows.latest_activities):
-            self._recent.put(latest)
+            self._remember(latest)
 
     # -- in memory, beside the call
 
     def card_for(self, call: IncomingCall) -> Card:
         """Look the other party up, keep the card under the call's id and return it."""
-        number = number_of(call, self._country)
-        contacts = self.index.find(number) if number[:1] == "+" else ()
-        card = Card(call.call_id, number, contacts, _instructions(contacts), self._recent.of(number))
+        text = other_party(call)
+        found = normalise(text, self._country)
+        number = text if found is None else found.e164
+        contacts = () if found is None else self.index.find(number)
+        recent = self._recent.of(number) if found is not None or call.direction == "internal" else ()
+        card = Card(call.call_id, number, contacts, _instructions(contacts), recent)
         self._cards.put(card)
         return card
 
@@ -88,11 +91,23 @@ class EmbeddedCrm:
 
     def _call_ended(self, call: CallSnapshot) -> None:
         self._cards.ended(call.call_id)
+        text = other_party(call)
+        found = normalise(text, self._country)
+        if found is not None:
+            self._recent.ended(found.e164, call)
+        elif call.direction == "internal":  # whoever withheld his number is not the one who did so last time
+            self._recent.ended(text, call)
+
+    def _remember(self, entry: ActivityEntry) -> None:
+        if entry.direction == "internal" or normalise(entry.number, "") is not None:
+            self._recent.put(entry)
+
+    def _activity(self, call: CallSnapshot) -> ActivityEntry:
         number = number_of(call, self._country)
-        contacts = self.index.find(number) if number[:1] == "+" else ()
+        contacts = self.index.find(number)
         contact_id = call.contact_id or (contacts[0].id if len(contacts) == 1 else None)
         entry = self.index.get(contact_id) if contact_id is not None else None
-        self._recent.put(activity_of(call, number, contact_id, entry.name if entry is not None else ""))
+        return activity_of(call, number, contact_id, entry.name if entry is not None else "")
 
     # -- contacts
 
@@ -177,7 +192,7 @@ class EmbeddedCrm:
             return activity(row, contact.name if contact is not None else None)
 
         def then(entry: ActivityEntry) -> None:
-            self._recent.put(entry)
+            self._remember(entry)
             self._bus.publish(SummaryWritten(now, call_id, author))
 
         return await self._store.change(job, then)

@@ -35,7 +35,7 @@ FIRST_RETRY = 0.25     # seconds
 LAST_RETRY = 5.0
 HELD = 10_000          # groups kept in memory while the database is gone; the rest is read from the backlog
 REPLAY = 200           # groups a transaction
-BREATH = 32            # values between two pauses
+BREATH = 64            # values between two pauses
 T = TypeVar("T")
 Run = tuple[Statement, list[Row]]
 

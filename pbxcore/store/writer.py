@@ -21,7 +21,7 @@ from pbxcore.store.backlog import Backlog
 from pbxcore.store.rows import Group, Packed, Plan
 
 TICK = 0.02        # seconds that rows gather when nobody waits for them
-HURRY = 0.003      # seconds between two groups when somebody waits
+HURRY = 0.004      # seconds between two groups when somebody waits
 T = TypeVar("T")
 Pack = Callable[[Any], Packed]
 

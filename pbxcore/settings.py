@@ -26,7 +26,7 @@ class Office(Section):
 
 class Sip(Section):
     listen: tuple[str, ...] = ("udp:127.0.0.1:5060", "tcp:127.0.0.1:5060")
-    domain: str = ""           # realm of the digest and host of our URIs; empty: the address a phone reached us at
+    domain: str = ""           # realm of the digest and host of our URIs; empty: "hookline", and our address
     drain_seconds: Seconds = 30.0
     max_calls: Count = 5000
     max_calls_per_second: Count = 2000

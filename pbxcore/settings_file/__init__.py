@@ -107,6 +107,9 @@ def _normal(raw: dict[str, Any]) -> dict[str, Any]:
     country = values.text(office, "country").upper()
     if country:
         office["country"] = country
+    for _, row in values.rows(normal, "trunk"):
+        if isinstance(row.get("caller_id"), str):
+            row["caller_id"] = values.PUNCTUATION.sub("", row["caller_id"])
     for _, row in values.rows(normal, "inbound"):
         if isinstance(row.get("number"), str):
             row["number"] = values.normal_number(row["number"], country)

@@ -109,6 +109,7 @@ def test_servers_of_trunks_in_every_spelling(server: str) -> None:
 def test_national_numbers_and_the_country_are_made_uniform() -> None:
     settings = loads(GOOD)
     assert settings.office.country == "RU"
+    assert settings.trunk[0].caller_id == "+74951234567"
     assert [row.number for row in settings.inbound] == ["+74951234567", "*"]
 
 

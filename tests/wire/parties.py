@@ -35,6 +35,16 @@ def silent(sock: socket.socket) -> bool:
     return False
 
 
+def description(host: str, port: int, *attributes: str, more: tuple[str, ...] = ()) -> bytes:
+    """An SDP with one audio line."""
+    family = "IP6" if ":" in host else "IP4"
+    lines = [
+        "v=0", f"o=x 1 1 IN {family} {host}", "s=-", f"c=IN {family} {host}", "t=0 0", f"m=audio {port} RTP/AVP 0",
+        "a=rtpmap:0 PCMU/8000", *(f"a={attribute}" for attribute in attributes), *more, "",
+    ]  # fmt: skip
+    return "\r\n".join(lines).encode()
+
+
 class Party:
     """A phone with one RTP and one RTCP socket. `ssrc` tells its packets from everybody else's."""
 
@@ -57,14 +67,7 @@ class Party:
 
     def sdp(self, *attributes: str, host: str = "", port: int | None = None, more: tuple[str, ...] = ()) -> bytes:
         """Offer or answer: one audio line with `attributes`, then the lines `more`."""
-        host = host or self.host
-        family = "IP6" if ":" in host else "IP4"
-        lines = [
-            "v=0", f"o=x {self.ssrc} 1 IN {family} {host}", "s=-", f"c=IN {family} {host}", "t=0 0",
-            f"m=audio {self.port if port is None else port} RTP/AVP 0", "a=rtpmap:0 PCMU/8000",
-            *(f"a={attribute}" for attribute in attributes), *more, "",
-        ]  # fmt: skip
-        return "\r\n".join(lines).encode()
+        return description(host or self.host, self.port if port is None else port, *attributes, more=more)
 
     def packet(self) -> bytes:
         self.sequence += 1

@@ -1,0 +1,303 @@
+"""One scenario, both backends: our own workers and a real rtpengine must be alike for the call logic."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+
+import pytest
+
+from pbxcore.media.backend import MediaBackend, MediaError
+from pbxcore.media.factory import make_backend
+from pbxcore.media.ng import Daemon
+from pbxcore.media.rtpengine import Rtpengine
+from pbxcore.settings import Media
+from tests.conftest import require_tool
+from tests.wire.parties import Heard, Party, description, line, silent
+
+LOCAL = "127.0.0.1"
+CALL = "c1"
+
+
+def free_port() -> int:
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as probe:
+        probe.bind((LOCAL, 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def daemon() -> Iterator[str]:
+    """A real rtpengine in user space; its address."""
+    program = require_tool("rtpengine")
+    spec = f"{LOCAL}:{free_port()}"
+    process = subprocess.Popen([
+        program, "--table=-1", f"--interface={LOCAL}", f"--listen-ng={spec}", "--foreground", "--log-stderr",
+        "--log-level=3", "--port-min=24000", "--port-max=24999",
+    ])  # fmt: skip
+    yield f"udp:{spec}"
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+def call_id() -> str:
+    """Never the same twice: the daemon outlives a test that failed."""
+    return secrets.token_hex(4)
+
+
+@pytest.fixture(params=["builtin", "rtpengine"])
+async def backend(request: pytest.FixtureRequest, heard: Heard) -> AsyncIterator[MediaBackend]:
+    if request.param == "rtpengine":
+        settings = Media(backend="rtpengine", rtpengine=(request.getfixturevalue("daemon"),))
+    else:
+        settings = Media(ports="24100-24299")
+    backend = make_backend(settings, [LOCAL])
+    for attempt in range(5):
+        try:
+            await backend.start(heard)
+            break
+        except MediaError:          # the daemon is still starting
+            if attempt == 4:
+                raise
+    yield backend
+    await backend.close()
+
+
+@pytest.fixture
+def parties() -> Iterator[tuple[Party, Party, Party]]:
+    three = Party("127.0.0.2", 0xA), Party("127.0.0.3", 0xB), Party("127.0.0.4", 0xC)
+    yield three
+    for party in three:
+        party.close()
+
+
+async def talk(backend: MediaBackend, a: Party, to_a: bytes, b: Party, to_b: bytes) -> None:
+    """Both hear each other. The first packets may be early for the relay: it is told one way, without an answer."""
+    for speaker, sdp, listener in ((a, to_a, b), (b, to_b, a)):
+        for _ in range(50):
+            data = speaker.speak(line(sdp))
+            try:
+                async with asyncio.timeout(0.1):
+                    assert await listener.hears(data)
+                break
+            except TimeoutError:
+                continue
+        else:
+            raise AssertionError(f"{speaker.host} is not heard")
+
+
+async def test_call_from_offer_to_delete(
+    backend: MediaBackend, call_id: str, heard: Heard, parties: tuple[Party, Party, Party]
+) -> None:
+    alice, bob, _ = parties
+    to_b = await backend.offer(call_id, "a", "b1", alice.sdp(), local=LOCAL, source=alice.host)
+    to_a = await backend.answer(call_id, "b1", "a", bob.sdp(), local=LOCAL, source=bob.host)
+    assert {line(to_a).host, line(to_b).host} == {LOCAL}
+    assert backend.ports_in_use() == 2
+    await talk(backend, alice, to_a, bob, to_b)
+    for _ in range(10):
+        assert await bob.hears(alice.speak(line(to_a)))
+    backend.delete(call_id)
+    from_a, from_b = await heard.statistics(call_id)
+    assert (from_a.packets, from_a.octets) == (11, 11 * 172)
+    assert (from_b.packets, from_b.octets) == (1, 172)
+    assert backend.ports_in_use() == 0
+
+
+async def test_stranger_is_never_answered(
+    backend: MediaBackend, call_id: str, parties: tuple[Party, Party, Party]
+) -> None:
+    alice, bob, stranger = parties
+    to_b = await backend.offer(call_id, "a", "b1", alice.sdp(), local=LOCAL, source=alice.host)
+    to_a = await backend.answer(call_id, "b1", "a", bob.sdp(), local=LOCAL, source=bob.host)
+    for sdp in (to_a, to_b):
+        stranger.speak(line(sdp))
+    await talk(backend, alice, to_a, bob, to_b)
+    for sdp in (to_a, to_b):
+        stranger.speak(line(sdp))
+    assert await bob.hears(alice.speak(line(to_a)))
+    assert await alice.hears(bob.speak(line(to_b)))
+    assert silent(stranger.rtp)
+    backend.delete(call_id)
+
+
+async def test_phone_behind_nat(backend: MediaBackend, call_id: str, parties: tuple[Party, Party, Party]) -> None:
+    alice, bob, _ = parties
+    private = alice.sdp(host="127.1.2.3")
+    await backend.offer(call_id, "a", "b1", private, local=LOCAL, source=alice.host)
+    to_a = await backend.answer(call_id, "b1", "a", bob.sdp(), local=LOCAL, source=bob.host)
+    to_b_line = line(to_a)
+    for _ in range(50):
+        data = alice.speak(to_b_line)
+        try:
+            async with asyncio.timeout(0.1):
+                assert await bob.hears(data)
+            break
+        except TimeoutError:
+            continue
+    assert await bob.hears(alice.speak(to_b_line))
+    backend.delete(call_id)
+
+
+async def test_forks_hold_and_an_offer_from_the_party_called(
+    backend: MediaBackend, call_id: str, heard: Heard, parties: tuple[Party, Party, Party]
+) -> None:
+    alice, bob, carol = parties
+    to_bob = await backend.offer(call_id, "a", "b1", alice.sdp(), local=LOCAL)
+    to_carol = await backend.offer(call_id, "a", "b2", alice.sdp(), local=LOCAL)
+    early = await backend.answer(call_id, "b1", "a", bob.sdp(), local=LOCAL)
+    await talk(backend, alice, early, bob, to_bob)
+    to_a = await backend.answer(call_id, "b2", "a", carol.sdp(), local=LOCAL)
+    await talk(backend, alice, to_a, carol, to_carol)
+    backend.drop_leg(call_id, "b1")
+    bob.speak(line(to_bob))
+    assert await alice.hears(carol.speak(line(to_carol)))
+
+    held = await backend.offer(call_id, "b2", "a", carol.sdp("sendonly"), local=LOCAL)
+    assert line(held).port == line(to_a).port
+    assert b"a=sendonly" in held
+    back = await backend.answer(call_id, "a", "b2", alice.sdp("recvonly"), local=LOCAL)
+    assert line(back).port == line(to_carol).port
+    await backend.offer(call_id, "a", "b2", alice.sdp(), local=LOCAL)
+    await backend.answer(call_id, "b2", "a", carol.sdp(), local=LOCAL)
+    await talk(backend, alice, to_a, carol, to_carol)
+    backend.delete(call_id)
+    from_a, from_b = await heard.statistics(call_id)
+    assert from_a.packets >= 3
+    assert from_b.packets >= 3
+
+
+async def test_late_offer(
+    backend: MediaBackend, call_id: str, heard: Heard, parties: tuple[Party, Party, Party]
+) -> None:
+    alice, bob, _ = parties
+    to_a = await backend.offer(call_id, "b1", "a", bob.sdp(), local=LOCAL)
+    to_b = await backend.answer(call_id, "a", "b1", alice.sdp(), local=LOCAL)
+    await talk(backend, alice, to_a, bob, to_b)
+    backend.delete(call_id)
+    from_a, from_b = await heard.statistics(call_id)
+    assert (from_a.packets, from_b.packets) == (1, 1)
+
+
+async def test_what_cannot_be_relayed(backend: MediaBackend, call_id: str, parties: tuple[Party, Party, Party]) -> None:
+    alice, bob, _ = parties
+    for unusable in (b"", b"garbage", alice.sdp(host="224.0.0.1")):
+        with pytest.raises(MediaError):
+            await backend.offer(call_id, "a", "b1", unusable, local=LOCAL)
+    with pytest.raises(MediaError):
+        await backend.answer(call_id, "b1", "a", bob.sdp(), local=LOCAL)
+    backend.drop_leg(call_id, "b1")
+    backend.delete(call_id)
+
+
+class FakeDaemon(asyncio.DatagramProtocol):
+    """Answers pings, and offers too while it is `willing`; `deaf` loses the first datagrams."""
+
+    def __init__(self, *, willing: bool = True, deaf: int = 0) -> None:
+        self.willing = willing
+        self.deaf = deaf
+        self.cookies: list[bytes] = []
+
+    async def open(self) -> str:
+        self.transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: self, local_addr=(LOCAL, 0)
+        )
+        return f"udp:{LOCAL}:{self.transport.get_extra_info('sockname')[1]}"
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        pass
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        cookie, _, body = data.partition(b" ")
+        self.cookies.append(cookie)
+        if self.deaf:
+            self.deaf -= 1
+        elif b"4:ping" in body:
+            self.transport.sendto(cookie + b" d6:result4:ponge", addr)
+        elif self.willing:
+            sdp = description(LOCAL, 30000)
+            self.transport.sendto(cookie + b" d6:result2:ok3:sdp%d:%be" % (len(sdp), sdp), addr)
+
+
+class TestFailOver:
+    async def test_lost_request_is_repeated_with_its_cookie(self, heard: Heard) -> None:
+        fake = FakeDaemon(deaf=1)
+        backend = Rtpengine([await fake.open()])
+        await backend.start(heard)
+        assert len(fake.cookies) == 2
+        assert len(set(fake.cookies)) == 1
+        await backend.close()
+        fake.transport.close()
+
+    async def test_new_call_goes_to_a_daemon_that_answers(self, heard: Heard) -> None:
+        good, bad = FakeDaemon(), FakeDaemon(willing=False)
+        backend = Rtpengine([await bad.open(), await good.open()])
+        await backend.start(heard)
+        with closing(Party("127.0.0.2", 1)) as party:
+            for n in range(2):
+                assert await backend.offer(f"c{n}", "a", "b1", party.sdp(), local=LOCAL)
+        await backend.close()
+        good.transport.close()
+        bad.transport.close()
+
+    async def test_daemon_that_died_loses_its_calls(self, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("pbxcore.media.ng.PING_SECONDS", 0.02)
+        monkeypatch.setattr("pbxcore.media.ng.REPEATS", (0.02, 0.02))
+        fake = FakeDaemon()
+        backend = Rtpengine([await fake.open()])
+        await backend.start(heard)
+        with closing(Party("127.0.0.2", 1)) as party:
+            await backend.offer(CALL, "a", "b1", party.sdp(), local=LOCAL)
+        fake.transport.close()
+        await heard.until(lambda: heard.lost)
+        assert heard.lost == [CALL]
+        await backend.close()
+
+    async def test_nobody_answers(self, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("pbxcore.media.ng.REPEATS", (0.02, 0.02))
+        backend = Rtpengine([f"udp:{LOCAL}:{free_port()}"])
+        with pytest.raises(MediaError, match="no rtpengine answers"):
+            await backend.start(heard)
+
+    async def test_silence_is_noticed_by_asking(self, heard: Heard) -> None:
+        fake = FakeDaemon()
+        backend = Rtpengine([await fake.open()], timeout_seconds=0.2)
+        await backend.start(heard)
+        with closing(Party("127.0.0.2", 1)) as party:
+            await backend.offer(CALL, "a", "b1", party.sdp(), local=LOCAL)
+            await backend.answer(CALL, "b1", "a", party.sdp(), local=LOCAL)
+        await heard.until(lambda: heard.timed_out)
+        assert heard.timed_out == [CALL]
+        await backend.close()
+        fake.transport.close()
+
+    async def test_answers_that_are_garbage_or_strange_do_no_harm(self, heard: Heard) -> None:
+        fake = FakeDaemon()
+        daemon = Daemon(await fake.open(), lambda daemon: None)
+        await daemon.open()
+        for garbage in (b"", b" ", b"unknown d6:result2:oke", b"\xff\xfe"):
+            daemon.datagram_received(garbage, None)
+        asked = daemon.request({"command": "ping"})
+        cookie = next(iter(daemon._requests))
+        daemon.datagram_received(cookie + b" not bencode", None)
+        assert (await asked)["result"] == "error"
+        daemon.close()
+        fake.transport.close()
+
+    @pytest.mark.parametrize("spec", ["", "udp:127.0.0.1", "udp:127.0.0.1:0", "udp:127.0.0.1:x", ":2223"])
+    def test_unreadable_address(self, spec: str) -> None:
+        with pytest.raises(ValueError, match="rtpengine's address"):
+            Rtpengine([spec])
+
+    def test_no_address(self) -> None:
+        with pytest.raises(ValueError, match="no rtpengine is named"):
+            Rtpengine([])

@@ -404,3 +404,19 @@ def test_a_second_200_of_a_forked_invite_gets_ack_and_bye(world: World, alice: L
     assert fork.byes == ["second"]
     assert alice.heard == [("answered",)]
     assert alice.call.state == "up"
+
+
+def test_a_phone_that_moves_is_found_by_either_re_invite(world: World, alice: Listening, bob: Listening) -> None:
+    connect(world, alice, bob)
+    for moves, asks in ((bob, alice), (alice, bob)):
+        moves.agent.contact_user = "moved"
+        asks.call.hold()
+        world.run()
+        assert asks.call.dialog is not None
+        assert asks.call.dialog.remote_target.startswith("sip:moved@")
+    bob.agent.contact_user = "again"
+    bob.call.dialog.contact = bob.agent.contact(world.flow(5070, 5060))  # type: ignore[union-attr]  # it is up
+    bob.call.resume()
+    world.run()
+    assert alice.call.dialog is not None
+    assert alice.call.dialog.remote_target.startswith("sip:again@")

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
-import uvloop
 
 from pbxcore.net.endpoint import Endpoint
 from pbxcore.net.flow import Limits
@@ -20,10 +19,11 @@ from pbxcore.sip import build
 from pbxcore.sip.message import Request
 from pbxcore.sip.timers import Timers
 
-LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
-    "asyncio": asyncio.SelectorEventLoop,
-    "uvloop": uvloop.new_event_loop,
-}
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.SelectorEventLoop}
+with contextlib.suppress(ImportError):   # it has no wheel for every system
+    import uvloop
+
+    LOOPS["uvloop"] = uvloop.new_event_loop
 
 
 def both_loops(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[str], None]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pbxcore.call import call as inputs
 from pbxcore.call.body import sdp_or_nothing
-from pbxcore.call.call import Call, Effect, HungUpBy, Input
+from pbxcore.call.call import TELL, WRITE, Call, HungUpBy, Input
 from pbxcore.call.conversation import Conversation
 from pbxcore.call.drive import drive, resume_after
 from pbxcore.call.invite import InviteMaker
@@ -434,10 +434,10 @@ class LiveCall:
         exchange = self.exchange
         effect = self.call.apply(happened)
         snapshot: CallSnapshot | None = None
-        if effect & Effect.WRITE:
+        if effect & WRITE:
             snapshot = self.call.snapshot()
             exchange.journal.write(snapshot)
-        if effect & Effect.TELL and exchange.bus.wanted:
+        if effect & TELL and exchange.bus.wanted:
             event = event_of(self.call, happened, snapshot)
             if event is not None:
                 exchange.bus.publish(event)

@@ -16,7 +16,7 @@ from pbxcore.bus import Bus
 from pbxcore.call import call as inputs
 from pbxcore.call.b2bua import LiveCall
 from pbxcore.call.body import sdp_in
-from pbxcore.call.call import Call, Effect
+from pbxcore.call.call import WRITE, Call
 from pbxcore.call.leg import ALLOW, Leg
 from pbxcore.call.message import MessageRelay
 from pbxcore.call.registrar import Registrar, TooBrief
@@ -334,7 +334,7 @@ class Exchange:
 
     def media_deleted(self, call_id: str, from_a: StreamStats, from_b: StreamStats) -> None:
         call = self._counting.pop(call_id, None)
-        if call is not None and call.apply(inputs.Counted(self.wall(), from_a, from_b)) & Effect.WRITE:
+        if call is not None and call.apply(inputs.Counted(self.wall(), from_a, from_b)) & WRITE:
             self.journal.write(call.snapshot())
 
     def _media_gone(self, call_id: str, why: str) -> None:

@@ -269,6 +269,13 @@ class NameAddr:
             add_params(params, outer)
         return cls(Uri.plain(scheme, user, host, port, inner), display, params)
 
+    @staticmethod
+    def plain_tag(text: str, start: int) -> str | None:
+        """The tag alone, of a value that `plain` would read and that has no parameter but it; "" when there is none.
+        None says nothing."""
+        match = _plain_name_addr(text, start)
+        return None if match is None or match[8] is not None else match[7] or ""
+
     @classmethod
     def _by_hand(cls, text: str) -> NameAddr:
         if text[:1] == '"':

@@ -31,7 +31,7 @@ from pbxcore.sip.headers import (
     split,
 )
 from pbxcore.sip.uri import Uri
-from pbxcore.sip.views import STALE, VIEWS, contacts_of, cseq_of, from_of, to_of, value_of, via_of
+from pbxcore.sip.views import STALE, VIEWS, contacts_of, cseq_of, from_of, row_of, to_of, value_of, via_of
 
 __all__ = ["MAX_HEADERS", "MAX_SIZE", "Message", "ParseError", "Request", "Response", "check", "parse"]
 
@@ -449,8 +449,7 @@ def _check_common(message: Message) -> None:
                 seen.add(key)
     # The slots are filled here and not by __getattr__: half a microsecond each, on every message.
     message.via = via_of(message)
-    message.from_ = from_of(message)
-    message.to = to_of(message)
+    _check_parties(message)
     message.cseq = cseq_of(message)
     if message.via.protocol != "SIP/2.0":
         raise ParseError(400, "Malformed Via")
@@ -459,6 +458,22 @@ def _check_common(message: Message) -> None:
             Via.parse(value)
     if not message.call_id:
         raise ParseError(400, "Malformed Call-ID")
+
+
+def _check_parties(message: Message) -> None:
+    """From and To: of most messages nobody wants more than the tags, so the address is made when it is asked for."""
+    line = row_of(message, "from", "From")
+    tag = NameAddr.plain_tag(line, line.find(":") + 1)
+    if tag is None:
+        message.from_ = from_of(message)
+    else:
+        message.from_tag = tag or None
+    line = row_of(message, "to", "To")
+    tag = NameAddr.plain_tag(line, line.find(":") + 1)
+    if tag is None:
+        message.to = to_of(message)
+    else:
+        message.to_tag = tag or None
 
 
 def _check_request(request: Request) -> None:

@@ -42,7 +42,7 @@ def value_of(line: str) -> str:
     return unfold(value) if "\n" in value else value
 
 
-def _row(message: Message, key: str, title: str) -> str:
+def row_of(message: Message, key: str, title: str) -> str:
     line = message.first_lines.get(key)
     if line is None:
         raise ParseError(400, f"Missing {title}")
@@ -50,7 +50,7 @@ def _row(message: Message, key: str, title: str) -> str:
 
 
 def via_of(message: Message) -> Via:
-    line = _row(message, "via", "Via")
+    line = row_of(message, "via", "Via")
     via = Via.plain(line, line.find(":") + 1)
     return Via.parse(split(value_of(line), ",")[0]) if via is None else via
 
@@ -61,15 +61,15 @@ def _address(line: str) -> NameAddr:
 
 
 def from_of(message: Message) -> NameAddr:
-    return _address(_row(message, "from", "From"))
+    return _address(row_of(message, "from", "From"))
 
 
 def to_of(message: Message) -> NameAddr:
-    return _address(_row(message, "to", "To"))
+    return _address(row_of(message, "to", "To"))
 
 
 def cseq_of(message: Message) -> CSeq:
-    line = _row(message, "cseq", "CSeq")
+    line = row_of(message, "cseq", "CSeq")
     cseq = CSeq.plain(line, line.find(":") + 1)
     return CSeq.parse(value_of(line)) if cseq is None else cseq
 
@@ -136,7 +136,7 @@ VIEWS: dict[str, Callable[[Any], Any]] = {
     "contact": lambda message: message.contacts[0] if message.contacts else None,
     "contact_star": lambda message: message.first("contact") == "*",
     "cseq": cseq_of,
-    "call_id": lambda message: value_of(_row(message, "call-id", "Call-ID")),
+    "call_id": lambda message: value_of(row_of(message, "call-id", "Call-ID")),
     "max_forwards": lambda message: _number(message, "max-forwards", 0xFFFFFFFF),
     "routes": lambda message: [NameAddr.parse(value) for value in _values(message, "route")],
     "record_routes": lambda message: [NameAddr.parse(value) for value in _values(message, "record-route")],

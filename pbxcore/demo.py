@@ -60,6 +60,7 @@ class Played:
     shown: str = ""
     ring_ms: float = 0.0
     lookup_ms: float = 0.0
+    asked: list[str] = field(default_factory=list)
     card: str = ""
     instruction: str = ""
     activity: str = ""
@@ -270,6 +271,7 @@ async def _call(app: App, stage: Stage, ladder: Ladder, caller: str, slow_crm: b
     live = app.exchange.live
     snapshot = next(iter(live.values())).snapshot()
     played.lookup_ms = snapshot.lookup_ms or 0.0
+    played.asked = [f"{step.source}: {step.outcome}" for step in app.runner.explain(snapshot.call_id)]
     played.shown = snapshot.display_name or ""
     card = app.crm.card(snapshot.call_id)
     if card is not None:
@@ -314,7 +316,7 @@ def _show(call: Played) -> None:
         click.echo(f"  {row}")
     shown = call.shown or call.caller
     click.echo(f"  rang         extension {call.rang}, showing {shown}, after {call.ring_ms:.1f} ms")
-    click.echo(f"  CRM          answered in {call.lookup_ms:.2f} ms")
+    click.echo(f"  CRM          {call.lookup_ms:.2f} ms in all: {'; '.join(call.asked)}")
     click.echo(f"  card         {call.card}")
     if call.instruction:
         click.echo(f"  instruction  {call.instruction}")

@@ -39,8 +39,8 @@ async def explain(settings: Settings, number: str, called: str, as_json: bool) -
         click.echo(f"hookline: {error}", err=True)
         return 1
     called = called or next((rule.number for rule in settings.inbound if rule.number != "*"), "")
-    direction = "internal" if number in dial_plan.extensions else "inbound"
-    call = IncomingCall("explain", number, called, "internal" if direction == "internal" else "inbound", 0.0)
+    inside = number in dial_plan.extensions or called in dial_plan.extensions
+    call = IncomingCall("explain", number, called, "internal" if inside else "inbound", 0.0)
     asked = asks_crm(call, dial_plan)
     told = await runner.explain_number(number, called) if asked else Explanation((), None, ())
     steps = plan(call, told.decision, dial_plan)

@@ -22,11 +22,11 @@ from pbxcore.store.repo import User
 from web.auth import sees_all
 from web.bodies import ContactIn, SummaryIn
 from web.feed import STREAMS_PER_USER, Entry, Stream, follow
-from web.live import may_write
+from web.live import concerns, may_write
 from web.openapi import document
 from web.pages.calls import find_call
 from web.pages.contacts import may_delete
-from web.panel import Refused, guarded, json_body, may_see, number_of, panel_of, session_of, user_of
+from web.panel import Refused, guarded, json_body, may_see, number_of, panel_of, session_of, still_signed_in, user_of
 
 LIMIT = 200
 OFFSET_LIMIT = 10_000_000
@@ -195,9 +195,7 @@ async def schema(request: Request) -> Response:
 
 
 def may_hear(user: User, entry: Entry) -> bool:
-    if not isinstance(entry.event, CallEvent):
-        return True
-    return sees_all(user) or (user.extension is not None and user.extension in entry.parties)
+    return not isinstance(entry.event, CallEvent) or sees_all(user) or concerns(user, entry)
 
 
 def event_fields(event: Event) -> dict[str, Any]:
@@ -223,6 +221,6 @@ async def events(request: Request) -> Response:
                 yield ServerSentEvent(event=name, id=panel.hub.name(entry.number), data=body)
 
     async def alive() -> bool:
-        return panel.sessions.alive(session) and await panel.users.find(user.username) == user
+        return await still_signed_in(panel, user, session)
 
     return Stream(follow(cursor, alive, show))

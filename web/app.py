@@ -25,6 +25,7 @@ from starlette.types import Scope
 from pbxcore.bus import Bus
 from pbxcore.control import CrmDesk, Invalid, NotFound, PbxControl
 from pbxcore.settings import Settings
+from pbxcore.store import StoreUnavailable
 from pbxcore.store.repo import Role
 from web import api, metrics
 from web.attempts import Attempts
@@ -88,6 +89,7 @@ def create_app(
             NotFound: _not_found,
             Invalid: _invalid,
             HTTPException: _http_error,
+            StoreUnavailable: _unavailable,
             Exception: _broken,
         },
     )
@@ -221,6 +223,13 @@ async def _http_error(request: Request, error: Exception) -> Response:
     for name, value in (error.headers or {}).items():
         answer.headers[name] = value
     return answer
+
+
+async def _unavailable(request: Request, error: Exception) -> Response:
+    """The database is away. Calls go on without it, pages cannot: not even the user can be looked up."""
+    panel_of(request).failures += 1
+    message = words_of(request)("error.503")
+    return api_error(503, message) if is_api(request) else PlainTextResponse(f"{message}\n", 503)
 
 
 async def _broken(request: Request, error: Exception) -> Response:

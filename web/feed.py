@@ -17,7 +17,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from sse_starlette.sse import SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
-from pbxcore.bus import Bus, Dropped
+from pbxcore.bus import Bus, Dropped, Subscription
 from pbxcore.control import NotFound, PbxControl
 from pbxcore.events import CallEvent, ConnectionCleared, Event
 from pbxcore.hooks import CallSnapshot
@@ -55,6 +55,7 @@ class Hub:
         self._cursors: set[Cursor] = set()
         self._owners: OrderedDict[str, frozenset[str]] = OrderedDict()
         self._pump: asyncio.Task[None] | None = None
+        self._subscription: Subscription | None = None
         self._idle: asyncio.TimerHandle | None = None
         self.refreshes = 0
 
@@ -68,7 +69,8 @@ class Hub:
             self._idle = None
         if self._pump is None or self._pump.done():
             self._begin()
-            self._pump = asyncio.get_running_loop().create_task(self._read(), name="panel-feed")
+            self._subscription = self._bus.subscribe()  # here, not in the task: what happens before its turn counts
+            self._pump = asyncio.get_running_loop().create_task(self._read(self._subscription), name="panel-feed")
         place = self._place(last_id)
         cursor = Cursor(self, user, session, self._next if place is None else place, resumed=place is not None)
         self._cursors.add(cursor)
@@ -117,6 +119,9 @@ class Hub:
         if self._pump is not None:
             self._pump.cancel()
             self._pump = None
+        if self._subscription is not None:
+            self._subscription.close()
+            self._subscription = None
 
     def _begin(self) -> None:
         self._epoch = secrets.token_hex(4)
@@ -130,17 +135,17 @@ class Hub:
         position = int(number) + 1
         return position if position <= self._next and self.after(position) is not None else None
 
-    async def _read(self) -> None:
+    async def _read(self, subscription: Subscription) -> None:
         while True:
-            with self._bus.subscribe() as subscription:
-                try:
-                    async for event in subscription:
-                        self._take(event)
-                except Dropped:
-                    self._begin()
-                    self.refreshes += 1
-                    for cursor in self._cursors:
-                        cursor.lost()
+            try:
+                async for event in subscription:
+                    self._take(event)
+            except Dropped:
+                self._subscription = subscription = self._bus.subscribe()
+                self._begin()
+                self.refreshes += 1
+                for cursor in self._cursors:
+                    cursor.lost()
 
     def _take(self, event: Event) -> None:
         owners = self._owners_of(event) if isinstance(event, CallEvent) else frozenset()

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from pbxcore.control import ActivityEntry, Card, ContactEntry, NotFound
 from pbxcore.events import CallEvent, ConnectionCleared, RegistrationChanged, SummaryWritten
 from pbxcore.hooks import CallSnapshot
+from pbxcore.store import StoreUnavailable
 from pbxcore.store.repo import User
 from web.auth import sees_all
 from web.feed import Entry
@@ -60,6 +61,24 @@ def card_kind(contacts: tuple[ContactEntry, ...]) -> Literal["known", "shared", 
     return "unknown" if not contacts else "known" if len(contacts) == 1 else "shared"
 
 
+async def activities(
+    panel: Panel,
+    *,
+    agent: str | None = None,
+    contact_id: str | None = None,
+    call_id: str | None = None,
+    open_only: bool = False,
+    limit: int,
+) -> list[ActivityEntry]:
+    """The desk's activities; none while the database is away: the card pops all the same."""
+    try:
+        return await panel.desk.activities(
+            agent=agent, contact_id=contact_id, call_id=call_id, open_only=open_only, limit=limit
+        )
+    except StoreUnavailable:
+        return []
+
+
 async def find_card(panel: Panel, call: CallSnapshot, number: str, extension: str) -> Card | None:
     """What to show about the other party; None while the exchange's own look-up is still on its way.
 
@@ -75,7 +94,7 @@ async def find_card(panel: Panel, call: CallSnapshot, number: str, extension: st
     contacts = panel.desk.lookup(number)
     recent: list[ActivityEntry] = []
     if len(contacts) == 1:
-        recent = await panel.desk.activities(contact_id=contacts[0].id, limit=RECENT_LIMIT)
+        recent = await activities(panel, contact_id=contacts[0].id, limit=RECENT_LIMIT)
     instructions = "\n".join(dict.fromkeys(c.instructions for c in contacts if c.instructions))
     return Card(call.call_id, number, contacts, instructions, tuple(recent))
 
@@ -93,7 +112,7 @@ async def view_card(panel: Panel, call: CallSnapshot, extension: str) -> CardVie
         return CardView(call, now, "colleague", name, number, outgoing, instructions=call.instructions or "")
     activity = None
     if now in ("talking", "held", "ended"):
-        found = await panel.desk.activities(call_id=call.call_id, limit=1)
+        found = await activities(panel, call_id=call.call_id, limit=1)
         activity = found[0] if found else None
     card = await find_card(panel, call, number, extension)
     if card is None:
@@ -118,6 +137,13 @@ async def view_card(panel: Panel, call: CallSnapshot, extension: str) -> CardVie
     )
 
 
+def concerns(user: User, entry: Entry) -> bool:
+    """Whether an event is about a call of this user's own extension."""
+    if user.extension is None:
+        return False
+    return user.extension in entry.parties or getattr(entry.event, "author", None) == user.extension
+
+
 class LivePage:
     """What one open live page shows. Not shared: every stream has its own."""
 
@@ -131,7 +157,9 @@ class LivePage:
         self._shown = regions
         self._ended: dict[str, CallSnapshot] = {}
         self._up: set[str] = set()
+        self._listed: set[str] = set()
         self._sent: dict[str, str] = {}
+        self.cost = 0.0
 
     async def start(self) -> dict[str, Markup]:
         """The regions as the page is first delivered."""
@@ -162,10 +190,10 @@ class LivePage:
             return ("phones",)
         if not isinstance(event, CallEvent):
             return ()
-        mine = self._user.extension is not None and self._user.extension in entry.parties
+        mine = concerns(self._user, entry)
         if isinstance(event, SummaryWritten):
             self._ended.pop(event.call_id, None)
-            return ("cards", "summaries") if mine or sees_all(self._user) else ()
+            return ("cards", "summaries") if mine or sees_all(self._user) or event.call_id in self._listed else ()
         if isinstance(event, ConnectionCleared) and mine:
             if self._was_mine(event.call):
                 self._ended[event.call_id] = event.call
@@ -182,22 +210,26 @@ class LivePage:
         return spoke and call.answered_at is not None and call.direction != "internal"
 
     async def _render(self, regions: Sequence[str]) -> dict[str, str]:
+        """HTML by region. `cost` says then how long this kept the event loop busy, without waits for the database."""
         wanted = set(regions)
         values: dict[str, Any] = {}
         if wanted & {"cards", "summaries", "announce", "toast"}:
             values["cards"] = await self._cards()
             values["ringing"] = [card for card in values["cards"] if card.phase == "ringing"]
-        if "calls" in wanted:
-            values |= self._calls()
         if "summaries" in wanted:
             values["open"] = await self._open(values["cards"])
             values["names"] = Names(self._panel.control.extensions())
+        began = self._panel.clock()
+        if "calls" in wanted:
+            values |= self._calls()
         if "phones" in wanted:
             values["phones"] = self._panel.control.extensions()
-        return {
+        rendered = {
             name: render(self._panel, self._words, self._user, f"live/{name}.html", csrf=self._csrf, **values)
             for name in regions
         }
+        self.cost = self._panel.clock() - began
+        return rendered
 
     async def _cards(self) -> list[CardView]:
         me = self._user.extension
@@ -226,9 +258,11 @@ class LivePage:
         me = self._user.extension
         if me is None and not sees_all(self._user):
             return []
-        found = await self._panel.desk.activities(agent=me, open_only=True, limit=OPEN_LIMIT)
+        found = await activities(self._panel, agent=me, open_only=True, limit=OPEN_LIMIT)
         up = {card.call.call_id for card in cards}
-        return [a for a in found if a.ended_at is not None and a.call_id not in up]
+        waiting = [a for a in found if a.ended_at is not None and a.call_id not in up]
+        self._listed = {a.call_id for a in waiting}
+        return waiting
 
 
 async def may_write(panel: Panel, user: User, call_id: str) -> bool:

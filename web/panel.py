@@ -6,7 +6,6 @@ names as open goes through it.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment
+from pydantic_core import from_json
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
@@ -22,6 +22,7 @@ from pbxcore.bus import Bus
 from pbxcore.control import CrmDesk, ExtensionState, PbxControl
 from pbxcore.hooks import CallSnapshot
 from pbxcore.settings import Settings
+from pbxcore.store import StoreUnavailable
 from pbxcore.store.repo import Role, User
 from web.attempts import Attempts
 from web.auth import ROLES, Passwords, UserStore, sees_all
@@ -141,6 +142,19 @@ async def identify(request: Request, *, touch: bool = True) -> tuple[User, Sessi
     return user, session
 
 
+async def still_signed_in(panel: Panel, user: User, session: Session) -> bool:
+    """Whether a stream may go on: its session lives and the user is what he was when it began."""
+    if not panel.sessions.alive(session):
+        return False
+    try:
+        found = await panel.users.find(user.username)
+    except StoreUnavailable:
+        return True
+    if found is None or (found.role, found.extension) != (user.role, user.extension):
+        return False
+    return compare_digest(password_mark(found), session.mark)
+
+
 def guarded(handler: Handler, roles: Iterable[Role] = ROLES, *, touch: bool = True) -> Handler:
     """The handler behind sign-in: only these roles, and no write without the session's CSRF token."""
     allowed = frozenset(roles)
@@ -215,7 +229,7 @@ async def json_body(request: Request) -> dict[str, Any]:
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise Refused(415, "Send application/json.")
     try:
-        body = json.loads(await request.body())
+        body = from_json(await request.body(), allow_inf_nan=False)
     except ValueError as error:
         raise Refused(400, f"This is not JSON: {error}.") from None
     if not isinstance(body, dict):

@@ -107,7 +107,7 @@ class SameOrigin:
             headers = Headers(scope=scope)
             site = headers.get("sec-fetch-site")
             origin = headers.get("origin")
-            ours = {headers.get("host", ""), self.public}
+            ours = {headers.get("host", ""), self.public} - {""}
             foreign = origin is not None and urlsplit(origin).netloc not in ours
             if foreign or site not in (None, "same-origin", "none"):
                 return await PlainTextResponse("Cross-site request refused.\n", 403)(scope, receive, send)

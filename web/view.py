@@ -140,7 +140,7 @@ class Names:
 @lru_cache(maxsize=4096)
 def pretty_number(number: str) -> str:
     """`+15550100` as `+1 555-0100`; whatever is no E.164 number stays as it is."""
-    if not number.startswith("+"):
+    if not (number.startswith("+") and number.isascii() and number[1:].isdecimal()):
         return number
     try:
         parsed = phonenumbers.parse(number)

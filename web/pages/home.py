@@ -22,6 +22,7 @@ from web.panel import (
     panel_of,
     see_other,
     session_of,
+    still_signed_in,
     user_of,
     words_of,
 )
@@ -45,21 +46,16 @@ async def feed(request: Request) -> Response:
     regions = BESIDE if request.query_params.get("view") == "beside" else REGIONS
     live = LivePage(panel, user, words_of(request), session.csrf, regions)
     cursor = panel.hub.join(user.username, session.id, request.headers.get("last-event-id", ""))
-    spent = 0.0
 
     async def show(entries: list[Entry] | None) -> AsyncIterator[ServerSentEvent]:
-        nonlocal spent
-        began = panel.clock()
         html = await (live.everything() if entries is None else live.apply(entries))
-        spent = panel.clock() - began
         if html:
             yield ServerSentEvent(data=html, id=cursor.id)
 
     async def alive() -> bool:
-        found = await panel.users.find(user.username)
-        return panel.sessions.alive(session) and found == user
+        return await still_signed_in(panel, user, session)
 
-    return Stream(follow(cursor, alive, show, lambda: min(PAUSE_LIMIT, max(GATHER_SECONDS, SHARE * spent))))
+    return Stream(follow(cursor, alive, show, lambda: min(PAUSE_LIMIT, max(GATHER_SECONDS, SHARE * live.cost))))
 
 
 async def _card(request: Request, call_id: str) -> str:

@@ -114,7 +114,7 @@ class EmbeddedCrm:
     async def contacts(self, search: str = "", limit: int = 50, offset: int = 0) -> list[ContactEntry]:
         """By name. `search` finds parts of name, company, e-mail and tags in any case, and numbers in any spelling."""
         found = normalise(search, self._country)
-        words = [found.e164] if found is not None else rows.words(search)
+        words = [found.national] if found is not None else rows.words(search)
         return await self._store.ask(lambda session: rows.search_contacts(session, words, limit, offset))
 
     async def contact(self, contact_id: str) -> ContactEntry:

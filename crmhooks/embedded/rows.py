@@ -3,6 +3,7 @@ whoever calls them keeps memory in step."""
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from dataclasses import replace
 from typing import Any
@@ -15,15 +16,15 @@ from pbxcore.control import ActivityEntry, ContactEntry, NotFound
 from pbxcore.store.models import ActivityRow, ContactNumberRow, ContactRow
 from pbxcore.store.statements import clean
 
+NUMBER_LIKE = re.compile(r"\+?(?:[\s().\-/]*\d){3,}[\s().\-/]*\Z")
 LATEST = 2000     # activities taken into memory at start
 
 
 def words(search: str) -> list[str]:
     """What every hit must contain: words case-folded, digits of numbers without their punctuation."""
     text = clean(search).casefold()
-    digits = "".join(character for character in text if character.isdecimal())
-    if len(digits) >= 3 and not any(character.isalpha() for character in text):
-        return [digits]
+    if NUMBER_LIKE.match(text):
+        return ["".join(character for character in text if character.isdecimal())]
     return text.split()[:10]
 
 

@@ -324,6 +324,10 @@ class Applier:
         connection, self._connection = self._connection, None
         if connection is not None:
             try:
+                connection.rollback()  # SQLite keeps the lock of a closed connection that a cursor still looks at
+            except self._driver.Error as error:
+                log.debug("connection not rolled back", error=str(error))
+            try:
                 connection.close()
             except self._driver.Error as error:
                 log.debug("connection not closed", error=str(error))

@@ -99,7 +99,8 @@ class Backlog:
             file.empty()
 
     def close(self, *, remove: bool = False) -> None:
-        for file in self._files:
+        while self._files:
+            file = self._files.pop()
             if remove:
                 file.path.unlink(missing_ok=True)
             os.close(file.fd)

@@ -33,10 +33,11 @@ class Store:
     def __init__(self, engine: Engine, base: Path, durability: sql.Durability, *, serving: bool) -> None:
         self.engine = engine
         self._backlog = Backlog(base, sync=durability == "power") if serving else None
-        refused = base.with_name(base.name + "-refused.jsonl")
+        self.aside = base.with_name(base.name + "-refused.jsonl")     # rows that the database will not take
         self.plans = known_plans(known(engine.dialect))
-        self._applier = Applier(engine, self.plans, self._backlog, refused)
+        self._applier = Applier(engine, self.plans, self._backlog, self.aside)
         self.writer = Writer(self._applier, self._backlog)
+        self._behind = self._backlog is not None and self._backlog.size > 0
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="hookline-reader")
 
     @property
@@ -51,9 +52,10 @@ class Store:
 
     def start(self) -> None:
         """Bring in what an earlier run left in the backlog, then start the threads. Raises StoreUnavailable."""
-        if self._backlog is not None and self._backlog.size:
+        if self._backlog is not None and self._behind:
             self.writer.number_from(self._applier.replay() + 1)
             self._backlog.clear()
+            self._behind = False
         self._applier.start()
         self.writer.start(asyncio.get_running_loop())
 
@@ -90,7 +92,7 @@ class Store:
         self._readers.shutdown(wait=False)
         self.engine.dispose()
         if self._backlog is not None:
-            self._backlog.close(remove=applied)
+            self._backlog.close(remove=applied and not self._behind)
         return written and applied
 
 

@@ -19,6 +19,7 @@ import structlog
 from pbxcore.store.applier import Applier, Item
 from pbxcore.store.backlog import Backlog
 from pbxcore.store.rows import Group, Packed, Plan
+from pbxcore.store.sql import StoreUnavailable
 
 TICK = 0.02        # seconds that rows gather when nobody waits for them
 HURRY = 0.004      # seconds between two groups when somebody waits
@@ -104,6 +105,8 @@ class Writer:
 
     async def submit(self, job: Callable[[Any], T], then: Callable[[T], None] | None = None) -> T:
         """Run a transaction after all that was queued before has reached the database. See `Store.change`."""
+        if self._thread is None or self._stopping:
+            raise StoreUnavailable("the store is not open: it is being shut down, or was not started")
         waiter: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
         def finish(result: Any, error: BaseException | None) -> None:

@@ -1,0 +1,42 @@
+"""The databases that the contract tests run on: SQLite in a file and a real PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tests.contract.postgres import Cluster, binaries
+
+_names = count(1)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    programs = binaries()
+    if programs is None:
+        pytest.skip("PostgreSQL's server is not installed")
+    made = Cluster(programs)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.remove()
+
+
+@pytest.fixture
+def postgresql_url(cluster: Cluster) -> str:
+    """An empty database of its own."""
+    name = f"test{next(_names)}"
+    cluster.sql(f"CREATE DATABASE {name}")
+    return cluster.url(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)  # the backlog of a PostgreSQL store is below the working directory
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/office.db"
+    return str(request.getfixturevalue("postgresql_url"))

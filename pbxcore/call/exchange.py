@@ -287,7 +287,8 @@ class Exchange:
         found: list[tuple[Flow, str, Trunk | None]] = []
         for binding in self.registrar.bindings(target.number):
             if (binding.transport, binding.remote) != (caller.transport, caller.remote):
-                found.append((self.registrar.flow(binding), binding.contact, None))
+                # Headers in a Contact never become headers of ours, and a Request-URI has none (19.1.1).
+                found.append((self.registrar.flow(binding), binding.contact.partition("?")[0], None))
         if not found:
             known = target.number in self.dial_plan.extensions
             raise SipError(480, build.REASONS[480]) if known else SipError(404, build.REASONS[404])

@@ -126,3 +126,19 @@ def test_a_phone_over_tcp_is_called_over_its_connection() -> None:
     assert desk.seen[0].via.transport == "TCP"
     carrier.bye(talk)
     office.assert_nothing_left()
+
+
+def test_headers_in_a_contact_stay_in_the_binding() -> None:
+    """RFC 4475 section 3.3.14: kept for the next fetch, and never made headers of a request."""
+    office = Office()
+    desk = office.phone("101", registered=False)
+    contact = f"<sip:101@127.0.0.1:{desk.address[1]}?Route=%3Csip%3Aevil.example%3Blr%3E>"
+    answer = send(office, desk, contact, [])
+    assert answer.status == 200
+    assert "?Route=" in (answer.first("contact") or "")
+    carrier = office.carrier()
+    talk = carrier.call("+15550100", EXCHANGE)
+    assert office.world.until(lambda: talk.state == "up"), office.world.ladder()
+    assert b"Route" not in desk.seen[0].to_bytes()
+    carrier.bye(talk)
+    office.world.run(1.0)

@@ -19,7 +19,11 @@ class MediaListener(Protocol):
     """Who is told what the relay saw."""
 
     def media_timed_out(self, call_id: str) -> None:
-        """Neither side has sent RTP or RTCP for the time-out set; streams on hold do not count."""
+        """Neither side has sent RTP or RTCP for the time-out set; streams on hold do not count. Early media does:
+        a call that still rings may be told of.
+
+        A call whose media was cut off because it sent far more than media can be (a loop, an attack) ends so too.
+        """
         ...
 
     def media_lost(self, call_id: str) -> None:

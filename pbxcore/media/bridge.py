@@ -28,14 +28,15 @@ class Call:
     """A call that is bridged. `legs` holds a pair of streams (RTP, RTCP) for each media line, None for a disabled one;
     `bridged` names the leg that speaks to `a`. `last` is when a packet was last seen, on the worker's clock."""
 
-    __slots__ = ("bridged", "ended", "hold", "last", "legs", "reported", "seen")
+    __slots__ = ("bridged", "ended", "flooded", "hold", "last", "legs", "looked_at", "reported", "seen")
 
     def __init__(self, now: float) -> None:
         self.legs: dict[str, Leg] = {}
         self.bridged = ""
         self.hold = False
         self.seen = 0
-        self.last = now
+        self.last = self.looked_at = now
+        self.flooded = False
         self.reported = False
         self.ended = False
 
@@ -59,6 +60,14 @@ class Call:
                 elif other is not None:
                     other[component].bridge(None)
         self.bridged = from_tag if to_tag == "a" else to_tag
+
+    def cut(self) -> None:
+        """Relay nothing more between anybody."""
+        for leg in self.legs.values():
+            for pair in leg:
+                if pair is not None:
+                    pair[0].bridge(None)
+                    pair[1].bridge(None)
 
     def drop_leg(self, tag: str) -> None:
         for pair in self.legs.pop(tag, []):

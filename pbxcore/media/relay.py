@@ -71,6 +71,7 @@ class Relay:
         self._timers: set[asyncio.TimerHandle] = set()
         self._session = 0
         self.workers_lost = 0
+        self.commands_failed = 0
 
     async def start(self, listener: MediaListener) -> None:
         """Start the workers and wait until each has ports. Raises MediaError when one does not come up."""
@@ -203,6 +204,10 @@ class Relay:
 
     # --- beyond the protocol
 
+    def worker_pids(self) -> list[int]:
+        """The worker processes that run now."""
+        return [channel.pid for channel in self._channels if channel.alive]
+
     async def query(self, call_id: str) -> tuple[StreamStats, StreamStats]:
         """What was received so far from `a` and from the party he speaks to. Raises MediaError."""
         call = self._calls.get(call_id)
@@ -305,8 +310,10 @@ class Relay:
                 call_id, _, numbers = str(text).partition(" ")
                 channel.deleting.discard(call_id)
                 self._listener.media_deleted(call_id, *_statistics(numbers))
-        elif event == "timeout":
+        elif event in ("timeout", "flooded"):
             self._listener.media_timed_out(str(words["call-id"]))
+        elif event == "failed":
+            self.commands_failed += 1
         elif event == "queried" and "call-id" in words:
             for waiter in self._queries.pop(str(words["call-id"]), []):
                 if not waiter.done():

@@ -10,8 +10,8 @@ signalling side (`relay`), and media flows from the answer on.
     query    [call-id]                            statistics of a call, or of the whole process
     ping
 
-It says: ready, bound, timeout, deleted, queried, pong. It ends when the socket closes, that is with its parent.
-How a leg is written (`from`, `to`) is said in `bridge`.
+It says: ready, bound, timeout, flooded, deleted, queried, failed, pong. It ends when the socket closes, that is with
+its parent. How a leg is written (`from`, `to`) is said in `bridge`.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ REST_SECONDS = 0.0005         # waking up once for several packets is what makes
 FEW_EVENTS = 16
 RECORD = 32768
 TICKS = 8                     # a sweep over all calls is spread over so many ticks
+FLOOD = 10_000                # packets a second on one call, all its streams together: a loop or an attack
 
 Words = dict[str, bencode.Value]
 
@@ -149,7 +150,10 @@ class Worker:
             self._running = False
             return
         for words in bencode.decode_dictionaries(record):
-            self._verbs[str(words["command"])](words)
+            try:
+                self._verbs[str(words["command"])](words)
+            except Exception as error:      # one command that cannot be carried out must not end every other call
+                self._say(event="failed", command=str(words.get("command")), reason=repr(error))
         if self._deleted:
             self._say(event="deleted", calls=self._deleted)
             self._deleted = []
@@ -243,6 +247,12 @@ class Worker:
 
     def _look_at(self, call_id: str, call: Call, now: float) -> None:
         activity = call.activity()
+        flooded = activity - call.seen > FLOOD * max(now - call.looked_at, self._tick)
+        call.looked_at = now
+        if flooded and not call.flooded:
+            call.flooded = True
+            call.cut()
+            self._say(event="flooded", call_id=call_id)
         if activity != call.seen or call.hold:
             call.seen = activity
             call.last = now

@@ -684,7 +684,45 @@ class TestTimeouts:
         assert heard.timed_out == [CALL]
 
 
+class TestLoops:
+    async def test_packet_that_would_circle_for_ever_is_stopped(
+        self, heard: Heard, alice: Party, bob: Party
+    ) -> None:
+        """Two calls whose parties name each other's ports here as their own address."""
+        relay = Relay(ports="23700-23799", addresses=[LOCAL], timeout_seconds=0.8)
+        await relay.start(heard)
+        ports = {}
+        for call_id in ("c1", "c2"):
+            to_b = await relay.offer(call_id, "a", "b1", alice.sdp(), local=LOCAL)
+            to_a = await relay.answer(call_id, "b1", "a", bob.sdp(), local=LOCAL)
+            ports[call_id] = line(to_a).port, line(to_b).port
+        for call_id, other in (("c1", "c2"), ("c2", "c1")):
+            a, b = (alice.sdp(host=LOCAL, port=port) for port in reversed(ports[other]))
+            await relay.offer(call_id, "a", "b1", a, local=LOCAL, source=alice.host)
+            await relay.answer(call_id, "b1", "a", b, local=LOCAL)
+        await settled(relay, "c2")
+        alice.rtp.sendto(alice.packet(), (LOCAL, ports["c1"][0]))
+        await heard.until(lambda: heard.timed_out)
+        await settled(relay, "c2")
+        before = await relay.query("c1"), await relay.query("c2")
+        await asyncio.sleep(0.05)
+        assert (await relay.query("c1"), await relay.query("c2")) == before
+        assert before[0][0].packets > 100
+        await relay.close()
+
+
 class TestWorkers:
+    async def test_command_that_cannot_be_carried_out_ends_no_other_call(
+        self, relay: Relay, alice: Party, bob: Party
+    ) -> None:
+        at_a, _ = await bridged(relay, alice, bob)
+        [worker] = relay._channels
+        for command in (b"d7:command4:nonee", b"d7:command6:answer7:call-id1:xe", b"de"):
+            worker.send(command)
+        await settled(relay)
+        assert await bob.hears(alice.speak(at_a))
+        assert relay.commands_failed == 3
+
     async def test_killed_worker_is_noticed_and_replaced(
         self, relay: Relay, heard: Heard, alice: Party, bob: Party
     ) -> None:

@@ -27,7 +27,7 @@ RING_SIZE = 2048
 LINGER_SECONDS = 60.0
 PING_SECONDS = 15.0
 SEND_TIMEOUT_SECONDS = 20.0
-STREAMS_PER_USER = 4     # a browser opens at most six connections to one host: two are left for everything else
+STREAMS_PER_USER = 4  # a browser opens at most six connections to one host: two are left for everything else
 REMEMBERED_CALLS = 4096
 
 

@@ -26,8 +26,8 @@ from web.words import Words
 ROWS_LIMIT = 100
 OPEN_LIMIT = 20
 RECENT_LIMIT = 5
-REGIONS = ("cards", "calls", "summaries", "phones", "announce")   # the live page's
-BESIDE = ("toast",)                                               # every other page's: who is calling
+REGIONS = ("cards", "calls", "summaries", "phones", "announce")  # the live page's
+BESIDE = ("toast",)  # every other page's: who is calling
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +116,17 @@ async def view_card(panel: Panel, call: CallSnapshot, extension: str) -> CardVie
         activity = found[0] if found else None
     card = await find_card(panel, call, number, extension)
     if card is None:
-        return CardView(call, now, "looking", shown, number, outgoing, instructions=call.instructions or "",
-                        tags=call.tags, activity=activity)
+        return CardView(
+            call,
+            now,
+            "looking",
+            shown,
+            number,
+            outgoing,
+            instructions=call.instructions or "",
+            tags=call.tags,
+            activity=activity,
+        )
     contacts = card.contacts
     tags = dict.fromkeys((*call.tags, *(tag for c in contacts for tag in c.tags)))
     return CardView(
@@ -147,9 +156,7 @@ def concerns(user: User, entry: Entry) -> bool:
 class LivePage:
     """What one open live page shows. Not shared: every stream has its own."""
 
-    def __init__(
-        self, panel: Panel, user: User, words: Words, csrf: str, regions: tuple[str, ...] = REGIONS
-    ) -> None:
+    def __init__(self, panel: Panel, user: User, words: Words, csrf: str, regions: tuple[str, ...] = REGIONS) -> None:
         self._panel = panel
         self._user = user
         self._words = words

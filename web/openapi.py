@@ -49,28 +49,57 @@ CALL_AND_STEPS = {
 
 # path, method, what it does, query parameters, body, answer (status, schema or None)
 TABLE: tuple[tuple[str, str, str, tuple[str, ...], str | None, tuple[int, dict[str, Any] | None]], ...] = (
-    ("/calls", "get", "Live calls; with live=false call records, newest first.", ("live", "party", *PAGING), None,
-     (200, _list("calls", "Call"))),
-    ("/calls/{call_id}", "get", "One call, live or on record, and what was asked for it.", (), None,
-     (200, CALL_AND_STEPS)),
+    (
+        "/calls",
+        "get",
+        "Live calls; with live=false call records, newest first.",
+        ("live", "party", *PAGING),
+        None,
+        (200, _list("calls", "Call")),
+    ),
+    (
+        "/calls/{call_id}",
+        "get",
+        "One call, live or on record, and what was asked for it.",
+        (),
+        None,
+        (200, CALL_AND_STEPS),
+    ),
     ("/calls/{call_id}/hangup", "post", "End both legs.", (), None, (204, None)),
     ("/calls/{call_id}/summary", "post", "Complete the call's activity.", (), "SummaryIn", (200, _ref("Activity"))),
     ("/calls/{call_id}/summary", "put", "Complete the call's activity.", (), "SummaryIn", (200, _ref("Activity"))),
-    ("/contacts", "get", "Contacts, by name, company or number.", ("search", *PAGING), None,
-     (200, _list("contacts", "Contact"))),
+    (
+        "/contacts",
+        "get",
+        "Contacts, by name, company or number.",
+        ("search", *PAGING),
+        None,
+        (200, _list("contacts", "Contact")),
+    ),
     ("/contacts", "post", "Create a contact.", (), "ContactIn", (201, _ref("Contact"))),
     ("/contacts/lookup", "get", "Who has this number.", ("number",), None, (200, _list("contacts", "Contact"))),
     ("/contacts/{contact_id}", "get", "One contact.", (), None, (200, _ref("Contact"))),
     ("/contacts/{contact_id}", "put", "Replace a contact.", (), "ContactIn", (200, _ref("Contact"))),
     ("/contacts/{contact_id}", "delete", "Delete a contact.", (), None, (204, None)),
-    ("/activities", "get", "Activities, newest first.", ("agent", "contact_id", "call_id", "open", *PAGING), None,
-     (200, _list("activities", "Activity"))),
+    (
+        "/activities",
+        "get",
+        "Activities, newest first.",
+        ("agent", "contact_id", "call_id", "open", *PAGING),
+        None,
+        (200, _list("activities", "Activity")),
+    ),
     ("/events", "get", "Events as they happen (text/event-stream); resumes by Last-Event-ID.", (), None, (200, None)),
-    ("/extensions", "get", "Extensions, their phones and whether they are busy.", (), None,
-     (200, _list("extensions", "Extension"))),
+    (
+        "/extensions",
+        "get",
+        "Extensions, their phones and whether they are busy.",
+        (),
+        None,
+        (200, _list("extensions", "Extension")),
+    ),
     ("/trunks", "get", "Trunks and how many calls they carry.", (), None, (200, _list("trunks", "Trunk"))),
-    ("/schemas", "get", "The JSON Schemas that HTTP hooks are written against.", (), None,
-     (200, {"type": "object"})),
+    ("/schemas", "get", "The JSON Schemas that HTTP hooks are written against.", (), None, (200, {"type": "object"})),
     ("/schemas/{name}", "get", "One JSON Schema.", (), None, (200, {"type": "object"})),
 )
 
@@ -129,8 +158,10 @@ def _query_type(name: str) -> dict[str, Any]:
 
 def _schemas() -> dict[str, Any]:
     _, made = TypeAdapter.json_schemas(
-        [(name, "serialization" if not name.endswith("In") else "validation", TypeAdapter(kind))
-         for name, kind in NAMED.items()],
+        [
+            (name, "serialization" if not name.endswith("In") else "validation", TypeAdapter(kind))
+            for name, kind in NAMED.items()
+        ],
         ref_template="#/components/schemas/{model}",
     )
     schemas: dict[str, Any] = dict(made.get("$defs", {}))

@@ -15,7 +15,7 @@ from itsdangerous import BadSignature, URLSafeSerializer
 
 from pbxcore.store.repo import User
 
-IDLE_SECONDS = 8 * 3600.0       # a shift: who does nothing for so long is signed out
+IDLE_SECONDS = 8 * 3600.0  # a shift: who does nothing for so long is signed out
 LIFETIME_SECONDS = 24 * 3600.0  # and everybody once a day
 SESSIONS_PER_USER = 16
 

@@ -17,7 +17,7 @@ from web.view import Names, other_number, parties
 
 PAGE_SIZE = 50
 BATCH = 200
-SCAN_LIMIT = 2000   # records looked at for one page of filtered history
+SCAN_LIMIT = 2000  # records looked at for one page of filtered history
 OFFSET_LIMIT = 10_000_000
 DIRECTIONS = ("inbound", "outbound", "internal")
 OUTCOMES = tuple(d.value for d in Disposition if d is not Disposition.OPEN)
@@ -80,8 +80,12 @@ def read_filter(request: Request) -> Filter:
         return value if value in values else ""
 
     query = request.query_params
-    return Filter(query.get("q", "").strip()[:100], of("direction", DIRECTIONS), of("outcome", OUTCOMES),
-                  query.get("party", "")[:32])
+    return Filter(
+        query.get("q", "").strip()[:100],
+        of("direction", DIRECTIONS),
+        of("outcome", OUTCOMES),
+        query.get("party", "")[:32],
+    )
 
 
 async def listing(request: Request) -> Response:
@@ -96,8 +100,17 @@ async def listing(request: Request) -> Response:
     else:
         calls, following = [], None
     names = Names(extensions, panel.desk.lookup)
-    return page(request, "calls/list.html", rows=[names.row(call) for call in calls], filter=wanted, offset=offset,
-                following=following, extensions=extensions, directions=DIRECTIONS, outcomes=OUTCOMES)
+    return page(
+        request,
+        "calls/list.html",
+        rows=[names.row(call) for call in calls],
+        filter=wanted,
+        offset=offset,
+        following=following,
+        extensions=extensions,
+        directions=DIRECTIONS,
+        outcomes=OUTCOMES,
+    )
 
 
 async def find_call(request: Request) -> CallSnapshot:
@@ -120,8 +133,9 @@ async def view(request: Request) -> Response:
     return await show_call(request, await find_call(request))
 
 
-async def show_call(request: Request, call: CallSnapshot, *, text: str = "", error: str = "",
-                    contact_id: str | None = None) -> Response:
+async def show_call(
+    request: Request, call: CallSnapshot, *, text: str = "", error: str = "", contact_id: str | None = None
+) -> Response:
     """The page of a call; `text`, `contact_id` and `error` are a summary that could not be stored."""
     panel, user = panel_of(request), user_of(request)
     activities = await panel.desk.activities(call_id=call.call_id, limit=1)
@@ -129,7 +143,19 @@ async def show_call(request: Request, call: CallSnapshot, *, text: str = "", err
     mine = user.extension if user.extension in parties(call) else None
     number = other_number(call, mine)
     contacts = panel.desk.lookup(number) if call.direction != "internal" else ()
-    return page(request, "calls/view.html", 422 if error else 200, text=text, error=error, contact_id=contact_id,
-                call=call, row=names.row(call), names=names, contacts=contacts,
-                number=number, steps=panel.control.explain(call.call_id),
-                activity=activities[0] if activities else None, note=request.query_params.get("note", ""))
+    return page(
+        request,
+        "calls/view.html",
+        422 if error else 200,
+        text=text,
+        error=error,
+        contact_id=contact_id,
+        call=call,
+        row=names.row(call),
+        names=names,
+        contacts=contacts,
+        number=number,
+        steps=panel.control.explain(call.call_id),
+        activity=activities[0] if activities else None,
+        note=request.query_params.get("note", ""),
+    )

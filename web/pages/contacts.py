@@ -30,16 +30,31 @@ async def listing(request: Request) -> Response:
     found = await panel.desk.contacts(search, PAGE_SIZE + 1, offset)
     partial = is_htmx(request) and request.headers.get("hx-target", "").endswith("#results")
     name = "contacts/results.html" if partial else "contacts/list.html"
-    return page(request, name, contacts=found[:PAGE_SIZE], q=search, offset=offset, more=len(found) > PAGE_SIZE,
-                size=PAGE_SIZE, note=request.query_params.get("note", ""))
+    return page(
+        request,
+        name,
+        contacts=found[:PAGE_SIZE],
+        q=search,
+        offset=offset,
+        more=len(found) > PAGE_SIZE,
+        size=PAGE_SIZE,
+        note=request.query_params.get("note", ""),
+    )
 
 
 async def view(request: Request) -> Response:
     panel = panel_of(request)
     contact = await panel.desk.contact(request.path_params["contact_id"])
     recent = await panel.desk.activities(contact_id=contact.id, limit=RECENT_LIMIT)
-    return page(request, "contacts/view.html", contact=contact, recent=recent, owner=panel.extension(contact.owner),
-                may_delete=may_delete(user_of(request), contact), note=request.query_params.get("note", ""))
+    return page(
+        request,
+        "contacts/view.html",
+        contact=contact,
+        recent=recent,
+        owner=panel.extension(contact.owner),
+        may_delete=may_delete(user_of(request), contact),
+        note=request.query_params.get("note", ""),
+    )
 
 
 async def new(request: Request) -> Response:
@@ -96,5 +111,12 @@ def read_form(fields: FormData, contact_id: str) -> ContactEntry:
 
 def _form(request: Request, entry: ContactEntry, errors: dict[str, str] | None = None) -> Response:
     blanks = max(1, FORM_NUMBERS - len(entry.numbers))
-    return page(request, "contacts/form.html", 422 if errors else 200, contact=entry, errors=errors or {},
-                numbers=(*entry.numbers, *[""] * blanks), extensions=panel_of(request).control.extensions())
+    return page(
+        request,
+        "contacts/form.html",
+        422 if errors else 200,
+        contact=entry,
+        errors=errors or {},
+        numbers=(*entry.numbers, *[""] * blanks),
+        extensions=panel_of(request).control.extensions(),
+    )

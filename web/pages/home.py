@@ -28,8 +28,8 @@ from web.panel import (
 )
 from web.view import own_leg, parties
 
-GATHER_SECONDS = 0.12   # events that come closer together than this are shown at once
-SHARE = 20              # and a page never takes more than one part in so many of the process's time
+GATHER_SECONDS = 0.12  # events that come closer together than this are shown at once
+SHARE = 20  # and a page never takes more than one part in so many of the process's time
 PAUSE_LIMIT = 2.0
 
 
@@ -87,8 +87,9 @@ async def write_summary(request: Request) -> Response:
     except Invalid as error:
         why = invalid_words(request, error)
         if is_htmx(request):
-            return page(request, "live/summary_form.html", 422, call_id=call_id, text=text, error=why,
-                        contact_id=contact_id)
+            return page(
+                request, "live/summary_form.html", 422, call_id=call_id, text=text, error=why, contact_id=contact_id
+            )
         return await show_call(request, await find_call(request), text=text, error=why, contact_id=contact_id)
     if not is_htmx(request):
         return see_other(request, f"/calls/{call_id}", "summary")

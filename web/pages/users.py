@@ -104,6 +104,15 @@ async def _page(
     made: dict[str, str] | None = None,
 ) -> Response:
     panel = panel_of(request)
-    return page(request, "users.html", status, users=await panel.users.all(), roles=ROLES,
-                extensions=panel.control.extensions(), errors=errors or {}, typed=typed or {"role": "agent"},
-                made=made, note=request.query_params.get("note", ""))
+    return page(
+        request,
+        "users.html",
+        status,
+        users=await panel.users.all(),
+        roles=ROLES,
+        extensions=panel.control.extensions(),
+        errors=errors or {},
+        typed=typed or {"role": "agent"},
+        made=made,
+        note=request.query_params.get("note", ""),
+    )

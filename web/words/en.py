@@ -17,11 +17,9 @@ WORDS: dict[str, str] = {
     "nav.next": "Next",
     "nav.back": "Back",
     "nav.cancel": "Cancel",
-
     "role.admin": "Administrator",
     "role.supervisor": "Supervisor",
     "role.agent": "Agent",
-
     "sign_in.title": "Sign in",
     "sign_in.username": "User name",
     "sign_in.password": "Password",
@@ -30,14 +28,11 @@ WORDS: dict[str, str] = {
     "sign_in.expired": "This page had grown old. Try again.",
     "sign_in.wait": "Too many attempts. Try again in {minutes}.",
     "sign_in.busy": "The exchange is busy. Try again in a moment.",
-
     "minutes.one": "{n} minute",
     "minutes.few": "{n} minutes",
     "minutes.many": "{n} minutes",
-
     "link.live": "Connected",
     "link.lost": "Connecting…",
-
     "live.cards": "Your calls",
     "live.calls": "Calls now",
     "live.my_calls": "Your calls now",
@@ -54,7 +49,6 @@ WORDS: dict[str, str] = {
     "live.elsewhere": "The live page is open in newer tabs; this one has stopped.",
     "live.take_over": "Continue here",
     "live.calling_title": "Calling",
-
     "card.incoming": "Incoming call",
     "card.outgoing": "Outgoing call",
     "card.of": "Call with {who}",
@@ -77,21 +71,17 @@ WORDS: dict[str, str] = {
     "card.state.talking": "Talking",
     "card.state.held": "On hold",
     "card.state.ended": "Call ended",
-
     "phase.setup": "Setting up",
     "phase.ringing": "Ringing",
     "phase.talking": "Talking",
     "phase.held": "On hold",
     "phase.ended": "Ended",
-
     "phone.busy": "in a call",
     "phone.free": "ready",
     "phone.away": "not registered",
-
     "direction.inbound": "Incoming",
     "direction.outbound": "Outgoing",
     "direction.internal": "Internal",
-
     "outcome.open": "Under way",
     "outcome.answered": "Answered",
     "outcome.no_answer": "No answer",
@@ -100,7 +90,6 @@ WORDS: dict[str, str] = {
     "outcome.rejected": "Rejected",
     "outcome.failed": "Failed",
     "outcome.interrupted": "Interrupted",
-
     "table.state": "State",
     "table.caller": "Caller",
     "table.called": "Called",
@@ -111,14 +100,12 @@ WORDS: dict[str, str] = {
     "table.direction": "Direction",
     "table.outcome": "Outcome",
     "table.talk": "Talk time",
-
     "summary.label": "Your two lines",
     "summary.hint": "What was it about, and what happens next?",
     "summary.save": "Save",
     "summary.keys": "Ctrl + Enter saves",
     "summary.missing": "No summary yet.",
     "summary.not_wanted": "This call needs no summary.",
-
     "contact.new": "New contact",
     "contact.search": "Name, company or number",
     "contact.find": "Search",
@@ -149,7 +136,6 @@ WORDS: dict[str, str] = {
     "contact.no_calls": "No calls with this contact yet.",
     "contact.and_more": "and {n} more",
     "contact.open": "Open",
-
     "calls.search": "Name or number",
     "calls.any": "Any",
     "calls.extension": "Extension",
@@ -157,7 +143,6 @@ WORDS: dict[str, str] = {
     "calls.none": "No calls match.",
     "calls.newest": "Newest",
     "calls.older": "Older",
-
     "call.withheld": "Number withheld",
     "call.to": "to",
     "call.talked": "talked {time}",
@@ -178,7 +163,6 @@ WORDS: dict[str, str] = {
     "call.no_explain": "What was asked is not kept for this call any more.",
     "call.media": "Sound",
     "call.id": "Call",
-
     "leg.party": "Party",
     "leg.number": "Number",
     "leg.started": "Started",
@@ -187,15 +171,12 @@ WORDS: dict[str, str] = {
     "leg.ended": "Ended",
     "leg.side.a": "caller",
     "leg.side.b": "called",
-
     "media.from": "Received from",
     "media.packets": "Packets",
     "media.lost": "Lost",
     "media.jitter": "Jitter",
     "media.none": "Known once the call has ended.",
-
     "unit.ms": "ms",
-
     "users.count.one": "{n} user",
     "users.count.few": "{n} users",
     "users.count.many": "{n} users",
@@ -214,7 +195,6 @@ WORDS: dict[str, str] = {
     "users.ask_password": "Give {name} a new password? The old one stops working at once.",
     "users.ask_remove": "Remove {name}? The user is signed out at once.",
     "users.not_yourself": "You cannot remove yourself.",
-
     "account.change": "Change your password",
     "account.old": "Current password",
     "account.new": "New password",
@@ -224,13 +204,11 @@ WORDS: dict[str, str] = {
     "account.short": "Use at least {n} characters.",
     "account.differs": "The two differ.",
     "account.hint": "A few words that only you put together are good.",
-
     "note.stored": "Saved.",
     "note.deleted": "Deleted.",
     "note.summary": "Summary saved.",
     "note.removed": "User removed.",
     "note.password": "Password changed.",
-
     "error.home": "To the live page",
     "error.form": "Something is not right yet: see below.",
     "error.invalid": "This value cannot be stored.",
@@ -243,7 +221,6 @@ WORDS: dict[str, str] = {
     "error.413": "That is too large.",
     "error.500": "Something broke on our side. It has been noted.",
     "error.503": "Not available right now.",
-
     "invalid.name": "Check the name.",
     "invalid.numbers": "Check the numbers.",
     "invalid.number": "Check the number.",
@@ -254,9 +231,7 @@ WORDS: dict[str, str] = {
     "invalid.instructions": "Check the instructions.",
     "invalid.summary": "Write what the call was about.",
     "invalid.contact_id": "Choose who it was.",
-
     "time.yesterday": "yesterday {clock}",
-
     "month.1": "Jan",
     "month.2": "Feb",
     "month.3": "Mar",

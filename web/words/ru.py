@@ -17,11 +17,9 @@ WORDS: dict[str, str] = {
     "nav.next": "Дальше",
     "nav.back": "Назад",
     "nav.cancel": "Отмена",
-
     "role.admin": "Администратор",
     "role.supervisor": "Руководитель",
     "role.agent": "Оператор",
-
     "sign_in.title": "Вход",
     "sign_in.username": "Имя пользователя",
     "sign_in.password": "Пароль",
@@ -30,14 +28,11 @@ WORDS: dict[str, str] = {
     "sign_in.expired": "Страница устарела. Попробуйте ещё раз.",
     "sign_in.wait": "Слишком много попыток. Повторите через {minutes}.",
     "sign_in.busy": "АТС занята. Повторите через минуту.",
-
     "minutes.one": "{n} минуту",
     "minutes.few": "{n} минуты",
     "minutes.many": "{n} минут",
-
     "link.live": "На связи",
     "link.lost": "Соединение…",
-
     "live.cards": "Ваши звонки",
     "live.calls": "Идут сейчас",
     "live.my_calls": "Ваши звонки сейчас",
@@ -54,7 +49,6 @@ WORDS: dict[str, str] = {
     "live.elsewhere": "Страница открыта в более новых вкладках, эта остановлена.",
     "live.take_over": "Продолжить здесь",
     "live.calling_title": "Звонок",
-
     "card.incoming": "Входящий звонок",
     "card.outgoing": "Исходящий звонок",
     "card.of": "Звонок: {who}",
@@ -77,21 +71,17 @@ WORDS: dict[str, str] = {
     "card.state.talking": "Разговор",
     "card.state.held": "На удержании",
     "card.state.ended": "Звонок завершён",
-
     "phase.setup": "Соединяем",
     "phase.ringing": "Звонит",
     "phase.talking": "Разговор",
     "phase.held": "На удержании",
     "phase.ended": "Завершён",
-
     "phone.busy": "разговаривает",
     "phone.free": "свободен",
     "phone.away": "не в сети",
-
     "direction.inbound": "Входящий",
     "direction.outbound": "Исходящий",
     "direction.internal": "Внутренний",
-
     "outcome.open": "Идёт",
     "outcome.answered": "Отвечен",
     "outcome.no_answer": "Нет ответа",
@@ -100,7 +90,6 @@ WORDS: dict[str, str] = {
     "outcome.rejected": "Отклонён",
     "outcome.failed": "Не удался",
     "outcome.interrupted": "Прерван",
-
     "table.state": "Состояние",
     "table.caller": "Кто звонит",
     "table.called": "Кому",
@@ -111,14 +100,12 @@ WORDS: dict[str, str] = {
     "table.direction": "Направление",
     "table.outcome": "Итог",
     "table.talk": "Разговор",
-
     "summary.label": "Ваши две строки",
     "summary.hint": "О чём говорили и что дальше?",
     "summary.save": "Сохранить",
     "summary.keys": "Ctrl + Enter — сохранить",
     "summary.missing": "Итог пока не записан.",
     "summary.not_wanted": "Этому звонку итог не нужен.",
-
     "contact.new": "Новый контакт",
     "contact.search": "Имя, компания или номер",
     "contact.find": "Найти",
@@ -149,7 +136,6 @@ WORDS: dict[str, str] = {
     "contact.no_calls": "С этим контактом ещё не говорили.",
     "contact.and_more": "и ещё {n}",
     "contact.open": "Открыть",
-
     "calls.search": "Имя или номер",
     "calls.any": "Все",
     "calls.extension": "Внутренний номер",
@@ -157,7 +143,6 @@ WORDS: dict[str, str] = {
     "calls.none": "Подходящих звонков нет.",
     "calls.newest": "К новым",
     "calls.older": "Раньше",
-
     "call.withheld": "Номер скрыт",
     "call.to": "кому",
     "call.talked": "разговор {time}",
@@ -178,7 +163,6 @@ WORDS: dict[str, str] = {
     "call.no_explain": "Для этого звонка опрос уже не хранится.",
     "call.media": "Звук",
     "call.id": "Звонок",
-
     "leg.party": "Сторона",
     "leg.number": "Номер",
     "leg.started": "Начало",
@@ -187,15 +171,12 @@ WORDS: dict[str, str] = {
     "leg.ended": "Конец",
     "leg.side.a": "звонящий",
     "leg.side.b": "вызванный",
-
     "media.from": "Получено от",
     "media.packets": "Пакеты",
     "media.lost": "Потеряно",
     "media.jitter": "Дрожание",
     "media.none": "Станет известно, когда звонок завершится.",
-
     "unit.ms": "мс",
-
     "users.count.one": "{n} сотрудник",
     "users.count.few": "{n} сотрудника",
     "users.count.many": "{n} сотрудников",
@@ -214,7 +195,6 @@ WORDS: dict[str, str] = {
     "users.ask_password": "Выдать {name} новый пароль? Прежний сразу перестанет действовать.",
     "users.ask_remove": "Удалить {name}? Сеанс завершится сразу.",
     "users.not_yourself": "Себя удалить нельзя.",
-
     "account.change": "Смена пароля",
     "account.old": "Текущий пароль",
     "account.new": "Новый пароль",
@@ -224,13 +204,11 @@ WORDS: dict[str, str] = {
     "account.short": "Не короче {n} знаков.",
     "account.differs": "Пароли не совпадают.",
     "account.hint": "Хороши несколько слов, которые сложили только вы.",
-
     "note.stored": "Сохранено.",
     "note.deleted": "Удалено.",
     "note.summary": "Итог сохранён.",
     "note.removed": "Сотрудник удалён.",
     "note.password": "Пароль изменён.",
-
     "error.home": "На главную",
     "error.form": "Что-то ещё не так: смотрите ниже.",
     "error.invalid": "Такое значение сохранить нельзя.",
@@ -243,7 +221,6 @@ WORDS: dict[str, str] = {
     "error.413": "Слишком много данных.",
     "error.500": "У нас что-то сломалось. Мы это записали.",
     "error.503": "Сейчас недоступно.",
-
     "invalid.name": "Проверьте имя.",
     "invalid.numbers": "Проверьте номера.",
     "invalid.number": "Проверьте номер.",
@@ -254,9 +231,7 @@ WORDS: dict[str, str] = {
     "invalid.instructions": "Проверьте указания.",
     "invalid.summary": "Напишите, о чём был звонок.",
     "invalid.contact_id": "Укажите, кто это был.",
-
     "time.yesterday": "вчера {clock}",
-
     "month.1": "янв.",
     "month.2": "фев.",
     "month.3": "марта",

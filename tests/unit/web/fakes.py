@@ -32,7 +32,16 @@ from pbxcore.events import (
     RegistrationChanged,
     SummaryWritten,
 )
-from pbxcore.hooks import CallSnapshot, CallState, Direction, Disposition, ExplainStep, LegSnapshot, Proceed, StreamStats
+from pbxcore.hooks import (
+    CallSnapshot,
+    CallState,
+    Direction,
+    Disposition,
+    ExplainStep,
+    LegSnapshot,
+    Proceed,
+    StreamStats,
+)
 from pbxcore.settings import Office, Settings
 from pbxcore.store.repo import Role, User
 from web.app import create_app
@@ -206,8 +215,13 @@ class FakeDesk:
             raise Invalid("summary", "Write what the call was about.")
         act = self.acts[call_id]
         contact = self.people.get(contact_id or act.contact_id or "")
-        act = replace(act, summary=summary.strip(), state="completed", contact_id=contact.id if contact else None,
-                      contact_name=contact.name if contact else act.contact_name)
+        act = replace(
+            act,
+            summary=summary.strip(),
+            state="completed",
+            contact_id=contact.id if contact else None,
+            contact_name=contact.name if contact else act.contact_name,
+        )
         self.acts[call_id] = act
         self.bus.publish(SummaryWritten(self.wall(), call_id, author))
         return act
@@ -218,7 +232,8 @@ class FakeDesk:
         found = [
             c
             for c in sorted(self.records, key=lambda c: c.arrived_at, reverse=True)
-            if (call_id is None or c.call_id == call_id) and (party is None or any(leg.party == party for leg in c.legs))
+            if (call_id is None or c.call_id == call_id)
+            and (party is None or any(leg.party == party for leg in c.legs))
         ]
         return found[offset : offset + limit]
 
@@ -242,8 +257,15 @@ class World:
     def app(self, **more: Any) -> Starlette:
         settings = more.pop("settings", Settings(office=Office(name="Hookline", country="US")))
         return create_app(
-            control=self.control, desk=self.desk, bus=self.bus, settings=settings, users=self.users,
-            secret_key=b"k" * 32, clock=lambda: self.monotonic(), wall=self.wall, **more,
+            control=self.control,
+            desk=self.desk,
+            bus=self.bus,
+            settings=settings,
+            users=self.users,
+            secret_key=b"k" * 32,
+            clock=lambda: self.monotonic(),
+            wall=self.wall,
+            **more,
         )
 
     def publish(self, event: Event) -> None:
@@ -271,10 +293,20 @@ class World:
         )
         contacts = self.desk.lookup(caller) if known else ()
         call = CallSnapshot(
-            call_id, CallState.RINGING, direction, caller, "+15550199" if inbound else to, now,
-            caller_name=caller_name, trunk="city" if inbound else None, extension=None if inbound else caller,
-            display_name=contacts[0].name if len(contacts) == 1 else None, ringing_at=now, legs=legs,
-            decided_by="embedded" if contacts else "dial plan", lookup_ms=0.4,
+            call_id,
+            CallState.RINGING,
+            direction,
+            caller,
+            "+15550199" if inbound else to,
+            now,
+            caller_name=caller_name,
+            trunk="city" if inbound else None,
+            extension=None if inbound else caller,
+            display_name=contacts[0].name if len(contacts) == 1 else None,
+            ringing_at=now,
+            legs=legs,
+            decided_by="embedded" if contacts else "dial plan",
+            lookup_ms=0.4,
         )
         self.control.live[call_id] = call
         self.publish(Originated(now, call_id, caller, call.called))
@@ -297,7 +329,11 @@ class World:
         call = self.control.live[call_id]
         legs = tuple(replace(leg, state="answered", answered_at=now) for leg in call.legs)
         self.control.live[call_id] = replace(
-            call, state=CallState.ANSWERED, legs=legs, answered_at=now, answered_by=party,
+            call,
+            state=CallState.ANSWERED,
+            legs=legs,
+            answered_at=now,
+            answered_by=party,
             disposition=Disposition.ANSWERED,
         )
         if call.direction != "internal":
@@ -309,8 +345,18 @@ class World:
         contacts = self.desk.lookup(call.caller)
         one = contacts[0] if len(contacts) == 1 else None
         self.desk.acts[call_id] = ActivityEntry(
-            f"a{next(self._ids)}", call_id, call.direction, call.caller, one.id if one else None,
-            one.name if one else "", agent, call.arrived_at, call.answered_at, None, "answered", "open",
+            f"a{next(self._ids)}",
+            call_id,
+            call.direction,
+            call.caller,
+            one.id if one else None,
+            one.name if one else "",
+            agent,
+            call.arrived_at,
+            call.answered_at,
+            None,
+            "answered",
+            "open",
         )
 
     def hold(self, call_id: str, party: str = "101") -> None:
@@ -323,8 +369,14 @@ class World:
         legs = tuple(replace(leg, state="ended", ended_at=now) for leg in call.legs)
         outcome = disposition or (Disposition.ANSWERED if call.answered_at else Disposition.CANCELLED)
         call = replace(
-            call, state=CallState.ENDED, legs=legs, ended_at=now, disposition=outcome, hung_up_by="caller",
-            from_a=StreamStats(1204, 206_000, 3, 1.9), from_b=StreamStats(1199, 205_000, 0, 0.8),
+            call,
+            state=CallState.ENDED,
+            legs=legs,
+            ended_at=now,
+            disposition=outcome,
+            hung_up_by="caller",
+            from_a=StreamStats(1204, 206_000, 3, 1.9),
+            from_b=StreamStats(1199, 205_000, 0, 0.8),
         )
         self.desk.records.append(call)
         self.control.steps[call_id] = (

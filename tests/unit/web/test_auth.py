@@ -31,7 +31,7 @@ def test_random_passwords_differ_and_are_long() -> None:
 async def test_wrong_password_unknown_user_and_broken_hash_are_refused() -> None:
     users = FakeUsers()
     users.put("anna", "agent", "101")
-    users.rows["bad"] = (await users.create("bad", "not a hash", "agent", None, 0.0))
+    users.rows["bad"] = await users.create("bad", "not a hash", "agent", None, 0.0)
     passwords = Passwords()
     anna = await users.find("anna")
     assert await passwords.check(anna, PASSWORD)

@@ -38,13 +38,30 @@ def region(html: str, name: str) -> str:
 
 async def test_the_card_pops_while_the_phone_rings() -> None:
     world = World()
-    world.desk.add("Elena Petrova", "+14155550100", company="Petrova & Sons", tags=("gold",), owner="101", vip=True,
-                   instructions="Speaks Russian.")
+    world.desk.add(
+        "Elena Petrova",
+        "+14155550100",
+        company="Petrova & Sons",
+        tags=("gold",),
+        owner="101",
+        vip=True,
+        instructions="Speaks Russian.",
+    )
     anna = Watcher(world, "anna")
     call = world.ring("+14155550100", "101")
     card = region(await anna.see(), "cards")
-    for words in ("Elena Petrova", "+1 415-555-0100", "Petrova &amp; Sons", "gold", "VIP", "Speaks Russian.",
-                  "Incoming call", "Owner: Anna Weber (101)", f'id="card-{call}"', 'data-kind="known"'):
+    for words in (
+        "Elena Petrova",
+        "+1 415-555-0100",
+        "Petrova &amp; Sons",
+        "gold",
+        "VIP",
+        "Speaks Russian.",
+        "Incoming call",
+        "Owner: Anna Weber (101)",
+        f'id="card-{call}"',
+        'data-kind="known"',
+    ):
         assert words in card, words
     assert "<textarea" not in card
 
@@ -124,7 +141,19 @@ async def test_first_party_extension_looks_up_for_itself() -> None:
     world = World()
     elena = world.desk.add("Elena", "+14155550100", instructions="Renewal.")
     world.desk.acts["old"] = ActivityEntry(
-        "a1", "old", "inbound", "+14155550100", elena.id, "Elena", "102", 1.0, 2.0, 3.0, "answered", "completed", "Sent."
+        "a1",
+        "old",
+        "inbound",
+        "+14155550100",
+        elena.id,
+        "Elena",
+        "102",
+        1.0,
+        2.0,
+        3.0,
+        "answered",
+        "completed",
+        "Sent.",
     )
     boris = Watcher(world, "boris")
     world.desk.lookups.clear()
@@ -151,7 +180,19 @@ async def test_recent_calls_are_on_the_card() -> None:
     world = World()
     elena = world.desk.add("Elena", "+14155550100")
     world.desk.acts["old"] = ActivityEntry(
-        "a1", "old", "inbound", "+14155550100", elena.id, "Elena", "101", 1.0, 2.0, 3.0, "answered", "completed", "Sent."
+        "a1",
+        "old",
+        "inbound",
+        "+14155550100",
+        elena.id,
+        "Elena",
+        "101",
+        1.0,
+        2.0,
+        3.0,
+        "answered",
+        "completed",
+        "Sent.",
     )
     anna = Watcher(world, "anna")
     world.ring("+14155550100", "101")

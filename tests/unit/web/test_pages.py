@@ -73,10 +73,19 @@ def test_a_contact_is_created_changed_and_deleted(browse: Browse, world: World) 
     form = browser.get("/contacts/new?number=%2B14155550100&name=Elena").text
     assert 'value="+14155550100"' in form
     assert '<option value="101" selected>' in form
-    answer = browser.post("/contacts", {
-        "name": " Elena ", "numbers": ["+14155550100", "", "+14155550101", "+14155550100"], "company": "P&S",
-        "email": "e@example.org", "owner": "101", "tags": "gold, , gold, due", "instructions": "One\r\nTwo", "vip": "on",
-    })
+    answer = browser.post(
+        "/contacts",
+        {
+            "name": " Elena ",
+            "numbers": ["+14155550100", "", "+14155550101", "+14155550100"],
+            "company": "P&S",
+            "email": "e@example.org",
+            "owner": "101",
+            "tags": "gold, , gold, due",
+            "instructions": "One\r\nTwo",
+            "vip": "on",
+        },
+    )
     assert answer.status_code == 303
     assert answer.headers["location"] == "/contacts/c1?note=stored"
     entry = world.desk.people["c1"]
@@ -99,7 +108,9 @@ def test_what_cannot_be_stored_is_said_at_its_field_and_nothing_typed_is_lost(br
     assert 'value="gold"' in answer.text
     assert 'aria-invalid="true"' in answer.text
     assert world.desk.people == {}
-    russian = browser.client.post("/contacts", data={"csrf": browser.csrf, "name": ""}, headers={"Accept-Language": "ru"})
+    russian = browser.client.post(
+        "/contacts", data={"csrf": browser.csrf, "name": ""}, headers={"Accept-Language": "ru"}
+    )
     assert "Проверьте имя." in russian.text
 
 
@@ -153,7 +164,9 @@ def test_history_is_filtered_and_paged(browse: Browse, world: World, monkeypatch
     assert "No calls match." not in boss.get("/calls?direction=nonsense").text
 
 
-def test_a_filter_looks_at_a_bounded_number_of_records(browse: Browse, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_filter_looks_at_a_bounded_number_of_records(
+    browse: Browse, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(calls_page, "BATCH", 2)
     monkeypatch.setattr(calls_page, "SCAN_LIMIT", 4)
     for i in range(9):
@@ -166,8 +179,20 @@ def test_a_calls_page_shows_legs_times_steps_and_sound(browse: Browse, world: Wo
     world.desk.add("Elena", "+14155550100")
     call = ended(world, "+14155550100")
     page = browse("anna").get(f"/calls/{call}").text
-    for words in ("Elena", "Answered by Anna Weber (101)", "The caller hung up", "one contact", "0.4 ms",
-                  "Proceed display_name=Elena", "1204", "0.2 %", "1.9 ms", "through city", call, "<textarea"):
+    for words in (
+        "Elena",
+        "Answered by Anna Weber (101)",
+        "The caller hung up",
+        "one contact",
+        "0.4 ms",
+        "Proceed display_name=Elena",
+        "1204",
+        "0.2 %",
+        "1.9 ms",
+        "through city",
+        call,
+        "<textarea",
+    ):
         assert words in page, words
     assert browse("anna").get("/calls/none").status_code == 404
 
@@ -217,7 +242,9 @@ def test_a_summary_is_written_from_the_card(browse: Browse, world: World) -> Non
     call = world.ring("+14155550100", "101")
     world.answer(call)
     browser = browse("anna")
-    answer = browser.post(f"/live/calls/{call}/summary", {"summary": " Renewed. ", "contact_id": elena.id}, headers=HTMX)
+    answer = browser.post(
+        f"/live/calls/{call}/summary", {"summary": " Renewed. ", "contact_id": elena.id}, headers=HTMX
+    )
     assert answer.status_code == 200
     assert "Summary saved." in answer.text
     assert f'hx-target="#card-{call}" hx-swap="outerMorph"' in answer.text
@@ -251,7 +278,9 @@ def test_without_scripts_a_summary_is_written_too(browse: Browse, world: World) 
 def test_an_unknown_caller_becomes_a_contact(browse: Browse, world: World) -> None:
     call = world.ring("+14155550123", "101")
     browser = browse("anna")
-    answer = browser.post(f"/live/calls/{call}/contact", {"name": "Nova", "number": "+14155550123", "vip": "on"}, headers=HTMX)
+    answer = browser.post(
+        f"/live/calls/{call}/contact", {"name": "Nova", "number": "+14155550123", "vip": "on"}, headers=HTMX
+    )
     assert answer.status_code == 200
     assert "Nova is in your contacts." in answer.text
     assert f'<hx-partial hx-target="#card-{call}"' in answer.text
@@ -344,7 +373,7 @@ def test_everybody_changes_his_own_password_with_the_old_one(browse: Browse) -> 
 
 
 def test_hostile_values_are_stored_and_shown_as_text(browse: Browse, world: World) -> None:
-    evil = '"><script>alert(1)</script>{{7*7}}\' OR 1=1 --'
+    evil = "\"><script>alert(1)</script>{{7*7}}' OR 1=1 --"
     world.desk.add(evil, "+14155550100", company=evil, email=evil, tags=(evil,), instructions=evil)
     call = world.ring("+14155550100", "101", caller_name=evil)
     world.control.live[call] = replace(
@@ -354,9 +383,18 @@ def test_hostile_values_are_stored_and_shown_as_text(browse: Browse, world: Worl
     world.end(call, Disposition.FAILED)
     world.desk.acts[call] = replace(world.desk.acts[call], summary=evil, state="completed", contact_name=evil)
     browser = browse("admin")
-    for path in ("/contacts", "/contacts/c1", "/contacts/c1/edit", "/contacts/c1/delete", "/calls", f"/calls/{call}", "/",
-                 "/contacts?q=%22%3E%3Cscript%3E", "/calls?q=%22%3E%3Cscript%3E&party=%22%3E%3Cscript%3E",
-                 "/contacts/new?name=%22%3E%3Cscript%3E&number=%22%3E%3Cscript%3E"):
+    for path in (
+        "/contacts",
+        "/contacts/c1",
+        "/contacts/c1/edit",
+        "/contacts/c1/delete",
+        "/calls",
+        f"/calls/{call}",
+        "/",
+        "/contacts?q=%22%3E%3Cscript%3E",
+        "/calls?q=%22%3E%3Cscript%3E&party=%22%3E%3Cscript%3E",
+        "/contacts/new?name=%22%3E%3Cscript%3E&number=%22%3E%3Cscript%3E",
+    ):
         text = browser.get(path).text
         assert "<script>" not in text, path
         assert "49" not in re.sub(r"&#\d+;|\?[0-9a-f]+\"", "", text) or "{{7*7}}" in text, path

@@ -19,8 +19,12 @@ ALL = [
     if isinstance(route, Route)
     for method in sorted((route.methods or set()) - {"HEAD"})
 ]
-ADMIN_ONLY = {("GET", "/users"), ("POST", "/users"), ("POST", "/users/{username}/password"),
-              ("POST", "/users/{username}/delete")}
+ADMIN_ONLY = {
+    ("GET", "/users"),
+    ("POST", "/users"),
+    ("POST", "/users/{username}/password"),
+    ("POST", "/users/{username}/delete"),
+}
 
 
 def filled(path: str) -> str:
@@ -79,7 +83,9 @@ def test_no_api_key_in_the_form_field(browse: Browse, world: World) -> None:
     assert browser.send("POST", "/api/v1/calls/c1/hangup").status_code == 204
 
 
-@pytest.mark.parametrize("path", ["/", "/sign-in", "/static/app.css", "/api/v1/calls", "/healthz", "/nothing", "/metrics"])
+@pytest.mark.parametrize(
+    "path", ["/", "/sign-in", "/static/app.css", "/api/v1/calls", "/healthz", "/nothing", "/metrics"]
+)
 def test_headers_are_strict_everywhere(browse: Browse, path: str) -> None:
     answer = browse("anna").get(path)
     policy = answer.headers["content-security-policy"]
@@ -97,8 +103,19 @@ def test_no_page_has_inline_script_or_style(browse: Browse, world: World) -> Non
     world.desk.add("Elena", "+14155550100")
     call = world.ring("+14155550100", "101")
     browser = browse("admin")
-    for path in ("/", "/calls", f"/calls/{call}", "/contacts", "/contacts/c1", "/contacts/c1/edit", "/contacts/new",
-                 "/contacts/c1/delete", "/users", "/account", "/no-such-page"):
+    for path in (
+        "/",
+        "/calls",
+        f"/calls/{call}",
+        "/contacts",
+        "/contacts/c1",
+        "/contacts/c1/edit",
+        "/contacts/new",
+        "/contacts/c1/delete",
+        "/users",
+        "/account",
+        "/no-such-page",
+    ):
         text = browser.get(path).text
         assert "<style" not in text
         assert " style=" not in text
@@ -135,7 +152,9 @@ def test_a_small_chunked_body_is_read(browse: Browse) -> None:
     assert answer.status_code == 201
 
 
-@pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}])
+@pytest.mark.parametrize(
+    "headers", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"}]
+)
 def test_writes_from_other_sites_are_refused(browse: Browse, headers: dict[str, str]) -> None:
     browser = browse("anna")
     answer = browser.client.post("/sign-out", data={"csrf": browser.csrf}, headers=headers)
@@ -145,12 +164,18 @@ def test_writes_from_other_sites_are_refused(browse: Browse, headers: dict[str, 
 
 def test_own_origin_passes(browse: Browse) -> None:
     browser = browse("anna")
-    answer = browser.client.post("/sign-out", data={"csrf": browser.csrf}, follow_redirects=False,
-                                 headers={"Origin": "http://testserver", "Sec-Fetch-Site": "same-origin"})
+    answer = browser.client.post(
+        "/sign-out",
+        data={"csrf": browser.csrf},
+        follow_redirects=False,
+        headers={"Origin": "http://testserver", "Sec-Fetch-Site": "same-origin"},
+    )
     assert answer.status_code == 303
 
 
-def test_an_inner_error_says_nothing_of_its_cause(browse: Browse, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_inner_error_says_nothing_of_its_cause(
+    browse: Browse, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     browser = browse("anna")
 
     def broken() -> list[object]:

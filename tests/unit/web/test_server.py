@@ -236,13 +236,22 @@ async def test_a_user_whose_role_changed_is_sent_to_begin_anew(monkeypatch: pyte
         stream.close()
 
 
-async def test_readers_that_go_away_are_forgotten() -> None:
+async def test_readers_that_go_away_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
+    left = asyncio.Semaphore(0)
+    leave = feed.Hub.leave
+
+    def leave_and_tell(hub: feed.Hub, cursor: feed.Cursor) -> None:
+        leave(hub, cursor)
+        left.release()
+
+    monkeypatch.setattr(feed.Hub, "leave", leave_and_tell)
     async with listening(world) as (server, panel):
         for _ in range(3):
             stream = await Stream.open(server.address, "/live/feed", cookie(panel, world, "anna"))
             await stream.event()
             stream.close()
         async with asyncio.timeout(2):
-            while len(panel.hub):
-                await asyncio.sleep(0.01)
+            for _ in range(3):
+                await left.acquire()
+        assert len(panel.hub) == 0

@@ -177,7 +177,9 @@ def test_language_is_chosen_by_cookie_browser_and_office(world: World) -> None:
     with TestClient(app) as client:
         assert "Войти" in client.get("/sign-in").text
         assert "Войти" not in client.get("/sign-in", headers={"Accept-Language": "en"}).text
-        answer = client.post("/language", data={"language": "en", "next": "/sign-in?next=%2Fcalls"}, follow_redirects=False)
+        answer = client.post(
+            "/language", data={"language": "en", "next": "/sign-in?next=%2Fcalls"}, follow_redirects=False
+        )
         assert answer.headers["location"] == "/sign-in"
         assert 'lang="en"' in client.get("/sign-in").text
         assert client.post("/language", data={"language": "xx"}).status_code == 422

@@ -27,7 +27,13 @@ from web.words import Words
 NOON = 1_700_049_600.0  # 15 November 2023, 12:00 UTC
 
 INBOUND = CallSnapshot(
-    "c1", CallState.RINGING, "inbound", "+14155550100", "+15550199", NOON, trunk="city",
+    "c1",
+    CallState.RINGING,
+    "inbound",
+    "+14155550100",
+    "+15550199",
+    NOON,
+    trunk="city",
     legs=(
         LegSnapshot("trunk:city", "a", "calling", "+14155550100", NOON),
         LegSnapshot("101", "b", "ringing", "101", NOON),
@@ -35,7 +41,14 @@ INBOUND = CallSnapshot(
     ),
 )
 OUTBOUND = CallSnapshot(
-    "c2", CallState.ANSWERED, "outbound", "101", "+14155550100", NOON, extension="101", answered_by="trunk:city",
+    "c2",
+    CallState.ANSWERED,
+    "outbound",
+    "101",
+    "+14155550100",
+    NOON,
+    extension="101",
+    answered_by="trunk:city",
     legs=(
         LegSnapshot("101", "a", "answered", "101", NOON),
         LegSnapshot("trunk:city", "b", "answered", "+14155550100", NOON),
@@ -59,8 +72,13 @@ def test_the_other_number_is_the_one_that_this_extension_speaks_to() -> None:
     assert other_number(INBOUND, "101") == "+14155550100"
     assert other_number(OUTBOUND, "101") == "+14155550100"
     assert other_number(OUTBOUND, None) == "+14155550100"
-    inside = replace(OUTBOUND, direction="internal", called="102", caller="101",
-                     legs=(OUTBOUND.legs[0], LegSnapshot("102", "b", "answered", "102", NOON)))
+    inside = replace(
+        OUTBOUND,
+        direction="internal",
+        called="102",
+        caller="101",
+        legs=(OUTBOUND.legs[0], LegSnapshot("102", "b", "answered", "102", NOON)),
+    )
     assert other_number(inside, "102") == "101"
     assert other_number(inside, "101") == "102"
 
@@ -84,9 +102,7 @@ def test_every_state_has_a_word(state: CallState, word: str) -> None:
 
 def test_rows_name_both_sides() -> None:
     people = {"+14155550100": (ContactEntry("1", "Elena"),), "+1999": (ContactEntry("1", "A"), ContactEntry("2", "B"))}
-    names = Names(
-        [ExtensionState("101", "Anna", "third-party", (), False)], lambda number: people.get(number, ())
-    )
+    names = Names([ExtensionState("101", "Anna", "third-party", (), False)], lambda number: people.get(number, ()))
     row = names.row(INBOUND)
     assert (row.caller.name, row.caller.number, row.with_) == ("Elena", "+14155550100", "Anna (101)")
     assert names.row(replace(INBOUND, display_name="VIP Elena")).caller.name == "VIP Elena"
@@ -136,7 +152,15 @@ def test_moments_say_as_much_as_is_needed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "letters"), [("Elena Petrova", "EP"), ("Dr. Omar Haddad", "DH"), ("Reception", "R"), ("", "#"), ("<b>", "#"), ("Иван Петров", "ИП")]
+    ("name", "letters"),
+    [
+        ("Elena Petrova", "EP"),
+        ("Dr. Omar Haddad", "DH"),
+        ("Reception", "R"),
+        ("", "#"),
+        ("<b>", "#"),
+        ("Иван Петров", "ИП"),
+    ],
 )
 def test_initials(name: str, letters: str) -> None:
     assert initials(name) == letters

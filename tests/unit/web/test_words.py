@@ -50,8 +50,17 @@ def test_every_key_is_used() -> None:
     text = sources()
     literal = set(re.findall(r"""["']([a-z_]+(?:\.[a-z_0-9]+)+)["']""", text))
     literal |= {f"{key}.{form}" for key in COUNTED.findall(text) for form in ("one", "few", "many")}
-    built = tuple({*BUILT.findall(text), *re.findall(r"""["']([a-z_.]+\.)["'] ~""", text), "error.", "invalid.",
-                   "note.", "month.", "card.state."})
+    built = tuple(
+        {
+            *BUILT.findall(text),
+            *re.findall(r"""["']([a-z_.]+\.)["'] ~""", text),
+            "error.",
+            "invalid.",
+            "note.",
+            "month.",
+            "card.state.",
+        }
+    )
     idle = {key for key in CATALOGUES["en"] if key not in literal and not key.startswith(built)}
     assert idle == set()
 
@@ -67,7 +76,8 @@ def test_a_key_that_is_missing_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "form"), [(1, "one"), (2, "few"), (5, "many"), (11, "many"), (12, "many"), (21, "one"), (22, "few"), (0, "many")]
+    ("number", "form"),
+    [(1, "one"), (2, "few"), (5, "many"), (11, "many"), (12, "many"), (21, "one"), (22, "few"), (0, "many")],
 )
 def test_russian_plurals(number: int, form: str) -> None:
     assert plural_form("ru", number) == form

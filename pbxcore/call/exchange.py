@@ -29,7 +29,7 @@ from pbxcore.settings import Sip
 from pbxcore.sip import build
 from pbxcore.sip.digest import Authenticator, Challenge, Granted, Secret
 from pbxcore.sip.errors import SipError
-from pbxcore.sip.layer import Flow, Layer
+from pbxcore.sip.layer import Flow, Layer, stateless_tag
 from pbxcore.sip.message import Request
 from pbxcore.sip.timers import Timers
 from pbxcore.sip.transaction import ServerTransaction
@@ -181,11 +181,13 @@ class Exchange:
         outcome = self._authenticator.check(request, source, self.realm, self.secrets.get)
         if isinstance(outcome, Granted):
             return outcome.username
+        # Answered without keeping anything (8.2.7): who has no credentials gets no retransmissions and no memory.
+        status, headers = 403, []
         if isinstance(outcome, Challenge):
+            status = 401
             headers = self._authenticator.challenge(request, source, self.realm, stale=outcome.stale)
-            self._answer(tx, request, 401, headers=headers)
-        else:
-            self._answer(tx, request, 403)
+        tag = stateless_tag(request)
+        self.layer.refuse(tx, build.response(request, status, to_tag=tag, headers=headers))
         return None
 
     def _register(self, tx: ServerTransaction, request: Request) -> None:

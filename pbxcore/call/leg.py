@@ -295,6 +295,11 @@ class Branch(Leg):
             ack.fields.append(SDP_TYPE)
         self.host.layer.acknowledge(self.tx, ack, self._way(), response)
 
+    def bye(self, fields: Sequence[Field] = ()) -> None:
+        super().bye(fields)
+        if self.tx is not None:  # what the INVITE's transaction still waits for, it can do without us
+            self.host.layer.release(self.tx)
+
     def abandon(self, reason: str | None = None) -> None:
         """The call goes on without this branch."""
         self.call = None

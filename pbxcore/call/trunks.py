@@ -11,7 +11,7 @@ import ipaddress
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from pbxcore.sip import digest
+from pbxcore.sip.digest import respond
 from pbxcore.sip.layer import Flow
 from pbxcore.sip.message import Field, Request, Response
 from pbxcore.sip.uri import Uri, escape_user, join_host
@@ -78,7 +78,7 @@ class Trunk:
             return None
         proxy = response.status == 407
         challenges = response.values("proxy-authenticate" if proxy else "www-authenticate")
-        value = digest.respond(
+        value = respond(
             challenges,
             request.method,
             request.uri,

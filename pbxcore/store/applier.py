@@ -62,7 +62,7 @@ class Item:
 
 
 class Applier:
-    """`give` and `wake` may be called from any thread; `applied` is the number of the last group in the database."""
+    """`give` may be called from any thread; `applied` is the number of the last group in the database."""
 
     def __init__(
         self,
@@ -88,7 +88,9 @@ class Applier:
         self._gap = False                  # some of them were let go of and must be read from the backlog
         self._bell = threading.Event()
         self._idle = False
+        self._urgent = False               # somebody waits for what was given
         self._stopping = False
+        self._failed_at = 0.0
         self._pause = 0.0
         self._retry_at = 0.0
         self._thread: threading.Thread | None = None
@@ -101,11 +103,10 @@ class Applier:
 
     def give(self, item: Item) -> None:
         self._mailbox.append(item)
-        if self._idle or item.group is None or not item.logged:
+        if item.group is None or not item.logged:
+            self._urgent = True
+        if self._idle or self._urgent:
             self._bell.set()
-
-    def wake(self) -> None:
-        self._bell.set()
 
     def stop(self, within: float) -> bool:
         """Apply what is there and end the thread; blocks. False when something is left to the backlog."""
@@ -132,6 +133,7 @@ class Applier:
         while not self._stopping:
             self._sleep()
             self._turn()
+        self._failed_at = 0.0
         self._turn()
         self._drop()
 
@@ -144,12 +146,13 @@ class Applier:
                 bell.wait()
             self._idle = False
         bell.clear()
-        if any(item.group is None or not item.logged for item in list(self._mailbox)) or self._stopping:
+        if self._urgent or self._stopping:
             return
         bell.wait(max(self._retry_at - self._clock(), 0.0) if self.down else self._period)
         bell.clear()
 
     def _turn(self) -> None:
+        self._urgent = False
         for _ in range(len(self._mailbox)):
             item = self._mailbox.popleft()
             if item.group is not None:
@@ -161,18 +164,21 @@ class Applier:
 
     def _apply(self, *, now: bool = False) -> None:
         """Everything that waits, unless the database is gone and it is not yet time to try again."""
-        if self.down and not now and self._clock() < self._retry_at:
+        if self.down and self._clock() < (self._failed_at + FIRST_RETRY if now else self._retry_at):
             self._let_go()
             return
         if not (self._held or self._gap or self.down):
             return
         try:
+            if self.down:
+                self._attempt([])
             if self._gap:
                 self._catch_up()
             held = [item for item in self._held if item.number > self.applied]
             self._write(item.group for item in held if item.group is not None)
         except Exception as error:  # Gone, or a defect of ours: rows are kept and calls go on either way
             self._went(error)
+            self._let_go()
             return
         if held:
             self.applied = held[-1].number
@@ -192,6 +198,7 @@ class Applier:
             self.applied = chunk[-1][0]
 
     def _let_go(self) -> None:
+        """Too much waits for a database that is gone: keep what is nowhere else, the backlog has the rest."""
         if len(self._held) > HELD:
             self._held = [item for item in self._held if not item.logged]
             self._gap = True
@@ -207,7 +214,8 @@ class Applier:
             self._pause = 0.0
         self.down = True
         self._pause = min(max(self._pause * 2, FIRST_RETRY), LAST_RETRY)
-        self._retry_at = self._clock() + self._pause
+        self._failed_at = self._clock()
+        self._retry_at = self._failed_at + self._pause
 
     def _do(self, item: Item) -> None:
         if item.job is None or item.tell is None:
@@ -305,7 +313,7 @@ class Applier:
     def _put_aside(self, name: str, values: list[Any]) -> None:
         """Keep what the database cannot take for somebody to look at."""
         with open(self._refused, "a", encoding="utf-8", opener=partial(os.open, mode=0o600)) as file:
-            file.writelines(json.dumps([name, value]) + "\n" for value in values)
+            file.writelines(json.dumps([name, value], default=repr) + "\n" for value in values)
 
     def _open(self) -> Any:
         """A cursor in a transaction."""

@@ -10,6 +10,7 @@ A record is length, CRC-32, and the group in `marshal`: JSON would cost ten time
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import marshal
 import os
@@ -34,7 +35,7 @@ class _File:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         self.size = os.fstat(self.fd).st_size
         self.last = 0      # number of the last group in it
 
@@ -55,9 +56,11 @@ class Backlog:
         self._current, self._other = self._files
         try:
             fcntl.flock(self._current.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not all(os.path.samestat(os.fstat(file.fd), file.path.stat()) for file in self._files):
+                raise FileNotFoundError  # the last exchange removed them when it ended, a moment ago
         except OSError as error:
             self.close()
-            raise InUse(str(self._current.path)) from error
+            raise InUse(str(base)) from error
 
     @property
     def size(self) -> int:
@@ -73,15 +76,11 @@ class Backlog:
             file = self._current
         body = marshal.dumps((number, group), FORMAT)
         record = _HEAD.pack(len(body), zlib.crc32(body)) + body
-        try:
-            written = os.write(file.fd, record)
-            if written != len(record):
-                raise OSError(f"{file.path}: the disk is full")
-            if self._sync:
-                os.fdatasync(file.fd)
-        except OSError:
-            os.ftruncate(file.fd, file.size)  # half a record must not hide those that follow
-            raise
+        written = os.pwrite(file.fd, record, file.size)  # over half a record, if that was all there was room for
+        if written != len(record):
+            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {file.path}")
+        if self._sync:
+            os.fdatasync(file.fd)
         file.size += len(record)
         file.last = number
 

@@ -50,6 +50,7 @@ class Writer:
         self._idle = False                 # the thread sleeps until the bell rings
         self._last = 0.0                   # when the last group was done
         self._rushed = False               # a hurried group is on its way
+        self._refusing = False             # the backlog does not take anything just now
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -173,7 +174,11 @@ class Writer:
     def _run(self) -> None:
         while not (self._stopping and not self._queue):
             self._sleep()
-            self._turn()
+            try:
+                self._turn()
+            except Exception:  # a defect of ours must not end the thread: then nothing would ever be durable again
+                log.exception("writer failed")
+                self._done = self._put - len(self._queue)
 
     def _sleep(self) -> None:
         """Gather rows for one tick; with none, sleep until one comes."""
@@ -218,25 +223,34 @@ class Writer:
         number = self._number
         self._number += 1
         applier = self._applier
-        if self._append(number, group):
+        try:
+            logged = self._append(number, group)
+        except ValueError:
+            group = without_strangers(group)
+            logged = self._append(number, group)
+        if logged:
             applier.give(Item(number, group))
             return
         applier.give(Item(number, group, logged=False))
-        while applier.applied < number and not (self._stopping and self._append(number, group)):
-            applier.wake()
+        tries = 0
+        while applier.applied < number:
             time.sleep(0.01)
+            tries += 1
+            if tries % 100 == 0 and self._append(number, group):
+                return
 
     def _append(self, number: int, group: Group) -> bool:
+        """False when the backlog does not take it. Raises ValueError for values that `marshal` does not know."""
         if self._backlog is None:
             return False
         try:
-            try:
-                self._backlog.append(number, group, self._applier.applied)
-            except ValueError:
-                self._backlog.append(number, without_strangers(group), self._applier.applied)
+            self._backlog.append(number, group, self._applier.applied)
         except OSError as error:
-            log.error("backlog not written", error=str(error), hint="make room on the disk of the data directory")
+            if not self._refusing:
+                log.error("backlog not written", error=str(error), hint="make room on the disk of the data directory")
+            self._refusing = True
             return False
+        self._refusing = False
         return True
 
     def _tell(self, callback: Callable[..., None], *arguments: Any) -> None:

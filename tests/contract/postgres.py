@@ -44,7 +44,8 @@ class Cluster:
 
     def start(self) -> None:
         options = f"-h 127.0.0.1 -p {self.port} -k {self._home} -c fsync=off -c max_connections=40"
-        self._run("pg_ctl", "-D", str(self._data), "-w", "-t", "60", "-l", str(self._home / "log"), "-o", options, "start")
+        log = str(self._home / "log")
+        self._run("pg_ctl", "-D", str(self._data), "-w", "-t", "60", "-l", log, "-o", options, "start")
 
     def stop(self, mode: str = "fast") -> None:
         """`fast` ends sessions, `immediate` is a crash."""

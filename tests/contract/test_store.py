@@ -342,7 +342,8 @@ class TestRepositories:
             await users.change("ann", role="admin")
 
     async def test_bindings_survive_a_restart_and_expired_ones_do_not(self, store: Store, url: str) -> None:
-        kept = Binding("101", "sip:101@192.0.2.9:5060;ob", 2000.0, "192.0.2.9:40000", "TCP", "x@y", 7, "UA", "<u>", ("p",))
+        contact = "sip:101@192.0.2.9:5060;ob"
+        kept = Binding("101", contact, 2000.0, "192.0.2.9:40000", "TCP", "x@y", 7, "UA", "<u>", ("p",))
         bindings = Bindings(store)
         bindings.put(replace(kept, cseq=6))
         bindings.put(kept)

@@ -45,6 +45,7 @@ from web.server import serve as serve_panel
 
 log = structlog.get_logger("app")
 
+DIGESTS = {"md5": ("MD5",), "sha-256": ("SHA-256",), "both": ("SHA-256", "MD5")}
 DRAIN_LOOK = 0.1
 RELEASE_SECONDS = 2.0
 
@@ -213,7 +214,9 @@ class App:
             token=token,
             flow_to=endpoint.flow_to,
             registrar=registrar,
-            authenticator=Authenticator(bytes.fromhex(secret), endpoint.clock),
+            authenticator=Authenticator(
+                bytes.fromhex(secret), endpoint.clock, algorithms=DIGESTS[settings.sip.digest]
+            ),
             settings=settings.sip,
             crm_seconds=settings.crm.deadline_ms / 1000,
         )

@@ -27,6 +27,7 @@ class Office(Section):
 class Sip(Section):
     listen: tuple[str, ...] = ("udp:127.0.0.1:5060", "tcp:127.0.0.1:5060")
     domain: str = ""           # realm of the digest and host of our URIs; empty: "hookline", and our address
+    digest: Literal["md5", "sha-256", "both"] = "md5"   # baresip 1.0 gives up when it sees SHA-256, SIPp when first
     drain_seconds: Seconds = 30.0
     max_calls: Count = 5000
     max_calls_per_second: Count = 2000

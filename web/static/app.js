@@ -110,11 +110,11 @@
     }
   }, 5000);
 
-  document.addEventListener('htmx:after:swap', (event) => {
+  document.addEventListener('htmx:after:swap', () => {
     refreshed();
-    if (document.querySelector('#status .said')) say('');
-    const form = event.detail?.ctx?.sourceElement;
-    if (form?.dataset?.draft && event.detail.ctx.response?.status === 200) sessionStorage.removeItem(key(form));
+    const said = document.querySelector('#status .said');
+    if (said) say('');
+    if (said?.dataset.written) sessionStorage.removeItem(`draft:${said.dataset.written}`);
   });
   document.addEventListener('htmx:response:error', (event) => {
     const status = event.detail.ctx.response.status;

@@ -56,13 +56,27 @@ class EmbeddedCrm:
         self._token = token
         self._cards = Cards(clock)
         self._recent = Recent(self._activity)
+        self._version = 0      # of the contacts in memory
 
     def load(self) -> None:
         """Take contacts and the latest activities into memory. Blocks: for the start. Raises StoreUnavailable."""
-        for entry in self._store.ask_now(rows.all_contacts):
-            self.index.put(entry)
+        entries, self._version = self._store.ask_now(rows.contacts_and_version)
+        self.index.replace(entries)
         for latest in self._store.ask_now(rows.latest_activities):
             self._remember(latest)
+
+    async def refresh(self) -> bool:
+        """Take over what another program changed in the contacts, such as an import; cheap when nothing was. True
+        when something was. Raises StoreUnavailable."""
+        before = self._version
+        if await self._store.ask(rows.version) == before:
+            return False
+        entries, version = await self._store.ask(rows.contacts_and_version)
+        if self._version != before:  # a change of our own came in between: what was read may lack it
+            return await self.refresh()
+        self.index.replace(entries)
+        self._version = version
+        return True
 
     # -- in memory, beside the call
 
@@ -128,16 +142,28 @@ class EmbeddedCrm:
         checked = check(entry, self._country)
         now = self._clock()
         fresh = "" if checked.id else self._token()
-        return await self._store.change(lambda session: rows.save_contact(session, checked, fresh, now), self.index.put)
+
+        def then(saved: tuple[ContactEntry, int]) -> None:
+            self.index.put(saved[0])
+            self._changed(saved[1])
+
+        stored, _ = await self._store.change(lambda session: rows.save_contact(session, checked, fresh, now), then)
+        return stored
 
     async def delete_contact(self, contact_id: str) -> None:
         """Forget a contact; its activities stay, without it. Raises NotFound, StoreUnavailable."""
 
-        def forget(_: None) -> None:
+        def forget(version: int) -> None:
             self.index.drop(contact_id)
+            self._changed(version)
             self._recent.forget_contact(contact_id)
 
         await self._store.change(lambda session: rows.delete_contact(session, contact_id), forget)
+
+    def _changed(self, version: int) -> None:
+        """Our own change made this version; when others changed something before it, `refresh` must see that."""
+        if version == self._version + 1:
+            self._version = version
 
     # -- activities
 

@@ -60,6 +60,15 @@ class ContactIndex:
             for e164 in entry.numbers:
                 self._without(e164, contact_id)
 
+    def replace(self, entries: Iterable[ContactEntry]) -> None:
+        """Hold exactly these."""
+        wanted = {entry.id: entry for entry in entries}
+        for contact_id in self._by_id.keys() - wanted.keys():
+            self.drop(contact_id)
+        for entry in wanted.values():
+            if self._by_id.get(entry.id) != entry:
+                self.put(entry)
+
     def _without(self, e164: str, contact_id: str) -> None:
         left = tuple([entry for entry in self._by_number.get(e164, ()) if entry.id != contact_id])
         if left:

@@ -13,10 +13,11 @@ from sqlmodel import Session, col, select
 
 from crmhooks.records import activity
 from pbxcore.control import ActivityEntry, ContactEntry, NotFound
-from pbxcore.store.models import ActivityRow, ContactNumberRow, ContactRow
+from pbxcore.store.models import ActivityRow, ContactNumberRow, ContactRow, MetaRow
 from pbxcore.store.statements import clean
 
 NUMBER_LIKE = re.compile(r"\+?(?:[\s().\-/]*\d){3,}[\s().\-/]*\Z")
+VERSION = "contacts.version"      # key in `meta`, made with the tables
 LATEST = 2000     # activities taken into memory at start
 
 
@@ -36,6 +37,22 @@ def all_contacts(session: Session) -> list[ContactEntry]:
     return _entries(session, session.exec(select(ContactRow).order_by(col(ContactRow.created_at), col(ContactRow.id))))
 
 
+def contacts_and_version(session: Session) -> tuple[list[ContactEntry], int]:
+    return all_contacts(session), version(session)
+
+
+def version(session: Session) -> int:
+    """A number that every change of the contacts raises, whichever program made it."""
+    return int(session.get_one(MetaRow, VERSION).value)
+
+
+def raise_version(session: Session) -> int:
+    row = session.get_one(MetaRow, VERSION, with_for_update=True)
+    row.value = str(int(row.value) + 1)
+    session.add(row)
+    return int(row.value)
+
+
 def search_contacts(session: Session, wanted: list[str], limit: int, offset: int) -> list[ContactEntry]:
     query = select(ContactRow).order_by(sa.func.lower(col(ContactRow.name)), col(ContactRow.id))
     for word in wanted:
@@ -43,8 +60,8 @@ def search_contacts(session: Session, wanted: list[str], limit: int, offset: int
     return _entries(session, session.exec(query.limit(limit).offset(offset)))
 
 
-def save_contact(session: Session, entry: ContactEntry, fresh: str, now: float) -> ContactEntry:
-    """Create under the id `fresh`, or change the one it names. Raises NotFound."""
+def save_contact(session: Session, entry: ContactEntry, fresh: str, now: float) -> tuple[ContactEntry, int]:
+    """Create under the id `fresh`, or change the one it names; with the new version. Raises NotFound."""
     if fresh:
         entry = replace(entry, id=fresh)
         row = ContactRow(id=fresh, name="", tags=[], created_at=now, changed_at=now)
@@ -63,11 +80,11 @@ def save_contact(session: Session, entry: ContactEntry, fresh: str, now: float) 
         ContactNumberRow(contact_id=entry.id, e164=e164, place=place) for place, e164 in enumerate(entry.numbers)
     )
     session.flush()
-    return entry
+    return entry, raise_version(session)
 
 
-def delete_contact(session: Session, contact_id: str) -> None:
-    """Raises NotFound."""
+def delete_contact(session: Session, contact_id: str) -> int:
+    """The new version. Raises NotFound."""
     row = session.get(ContactRow, contact_id)
     if row is None:
         raise NotFound(f"no contact {contact_id}")
@@ -75,6 +92,7 @@ def delete_contact(session: Session, contact_id: str) -> None:
     connection.execute(sa.update(ActivityRow).where(col(ActivityRow.contact_id) == contact_id).values(contact_id=None))
     connection.execute(sa.delete(ContactNumberRow).where(col(ContactNumberRow.contact_id) == contact_id))
     session.delete(row)
+    return raise_version(session)
 
 
 def activities() -> Any:

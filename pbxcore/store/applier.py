@@ -26,7 +26,7 @@ from sqlmodel import Session
 
 from pbxcore.store.backlog import Backlog
 from pbxcore.store.rows import Group, Packed, Plan, merge
-from pbxcore.store.sql import StoreUnavailable, show
+from pbxcore.store.sql import WRITES, StoreUnavailable, show
 from pbxcore.store.statements import Row, Statement, run
 
 PERIOD = 0.25          # seconds that groups gather: a short call is written once
@@ -75,6 +75,7 @@ class Applier:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
+        self._writing = engine.execution_options(**{WRITES: True})
         self._driver: Any = engine.dialect.loaded_dbapi
         self._plans = plans
         self._backlog = backlog
@@ -232,7 +233,7 @@ class Applier:
         if self.down:
             raise StoreUnavailable(f"{where} cannot be reached now: try again in a moment")
         try:
-            with Session(self._engine, expire_on_commit=False) as session, session.begin():
+            with Session(self._writing, expire_on_commit=False) as session, session.begin():
                 return job(session)
         except (sa.exc.OperationalError, sa.exc.InterfaceError) as error:
             raise StoreUnavailable(f"{where}: {error.orig}") from error

@@ -18,6 +18,7 @@ from pbxcore.store import migrations
 Durability = Literal["process", "power"]
 
 BUSY_MS = 5_000
+WRITES = "hookline_writes"      # execution option of transactions that change something
 POSTGRES_OPTIONS = {
     "connect_timeout": 3,          # seconds; a host that does not answer
     "keepalives_idle": 5,
@@ -108,7 +109,8 @@ def _open_sqlite(url: URL, durability: Durability) -> Engine:
         connection.execute("PRAGMA foreign_keys=ON")
 
     def on_begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN")
+        # A transaction that reads first and then writes would be refused when another program wrote meanwhile.
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get(WRITES) else "BEGIN")
 
     sa.event.listen(engine, "connect", on_connect)
     sa.event.listen(engine, "begin", on_begin)

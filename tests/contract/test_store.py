@@ -304,6 +304,24 @@ class TestContacts:
         await store.close()
 
 
+    async def test_an_import_by_another_program_is_taken_over(self, crm: EmbeddedCrm, store: Store, url: str) -> None:
+        mine = await crm.save_contact(ANN)
+        gone = await crm.save_contact(replace(ANN, name="Gone"))
+        assert not await crm.refresh()
+        beside = stores.open(url)
+        beside.start()
+        importer = EmbeddedCrm(beside, Bus(), "US")
+        importer.load()
+        bob = await importer.save_contact(replace(ANN, name="Bob"))
+        await importer.delete_contact(gone.id)
+        cid = await crm.save_contact(replace(ANN, name="Cid"))
+        assert crm.lookup("+12125550100") == (mine, gone, cid)
+        assert await crm.refresh()
+        assert set(crm.lookup("+12125550100")) == {mine, bob, cid}
+        assert not await crm.refresh()
+        await beside.close()
+
+
 class TestActivities:
     async def test_narrowed_by_agent_contact_call_and_state(self, crm: EmbeddedCrm) -> None:
         ann = await crm.save_contact(ANN)

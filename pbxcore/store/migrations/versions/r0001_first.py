@@ -45,12 +45,13 @@ def upgrade() -> None:
         sa.Column("crm_control", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("number", name="pk_extensions"),
     )
-    op.create_table(
+    meta = op.create_table(
         "meta",
         sa.Column("key", sa.String(), nullable=False),
         sa.Column("value", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("key", name="pk_meta"),
     )
+    op.bulk_insert(meta, [{"key": "contacts.version", "value": "0"}])
 
 
 def _calls() -> None:

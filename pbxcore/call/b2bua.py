@@ -9,14 +9,14 @@ that crosses a CANCEL meets a call that is still there to deal with it. What it 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from pbxcore.call import call as inputs
 from pbxcore.call.body import sdp_or_nothing
 from pbxcore.call.call import TELL, WRITE, Call, HungUpBy, Input
 from pbxcore.call.conversation import Conversation
-from pbxcore.call.drive import drive, resume_after
+from pbxcore.call.drive import PAUSE, Deadline, drive, resume_after
 from pbxcore.call.invite import InviteMaker
 from pbxcore.call.leg import Branch, CallerLeg, Leg
 from pbxcore.call.outcome import Outcome, worse
@@ -36,42 +36,15 @@ if TYPE_CHECKING:
     from pbxcore.call.trunks import Trunk
 
 DURABLE_SECONDS = 0.25  # how long an answer waits for a journal that is stuck; the journal catches up later
-HORIZON = 30.0  # a deadline further away is looked at again, so that no timer outlives its call for long
 Answered = tuple[Branch, Response]
 LATE = 0.02  # what the event loop may add to the CRM's budget before the call goes on without it
-
-
-class _Pause:
-    """Awaited by a call that waits for its next signal."""
-
-    def __await__(self) -> Generator[None, None, None]:
-        yield None
-
-
-_PAUSE = _Pause()
-
-
-class Deadline:
-    """The timer of one call: what the heap holds, so that a call that has ended is not held by it."""
-
-    __slots__ = ("armed", "at", "call")
-
-    def __init__(self, call: LiveCall) -> None:
-        self.call: LiveCall | None = call
-        self.at = 0.0
-        self.armed: float | None = None
-
-    def on_timer(self, name: str, now: float) -> None:
-        self.armed = None
-        if self.call is not None:
-            self.call.alarm(now)
 
 
 class LiveCall:
     """A call from its INVITE until nothing is left of it."""
 
     __slots__ = (
-        "_blocked", "_coroutine", "_deadline", "_durable", "_inbox", "_running", "_waiting", "a", "answers", "branches",
+        "_blocked", "_coroutine", "_deadline", "_inbox", "_running", "_waiting", "a", "answers", "branches",
         "call", "conversation", "exchange", "failure", "maker", "offer", "told_ringing",
     )  # fmt: skip
 
@@ -89,8 +62,8 @@ class LiveCall:
         self.failure: Outcome | None = None
         self.told_ringing = False
         self._inbox: deque[Signal] = deque()
-        self._deadline = Deadline(self)
-        self._running = self._waiting = self._blocked = self._durable = False
+        self._deadline = Deadline(self, exchange.timers)
+        self._running = self._waiting = self._blocked = False
         self._coroutine: Coroutine[Any, None, None] | None = self._run()
         if exchange.bus.wanted:
             exchange.bus.publish(originated(self.call))
@@ -107,31 +80,24 @@ class LiveCall:
             self._step()
 
     async def next(self, deadline: float) -> Signal:
-        """The next signal, or TIMEOUT at `deadline` (monotonic seconds)."""
+        """The next signal, or TIMEOUT at `deadline` (monotonic seconds). Of legs that have been let go since they
+        spoke (the call was waiting for the relay) nothing is told: that is settled here."""
         inbox = self._inbox
-        if not inbox:
-            self._watch(deadline)
-            self._waiting = True
-            while not inbox:
-                await _PAUSE
-            self._waiting = False
-        return inbox.popleft()
+        while True:
+            if not inbox:
+                self._deadline.set(deadline, self.exchange.clock())
+                self._waiting = True
+                while not inbox:
+                    await PAUSE
+                self._waiting = False
+            signal = inbox.popleft()
+            if signal.leg is None or signal.leg.call is not None:
+                return signal
+            self._left_over(signal)
 
-    def _watch(self, deadline: float) -> None:
-        row = self._deadline
-        row.at = deadline
-        due = min(deadline, self.exchange.clock() + HORIZON)
-        if row.armed is None or row.armed > due:
-            row.armed = due
-            self.exchange.timers.start(due, row, "deadline")
-
-    def alarm(self, now: float) -> None:
-        if not self._waiting:
-            return
-        if now >= self._deadline.at:
+    def on_deadline(self) -> None:
+        if self._waiting:
             self.post(Signal(Kind.TIMEOUT))
-        else:
-            self._watch(self._deadline.at)
 
     def _step(self) -> None:
         coroutine = self._coroutine
@@ -201,8 +167,10 @@ class LiveCall:
         self.post(Signal(Kind.DECIDED, decision=decision))
 
     async def _ring(self, steps: tuple[Step, ...]) -> Answered | None:
-        """Take the steps in order until a branch answers; what was refused last decides the caller's answer."""
+        """Take the steps in order until a branch answers; the best of the refusals is the caller's answer."""
         for step in steps:
+            if await self._gone_meanwhile():
+                return None
             match step:
                 case Refusal():
                     self.refuse(step.status, step.reason)
@@ -217,9 +185,18 @@ class LiveCall:
                         return answered
             if self.a.tx is None:
                 return None
+        if await self._gone_meanwhile():
+            return None
         failure = self.failure or Outcome(480, "Temporarily Unavailable")
         self.refuse(failure.status, failure.reason, failure)
         return None
+
+    async def _gone_meanwhile(self) -> bool:
+        """Whether the caller gave up while the call waited for the relay."""
+        while self._inbox:
+            if self._gave_up(await self.next(0.0)):
+                return True
+        return False
 
     async def _ring_round(self, step: Round) -> Answered | None:
         deadline = self.exchange.clock() + step.timeout
@@ -282,6 +259,8 @@ class LiveCall:
                 offered.call_id, "a", branch.label, self.offer,
                 local=branch.flow.local[0], source=self.a.flow.remote[0],
             )  # fmt: skip
+            if branch.trunk is not None and branch.trunk.full():  # another call may have been quicker meanwhile
+                raise SipError(503, build.REASONS[503])
         tag = exchange.token()
         invite = self.maker.make(branch, uri, tag, exchange, body)
         self.apply(inputs.LegDialed(exchange.wall(), branch.label, branch.party, branch.target.number))
@@ -363,26 +342,29 @@ class LiveCall:
         return early
 
     async def _written_down(self, branch: Branch) -> bool:
-        """Wait for the journal's commit; False when the caller gave up meanwhile."""
+        """Wait for the journal's commit; False when the caller gave up meanwhile, or while the relay worked."""
         if self.exchange.journal.when_durable(self.call.offered.call_id, self._now_durable):
-            return True
+            if not self._inbox:
+                return True
+            self._now_durable()
         deadline = self.exchange.clock() + DURABLE_SECONDS
         kept: list[Signal] = []  # what the callee says meanwhile is for the conversation
-        while not self._durable:
+        while True:
             signal = await self.next(deadline)
+            if signal.kind is Kind.DURABLE:
+                break
             if signal.kind is Kind.TIMEOUT:
                 self.exchange.counters.journal_late += 1
                 break
             if signal.leg is branch:
                 kept.append(signal)
-            elif signal.kind is not Kind.DURABLE and self._gave_up(signal):
+            elif self._gave_up(signal):
                 self._inbox.extend(kept)
                 return False
         self._inbox.extendleft(reversed(kept))
         return True
 
     def _now_durable(self) -> None:
-        self._durable = True
         self.post(Signal(Kind.DURABLE))
 
     # ---- endings before an answer
@@ -452,10 +434,9 @@ class LiveCall:
         return self.call.snapshot()
 
     def _left_over(self, signal: Signal) -> None:
-        """What came while the call ended: a 2xx that crossed gets its BYE, a request its answer."""
-        response = signal.response
-        if isinstance(signal.leg, Branch) and response is not None and signal.client is signal.leg.tx:
-            signal.leg.settle(response)
+        """What came of a leg that the call has let go: a 2xx that crossed gets its BYE, a request its answer."""
+        if signal.client is not None and signal.leg is not None:
+            signal.leg.settle(signal.client, signal.response)
         elif signal.kind is Kind.REQUEST and signal.server is not None and signal.request is not None:
             status = 200 if signal.request.method == "BYE" else 481
             self.exchange.layer.respond(signal.server, build.response(signal.request, status))
@@ -477,7 +458,7 @@ class LiveCall:
             self.a.leave()
         for branch in self.branches:
             branch.call = None
-        self._deadline.call = None
+        self._deadline.drop()
         for signal in self._inbox:
             self._left_over(signal)
         self._inbox.clear()

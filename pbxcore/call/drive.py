@@ -2,16 +2,68 @@
 
 A call is one coroutine, and most of them never wait for anything but the next message: a task of the event loop for
 each would cost more than it gives. `drive` runs a coroutine at once, on the caller's stack, as far as it goes; where it
-awaits a future it goes on from the future's callback.
+awaits a future it goes on from the future's callback. A call that waits for its next message awaits `PAUSE`, with a
+`Deadline`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, Protocol, TypeVar
+
+from pbxcore.sip.timers import Timers
 
 T = TypeVar("T")
+
+HORIZON = 30.0  # a deadline further away is looked at again, so that no timer outlives its call for long
+
+
+class Pause:
+    """Awaited by a coroutine that whoever drives it resumes."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield None
+
+
+PAUSE = Pause()
+
+
+class Waiting(Protocol):
+    def on_deadline(self) -> None: ...
+
+
+class Deadline:
+    """The one deadline of a call, in monotonic seconds. It is what the timers hold, so that they hold no call that has
+    ended."""
+
+    __slots__ = ("_armed", "_at", "_timers", "_whom")
+
+    def __init__(self, whom: Waiting, timers: Timers) -> None:
+        self._whom: Waiting | None = whom
+        self._timers = timers
+        self._at = 0.0
+        self._armed: float | None = None  # when the earliest of its rows is due
+
+    def set(self, at: float, now: float) -> None:
+        self._at = at
+        due = min(at, now + HORIZON)
+        if self._armed is None or self._armed > due:
+            self._armed = due
+            self._timers.start(due, self, "deadline")
+
+    def drop(self) -> None:
+        """Nobody waits any more."""
+        self._whom = None
+
+    def on_timer(self, name: str, now: float) -> None:
+        if self._whom is None or self._armed is None or now < self._armed:  # an earlier row has taken its place
+            return
+        self._armed = None
+        if now >= self._at:
+            self._whom.on_deadline()
+        else:
+            self.set(self._at, now)
 
 
 def drive(coroutine: Coroutine[Any, None, T], then: Callable[[T], None]) -> None:

@@ -133,11 +133,9 @@ class Leg:
                 return
         self.challenged = False
         if self.call is None and status < 300 and response.cseq.method == "INVITE":
-            # A re-INVITE that was answered when the call had ended is acknowledged all the same.
-            if self.dialog is not None and tx.request is not None:
-                self.host.layer.acknowledge(tx, self.dialog.ack(tx.request), self._way(), response)
-            return
-        self._settle(Signal(Kind.RESPONSE, self, client=tx, response=response))
+            self.settle(tx, response)
+        else:
+            self._settle(Signal(Kind.RESPONSE, self, client=tx, response=response))
 
     def on_timeout(self, tx: ClientTransaction) -> None:
         self._settle(Signal(Kind.UNREACHED, self, client=tx, status=408))
@@ -151,6 +149,14 @@ class Leg:
             self.call.post(signal)
         elif self.ending:
             self.leave()
+
+    def settle(self, tx: ClientTransaction, response: Response | None) -> None:
+        """What a request came to (None: nothing) when the call had let go of the leg: a re-INVITE that was answered is
+        acknowledged all the same."""
+        if response is None or not 200 <= response.status < 300 or response.cseq.method != "INVITE":
+            return
+        if self.dialog is not None:
+            self.host.layer.acknowledge(tx, self.dialog.ack(tx.request), self._way(), response)
 
     # ---- what arrives inside of the dialog
 
@@ -306,11 +312,13 @@ class Branch(Leg):
         if self.tx is not None:
             self.host.layer.cancel(self.tx, reason=reason)
 
-    def settle(self, response: Response) -> None:
-        """A response of the INVITE that the call did not live to see."""
-        if self.tx is not None and 200 <= response.status < 300:
-            self._hang_up_extra(self.tx, response)
-        elif response.status >= 200:
+    def settle(self, tx: ClientTransaction, response: Response | None) -> None:
+        """As of any leg; and what the INVITE came to."""
+        if tx is not self.tx:
+            super().settle(tx, response)
+        elif response is not None and 200 <= response.status < 300:
+            self._hang_up_extra(tx, response)
+        elif response is None or response.status >= 200:
             self.leave()
 
     def _hang_up_extra(self, tx: ClientTransaction, response: Response) -> None:

@@ -13,7 +13,7 @@ from pbxcore.call.registrar import Binding, Registrar
 from pbxcore.call.router import DialPlan, ExtensionEntry, OutboundRule
 from pbxcore.call.trunks import Trunk, Trunks
 from pbxcore.hooks import CallSnapshot, CallState, Decision, ExplainStep, IncomingCall, StreamStats
-from pbxcore.media.backend import MediaListener
+from pbxcore.media.backend import MediaError, MediaListener
 from pbxcore.settings import Sip
 from pbxcore.sip.digest import Authenticator, Secret
 from tests.scenario.party import Party
@@ -70,6 +70,11 @@ class VirtualLoop:
     def call_soon(self, callback: Callable[..., object], *arguments: object, context: object = None) -> None:
         self.world.at(0.0, lambda: callback(*arguments) and None)
 
+    async def sleep(self, seconds: float) -> None:
+        future: asyncio.Future[None] = asyncio.Future(loop=self)  # type: ignore[arg-type]  # enough of one
+        self.world.at(seconds, lambda: future.set_result(None))
+        await future
+
 
 class VirtualHooks:
     """Answers with what `decide` says: at once, or after `delay` seconds."""
@@ -86,9 +91,7 @@ class VirtualHooks:
     async def on_incoming(self, call: IncomingCall) -> Decision | None:
         self.asked.append(call)
         if self.delay:
-            future: asyncio.Future[None] = asyncio.Future(loop=self.loop)  # type: ignore[arg-type]  # enough of one
-            self.world.at(self.delay, lambda: future.set_result(None))
-            await future
+            await self.loop.sleep(self.delay)
         return self.decide(call)
 
     def on_answered(self, call: CallSnapshot) -> None:
@@ -102,9 +105,14 @@ class VirtualHooks:
 
 
 class VirtualRelay:
-    """Hands out port numbers and rewrites c= and m= with them; knows which are out."""
+    """Hands out port numbers and rewrites c= and m= with them; knows which are out. Answers at once, or after `delay`
+    seconds as a relay on another machine does; `refuses` says what it will not do ("offer", "answer")."""
 
-    def __init__(self) -> None:
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.loop = VirtualLoop(world)
+        self.delay = 0.0
+        self.refuses = ""
         self.ports: dict[tuple[str, str], int] = {}
         self.deleted: list[str] = []
         self.bridged: dict[str, str] = {}
@@ -113,6 +121,12 @@ class VirtualRelay:
 
     async def start(self, listener: MediaListener) -> None:
         self._listener = listener
+
+    async def _work(self, what: str, sdp: bytes) -> None:
+        if self.delay:
+            await self.loop.sleep(self.delay)
+        if what == self.refuses or not sdp:
+            raise MediaError(f"no {what} today")
 
     def _rewrite(self, call_id: str, leg: str, sdp: bytes, local: str) -> bytes:
         port = self.ports.get((call_id, leg))
@@ -125,11 +139,13 @@ class VirtualRelay:
     async def offer(
         self, call_id: str, from_leg: str, to_leg: str, sdp: bytes, *, local: str, source: str = ""
     ) -> bytes:
+        await self._work("offer", sdp)
         return self._rewrite(call_id, to_leg, sdp, local)
 
     async def answer(
         self, call_id: str, from_leg: str, to_leg: str, sdp: bytes, *, local: str, source: str = ""
     ) -> bytes:
+        await self._work("answer", sdp)
         if to_leg == "a":
             self.bridged[call_id] = from_leg
         return self._rewrite(call_id, to_leg, sdp, local)
@@ -172,7 +188,7 @@ class Office:
         self.node = Node(self.world, EXCHANGE)
         self.journal = VirtualJournal(self.world)
         self.hooks = VirtualHooks(self.world)
-        self.relay = VirtualRelay()
+        self.relay = VirtualRelay(self.world)
         self.bindings = KeptBindings()
         self.bus = Bus()
         world = self.world

@@ -76,10 +76,11 @@ async def measure(streams: int, seconds: float) -> dict[str, Any]:
         if await load.stdout.readline() != b"ready\n":
             raise SystemExit("the load did not get ready")
         await asyncio.sleep(SETTLE_SECONDS)
-        before = machine.cpu_seconds(worker)
+        before, waited_before = machine.cpu_seconds(worker), machine.waited_seconds(worker)
         load.stdin.write(b"go\n")
         figures: dict[str, Any] = json.loads(await load.stdout.readline())
         cpu = machine.cpu_seconds(worker) - before
+        waited = machine.waited_seconds(worker) - waited_before
     finally:
         if load.returncode is None:
             load.stdin.close()
@@ -92,6 +93,7 @@ async def measure(streams: int, seconds: float) -> dict[str, Any]:
         "lost": figures["sent"] - figures["received"],
         "cpu_us_per_packet": cpu * 1e6 / max(1, figures["received"]),
         "worker_cpu_percent": cpu * 100 / seconds,
+        "worker_waited_percent": waited * 100 / seconds,
         "machine": machine.facts(),
     }
     return figures
@@ -111,6 +113,7 @@ def main(argv: list[str]) -> int:
     print(
         f"{figures['streams']} streams, {figures['packets_per_second']:.0f} packets/s for {figures['seconds']:.0f} s\n"
         f"worker   {figures['cpu_us_per_packet']:.2f} us CPU a packet, {figures['worker_cpu_percent']:.0f} % of one\n"
+        f"         {figures['worker_waited_percent']:.0f} % of the time it was ready and others had the processor\n"
         f"lost     {figures['lost']} of {figures['sent']}\n"
         f"delay    p50 {delay['p50']:.3f}  p95 {delay['p95']:.3f}  p99 {delay['p99']:.3f}  max {delay['max']:.3f} ms\n"
         f"load     at most {figures['late_ms']:.1f} ms late with a packet"

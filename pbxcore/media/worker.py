@@ -35,7 +35,7 @@ from pbxcore.media.stream import DATAGRAM, Stream
 BIND_STEP = 8                 # pairs bound between two looks at the sockets: about 0.3 ms
 MAX_EVENTS = 512
 BUSY_PACKETS = 1000           # packets a second from which on packets are collected before they are handled:
-REST_SECONDS = 0.0005         # waking up once for several packets is what makes 20,000 of them a second cheap
+REST_SECONDS = 0.001          # waking up once for several packets is what makes 20,000 of them a second cheap
 FEW_EVENTS = 16
 RECORD = 32768
 TICKS = 8                     # a sweep over all calls is spread over so many ticks

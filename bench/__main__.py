@@ -12,6 +12,7 @@ COMMANDS = {
     "peers": "the same set-up load against whichever peers are installed",
     "report": "all of it, written to bench/RESULTS.md",
 }
+MODULES = {"peers": "bench.peers.command"}
 
 
 def main() -> int:
@@ -22,7 +23,7 @@ def main() -> int:
         for command, what in COMMANDS.items():
             print(f"  {command:<8} {what}")
         return 0 if name in ("-h", "--help") else 2
-    module = importlib.import_module(f"bench.{name}")
+    module = importlib.import_module(MODULES.get(name, f"bench.{name}"))
     return int(module.main(sys.argv[2:]) or 0)
 
 

@@ -1,11 +1,16 @@
-"""Facts about the machine that must stand beside every figure, read from /proc (Linux)."""
+"""Facts about the machine that must stand beside every figure, read from /proc (Linux), and what processes cost."""
 
 from __future__ import annotations
 
 import os
 import platform
-import resource
+import socket
 import sysconfig
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -14,56 +19,172 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 def facts() -> dict[str, str]:
     """Interpreter and its build, collector policy, processors, kernel."""
-    config = str(sysconfig.get_config_var("CONFIG_ARGS") or "")
-    pgo = "with" if "--enable-optimizations" in config or "-fprofile-use" in str(
-        sysconfig.get_config_var("PY_CORE_CFLAGS")
-    ) else "without"
     return {
-        "interpreter": f"CPython {platform.python_version()}, {pgo} profile-guided optimisation",
+        "interpreter": f"{platform.python_implementation()} {platform.python_version()}, "
+        f"{'with' if profile_guided() else 'without'} profile-guided optimisation",
         "collector": "frozen after start, automatic collection off, explicit in quiet moments",
-        "processors": f"{os.cpu_count()} x {_model()}",
+        "loop": _loop(),
+        "processors": f"{os.cpu_count()} x {_model()}{', virtual machine' if _virtual() else ''}",
         "kernel": platform.release(),
     }
 
 
+def profile_guided() -> bool:
+    """Whether this interpreter was built with profile-guided optimisation."""
+    config = str(sysconfig.get_config_var("CONFIG_ARGS") or "")
+    return "--enable-optimizations" in config or "-fprofile-use" in str(sysconfig.get_config_var("PY_CORE_CFLAGS"))
+
+
+def _loop() -> str:
+    try:
+        return f"uvloop {metadata.version('uvloop')}"
+    except metadata.PackageNotFoundError:
+        return "asyncio"
+
+
+def _cpuinfo() -> str:
+    return Path("/proc/cpuinfo").read_text("utf-8")
+
+
 def _model() -> str:
-    for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
+    for line in _cpuinfo().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
 
 
+def _virtual() -> bool:
+    return " hypervisor" in _cpuinfo()
+
+
+# ---- processes
+
+
+def parse_stat(text: str) -> tuple[int, int]:
+    """Ticks of a /proc/PID/stat: its own (user and system), and those of the children it has waited for."""
+    fields = text.rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12]), int(fields[13]) + int(fields[14])
+
+
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process, all its threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    """User and system time of a process, all its threads, ended ones too. 0 when it is gone."""
+    try:
+        return time.clock_gettime((~pid << 3) | 2)      # the process' CPU clock: nanoseconds, where ticks are 10 ms
+    except OSError:
+        return 0.0
 
 
 def rss_mib(pid: int) -> float:
     return int(Path(f"/proc/{pid}/statm").read_text("utf-8").split()[1]) * PAGE / 2**20
 
 
+def threads(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+def descriptors(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
 def children(pid: int) -> list[int]:
     """Direct and indirect child processes."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text("utf-8").split():
-            found += [int(child), *children(int(child))]
+        with suppress(OSError):
+            for child in (task / "children").read_text("utf-8").split():
+                found += [int(child), *children(int(child))]
     return found
 
 
-def children_cpu() -> float:
-    """CPU seconds of this process' children that have ended."""
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return usage.ru_utime + usage.ru_stime
+def waited_seconds(pid: int) -> float:
+    """How long the threads of a process were ready to run and had no CPU."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):
+            total += int((task / "schedstat").read_text("utf-8").split()[1])
+    return total / 1e9
 
 
-def cpu_times() -> tuple[int, int]:
-    """All ticks of all processors, and those that were stolen."""
-    fields = [int(field) for field in Path("/proc/stat").read_text("utf-8").split("\n", 1)[0].split()[1:]]
-    return sum(fields), fields[7]
+@contextmanager
+def on_cpu(cpu: int | None) -> Iterator[None]:
+    """What is started inside runs on that CPU alone, from its first instruction on."""
+    before = os.sched_getaffinity(0)
+    if cpu is not None:
+        os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
-def steal(before: tuple[int, int], after: tuple[int, int]) -> float:
+# ---- sockets
+
+
+def parse_drops(table: str, inode: int) -> int:
+    """Packets that the socket of this inode had no room for, by a /proc/net/udp."""
+    for line in table.splitlines()[1:]:
+        fields = line.split()
+        if fields[9] == str(inode):
+            return int(fields[-1])
+    return 0
+
+
+def parse_port_drops(table: str, port: int) -> int:
+    """The same of all sockets bound to a port."""
+    rows = [line.split() for line in table.splitlines()[1:]]
+    return sum(int(fields[-1]) for fields in rows if int(fields[1].rpartition(":")[2], 16) == port)
+
+
+def socket_drops(sock: socket.socket) -> int:
+    return parse_drops(Path("/proc/net/udp").read_text("utf-8"), os.fstat(sock.fileno()).st_ino)
+
+
+def port_drops(port: int) -> int:
+    return parse_port_drops(Path("/proc/net/udp").read_text("utf-8"), port)
+
+
+# ---- the whole machine
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What all processors had done by then."""
+
+    at: float
+    ticks: int
+    stolen: int
+    busy: dict[int, int]        # ticks of every process, its waited-for children included
+
+
+def parse_ticks(text: str) -> tuple[int, int]:
+    """All ticks of all processors, and those that were stolen, by a /proc/stat."""
+    fields = [int(field) for field in text.split("\n", 1)[0].split()[1:]]
+    return sum(fields[:8]), fields[7]       # what comes after steal is counted in user and nice already
+
+
+def moment() -> Moment:
+    ticks, stolen = parse_ticks(Path("/proc/stat").read_text("utf-8"))
+    busy = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                busy[int(entry.name)] = sum(parse_stat((entry / "stat").read_text("utf-8")))
+    return Moment(time.monotonic(), ticks, stolen, busy)
+
+
+def steal(before: Moment, after: Moment) -> float:
     """Share of CPU time that the hypervisor gave to others."""
-    return (after[1] - before[1]) / max(1, after[0] - before[0])
+    return (after.stolen - before.stolen) / max(1, after.ticks - before.ticks)
+
+
+def others(before: Moment, after: Moment, own: set[int]) -> float:
+    """How many CPUs processes other than `own` kept busy between two moments.
+
+    Summed over processes, because /proc/stat samples and misses what runs in step with the timer. What an ended process
+    used is in its parent's sum; it is missed when nobody waited for it.
+    """
+
+    def total(moment: Moment) -> int:
+        return sum(busy for pid, busy in moment.busy.items() if pid not in own)
+
+    return max(0.0, (total(after) - total(before)) / TICKS / max(0.001, after.at - before.at))

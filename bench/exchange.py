@@ -1,0 +1,128 @@
+"""Our own exchange as a subject: settings of its own on loopback addresses, a filled CRM, its database afterwards."""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from bench import machine, wire
+from bench.crm import crm_server
+from bench.subject import HOST, ROOT, CannotStart, Subject, last_words, process
+
+CARRIER = "127.0.0.2"
+CONTACTS = 900              # of 1000 numbers that call: nine in ten are known
+START_SECONDS = 30.0
+WRITTEN_SECONDS = 5.0       # that the journal gets to reach the database
+SECRET = "whsec_" + "aG9va2xpbmUtYmVuY2gtc2VjcmV0LWtleSE="  # of the bench's own CRM, on loopback
+NAME = "Hookline"
+
+
+def settings_text(
+    directory: Path, hook: str, *, sip_port: int, carrier_port: int, password: str, hook_url: str = ""
+) -> str:
+    """The settings file of the exchange under test."""
+    control = "first-party" if hook == "none" else "third-party"
+    text = f"""
+[office]
+country = "US"
+[sip]
+listen = ["udp:{HOST}:{sip_port}"]
+max_calls = 20000
+max_calls_per_second = 20000
+[media]
+ports = "20000-29999"
+[web]
+listen = "{HOST}:0"
+[database]
+url = "sqlite:///{directory}/bench.db"
+[[extension]]
+number = "101"
+password = "{password}"
+crm_control = "{control}"
+[[trunk]]
+name = "carrier"
+server = "{CARRIER}:{carrier_port}"
+[[inbound]]
+number = "+12025550100"
+to = "101"
+"""
+    if hook == "http":
+        text += f'[[crm.hook]]\nkind = "http"\nname = "bench CRM"\nurl = "{hook_url}"\nsecret = "{SECRET}"\n'
+    return text
+
+
+@contextmanager
+def exchange(hook: str, *, relay: bool, cpu: int, load_cpu: int) -> Iterator[Subject]:
+    """A running exchange. Raises CannotStart."""
+    with (
+        tempfile.TemporaryDirectory(prefix="hookline-bench-") as name,
+        machine.on_cpu(load_cpu),
+        crm_server(hook == "http") as hook_url,
+    ):
+        directory = Path(name)
+        sip_port, carrier_port, password = wire.free_port(HOST), wire.free_port(CARRIER), secrets.token_urlsafe(9)
+        config = directory / "hookline.toml"
+        text = settings_text(
+            directory, hook, sip_port=sip_port, carrier_port=carrier_port, password=password, hook_url=hook_url
+        )
+        config.write_text(text, "utf-8")
+        command = [sys.executable, "-m", "bench.server", str(config)]
+        subprocess.run([*command, "--contacts", str(CONTACTS)], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+        with process([*command, *(() if relay else ("--no-relay",))], cpu=cpu, directory=directory) as started:
+            panel = _ready(started, directory)
+            yield Subject(
+                name=NAME,
+                server=(HOST, sip_port),
+                callee_port=wire.free_port(HOST),
+                caller_port=carrier_port,
+                password=password,
+                signalling=[started.pid],
+                media=machine.children(started.pid),
+                panel=panel,
+                database=directory / "bench.db",
+            )
+
+
+def _ready(started: subprocess.Popen[bytes], directory: Path) -> str:
+    """Wait for the line `ready ...`; the panel's URL."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and started.poll() is None:
+        for line in (directory / "output").read_text("utf-8", "replace").splitlines():
+            if line.startswith("ready ") and " panel=" in line:
+                return line.rpartition(" panel=")[2].strip()
+        time.sleep(0.05)
+    raise CannotStart(last_words(directory))
+
+
+def written(database: Path, offered: int) -> tuple[int, int, int]:
+    """Ended call records, answered ones among them, and activities, once all are there or time is up."""
+    deadline = time.monotonic() + WRITTEN_SECONDS
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as opened:
+        while True:
+            records, answered = opened.execute(
+                "select count(distinct call_id), count(distinct case when answered_at is not null then call_id end)"
+                " from calls where state = 'ended'"
+            ).fetchone()
+            activities = opened.execute("select count(distinct call_id) from activities").fetchone()[0]
+            if min(records, activities) >= offered or time.monotonic() > deadline:
+                return int(records), int(answered), int(activities)
+            time.sleep(0.1)
+
+
+def book_faults(offered: int, ok: int, failed: int, book: tuple[int, int, int]) -> list[str]:
+    """What the database says otherwise than the phones. A call that failed may or may not have been answered."""
+    records, answered, activities = book
+    told = {
+        f"{records} call records for {offered} calls": records != offered,
+        f"{activities} activities for {offered} calls": activities != offered,
+        f"{answered} records of answered calls for {ok} that were answered": not ok <= answered <= ok + failed,
+    }
+    return [what for what, holds in told.items() if holds]
+

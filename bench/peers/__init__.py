@@ -1,0 +1,1 @@
+"""Servers that others made, and how each is started."""

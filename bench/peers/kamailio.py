@@ -1,0 +1,39 @@
+"""Kamailio as a stateful proxy (`kamailio.cfg`): the C yardstick for signalling alone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from bench import machine
+from bench.subject import HOST, Subject, process, wait_for_sip
+
+NAME = "Kamailio"
+DOES = "C; stateful proxy: no back-to-back user agent, no media, no look-up, no records"
+CONFIG = Path(__file__).with_name("kamailio.cfg")
+PLACES = "/usr/sbin:/usr/local/sbin"    # daemons are not on everybody's path
+
+
+def find() -> str:
+    """Its path; empty when it is not installed."""
+    return shutil.which("kamailio") or shutil.which("kamailio", path=PLACES) or ""
+
+
+def starter(path: str) -> Callable[[Path, int, int, int], AbstractContextManager[Subject]]:
+    """A `bench.peers.Starter`."""
+
+    @contextmanager
+    def start(directory: Path, cpu: int, port: int, callee_port: int) -> Iterator[Subject]:
+        command = [
+            path, "-DD", "-E", "-f", str(CONFIG), "-l", f"udp:{HOST}:{port}", "-m", "256", "-M", "16",
+            "-w", str(directory), "-Y", str(directory), "-P", str(directory / "pid"),
+            "-A", f'CALLEE="sip:101@{HOST}:{callee_port}"',
+        ]  # fmt: skip
+        with process(command, cpu=cpu, directory=directory) as started:
+            server = (HOST, port)
+            wait_for_sip(server, started, directory)
+            yield Subject(NAME, server, callee_port, signalling=[started.pid, *machine.children(started.pid)])
+
+    return start

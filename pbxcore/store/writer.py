@@ -47,7 +47,7 @@ class Writer:
         self._waiters: deque[tuple[int, Callable[[], None]]] = deque()
         self._bell = threading.Lock()      # held while the thread may sleep; released to wake it
         self._bell.acquire()
-        self._idle = False                 # the thread sleeps until the bell rings
+        self._ticking = False              # the loop rings at the end of the tick
         self._last = 0.0                   # when the last group was done
         self._rushed = False               # a hurried group is on its way
         self._refusing = False             # the backlog does not take anything just now
@@ -63,6 +63,8 @@ class Writer:
         self._loop = loop
         self._thread = threading.Thread(target=self._run, name="hookline-writer", daemon=True)
         self._thread.start()
+        if self._queue:
+            self._ring()
 
     # -- the event loop's side
 
@@ -73,8 +75,9 @@ class Writer:
         """
         self._queue.append((plan, key, value, pack))
         self._put += 1
-        if self._idle:
-            self._ring()
+        if not self._ticking and self._loop is not None:
+            self._ticking = True
+            self._loop.call_later(self._tick, self._end_of_tick)
         return self._put
 
     def settled(self, number: int) -> bool:
@@ -143,6 +146,11 @@ class Writer:
         if self._bell.locked():  # only the loop's thread releases it, so it stays locked until we do
             self._bell.release()
 
+    def _end_of_tick(self) -> None:
+        self._ticking = False
+        if self._queue:
+            self._ring()
+
     def _rush(self) -> None:
         """Ask for a group soon, but no sooner than `hurry` after the last one, so that waiters share it."""
         if self._rushed or self._loop is None:
@@ -173,26 +181,13 @@ class Writer:
 
     def _run(self) -> None:
         while not (self._stopping and not self._queue):
-            self._sleep()
+            if not self._stopping:
+                self._bell.acquire()
             try:
                 self._turn()
             except Exception:  # a defect of ours must not end the thread: then nothing would ever be durable again
                 log.exception("writer failed")
                 self._done = self._put - len(self._queue)
-
-    def _sleep(self) -> None:
-        """Gather rows for one tick; with none, sleep until one comes."""
-        if self._stopping:
-            return
-        self._bell.acquire(timeout=self._tick)
-        if self._queue or self._stopping:
-            return
-        self._idle = True
-        if not self._queue and not self._stopping:  # looked at again, now that `put` sees the flag
-            self._bell.acquire()
-        self._idle = False
-        if self._queue and not self._waiters and not self._stopping and self._queue[-1][0] is not None:
-            self._bell.acquire(timeout=self._tick)
 
     def _turn(self) -> None:
         """All that is queued now, in order: values become one group, jobs are passed on."""

@@ -8,6 +8,7 @@ lost interest in it, it settles alone: a 2xx that crossed our CANCEL gets its AC
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from pbxcore.call.router import Target
@@ -15,6 +16,7 @@ from pbxcore.call.signal import Kind, Signal
 from pbxcore.call.trunks import Trunk
 from pbxcore.sip import build
 from pbxcore.sip.dialog import Dialog
+from pbxcore.sip.errors import SipError
 from pbxcore.sip.layer import Flow, Layer
 from pbxcore.sip.message import Field, Request, Response
 from pbxcore.sip.transaction import ClientTransaction, ServerTransaction
@@ -46,9 +48,11 @@ def contact_of(user: str, flow: Flow) -> str:
 class Leg:
     """What both kinds share. `call` is None once the call has nothing more to do with the leg."""
 
-    __slots__ = ("call", "challenged", "dialog", "ending", "flow", "host", "key", "label", "party", "trunk")
+    __slots__ = ("call", "dialog", "ending", "flow", "host", "key", "label", "party", "trunk")
 
-    def __init__(self, host: LegHost, call: LiveCall, label: str, party: str, flow: Flow, trunk: Trunk | None) -> None:
+    def __init__(
+        self, host: LegHost, call: LiveCall | None, label: str, party: str, flow: Flow, trunk: Trunk | None
+    ) -> None:
         self.host = host
         self.call: LiveCall | None = call
         self.label = label
@@ -58,13 +62,18 @@ class Leg:
         self.dialog: Dialog | None = None
         self.key = ("", "")
         self.ending = False
-        self.challenged = False
 
     def _enter(self, call_id: str, local_tag: str) -> None:
         self.key = (call_id, local_tag)
         self.host.dialogs[self.key] = self
         if self.trunk is not None:
             self.trunk.calls += 1
+
+    def _join(self, dialog: Dialog) -> None:
+        """The dialog that our INVITE has made."""
+        self.dialog = dialog
+        if self.trunk is not None:
+            self.flow = self.trunk.flow_for(dialog.next_hop, self.flow)
 
     def leave(self) -> None:
         """Forget the dialog: nothing of it is expected any more."""
@@ -84,9 +93,10 @@ class Leg:
         return self.host.layer.request(request, self._way(), self)
 
     def _way(self) -> Flow:
-        """The flow to the peer, made anew when its connection is gone."""
+        """The flow to the peer, made anew when its connection is gone; where that cannot be, the layer will tell."""
         if self.flow.closed:
-            self.flow = self.host.flow_to(self.flow.transport, *self.flow.remote)
+            with suppress(SipError):
+                self.flow = self.host.flow_to(self.flow.transport, *self.flow.remote)
         return self.flow
 
     def bye(self, fields: Sequence[Field] = ()) -> None:
@@ -102,11 +112,8 @@ class Leg:
 
     def _with_credentials(self, request: Request, response: Response) -> Request | None:
         """The request anew with the trunk's credentials; None when it has none, or has been refused with them."""
-        if self.trunk is None or self.challenged:
-            return None
-        self.challenged = True
-        row = self.trunk.authorize(request, response)
-        if row is None:
+        row = self.trunk.authorize(request, response) if self.trunk is not None else None
+        if row is None or row[0] in request:
             return None
         again = Request(request.method, request.uri, [f for f in request.fields if f[0] != "via"], request.body)
         dialog = self.dialog
@@ -131,7 +138,6 @@ class Leg:
                 if self.call is not None:
                     self.call.resent(tx, new)
                 return
-        self.challenged = False
         if self.call is None and status < 300 and response.cseq.method == "INVITE":
             self.settle(tx, response)
         else:
@@ -163,6 +169,9 @@ class Leg:
     def on_request(self, tx: ServerTransaction, request: Request) -> None:
         """A request with the tags of this leg, checked against its dialog."""
         layer = self.host.layer
+        if self.dialog is not None and (request.from_tag or "") != self.dialog.remote_tag:
+            layer.respond(tx, build.response(request, 481))  # another fork of the same INVITE
+            return
         if self.ending or self.call is None:
             status = 200 if request.method == "BYE" else 481
             layer.respond(tx, build.response(request, status))
@@ -287,10 +296,7 @@ class Branch(Leg):
     def accept(self, response: Response) -> None:
         """This branch's 2xx is the call's answer: its dialog is confirmed."""
         if self.invite is not None:
-            self.challenged = False
-            self.dialog = Dialog.uac(self.invite, response)
-            if self.trunk is not None:
-                self.flow = self.trunk.flow_for(self.dialog.next_hop, self.flow)
+            self._join(Dialog.uac(self.invite, response))
 
     def acknowledge(self, response: Response, body: bytes = b"") -> None:
         """ACK a 2xx of the INVITE, with the answer when the 2xx brought the offer."""
@@ -326,8 +332,9 @@ class Branch(Leg):
         if self.invite is None:
             return
         extra = Dialog.uac(self.invite, response)
-        layer, flow = self.host.layer, self._way()
-        layer.acknowledge(tx, extra.ack(self.invite), flow, response)
-        layer.request(extra.request("BYE"), flow, None)
+        fork = Leg(self.host, None, self.label, self.party, self.flow, self.trunk)
+        fork._join(extra)
+        self.host.layer.acknowledge(tx, extra.ack(self.invite), fork._way(), response)
+        fork.bye()
         if self.dialog is None:
             self.leave()

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pbxcore.sip.digest import respond
+from pbxcore.sip.errors import SipError
 from pbxcore.sip.layer import Flow
 from pbxcore.sip.message import Field, Request, Response
 from pbxcore.sip.uri import Uri, escape_user, join_host
@@ -60,7 +61,8 @@ class Trunk:
         return any(source in network for network in self.accept_from)
 
     def flow_for(self, uri: str, flow: Flow) -> Flow:
-        """Where requests inside of a dialog go: to the next hop when it names an address, else where it began."""
+        """Where requests inside of a dialog go: to the next hop when it names an address that we can reach, else where
+        it began."""
         hop = Uri.parse(uri)
         host = hop.host.strip("[]")
         try:
@@ -70,7 +72,10 @@ class Trunk:
         port = hop.port or 5060
         if (host, port) == flow.remote:
             return flow
-        return self.flow_to(flow.transport, host, port)
+        try:
+            return self.flow_to(flow.transport, host, port)
+        except SipError:
+            return flow
 
     def authorize(self, request: Request, response: Response) -> Field | None:
         """The row that answers a 401 or 407 of this trunk; None without credentials or without a scheme we know."""

@@ -12,7 +12,7 @@ from pbxcore.sip import build
 from pbxcore.sip.digest import Authenticator, Granted, Secret
 from pbxcore.sip.message import Request
 from pbxcore.sip.transaction import ServerTransaction
-from tests.scenario.office import EXCHANGE, Office
+from tests.scenario.office import CARRIER, EXCHANGE, Office
 from tests.scenario.party import Party
 
 SECOND = ("127.0.0.3", 5060)
@@ -85,6 +85,68 @@ def test_a_phone_that_asks_for_credentials_gets_none() -> None:
     assert talk.status == 502
     assert not [r for r in phone.seen if "authorization" in r or "proxy-authorization" in r]
     assert "proxy-authenticate" not in talk.responses[-1]
+    office.assert_nothing_left()
+
+
+def test_two_requests_are_challenged_at_once() -> None:
+    """Each gets its credentials; neither is taken for the other's second try."""
+    office = Office()
+    desk = office.phone("101")
+    carrier = Challenger(office.world, ("127.0.0.2", 5060), "+1555")
+    carrier.arm(methods=("INVITE", "INFO", "BYE"))
+    talk = desk.call("9+15558888", EXCHANGE)
+    assert office.world.until(lambda: talk.state == "up"), office.world.ladder()
+    desk.send(talk, "INFO", b"Signal=5\r\n", [("Content-Type", "application/dtmf-relay")])
+    desk.send(talk, "INFO", b"Signal=6\r\n", [("Content-Type", "application/dtmf-relay")])
+    office.world.run(1.0)
+    assert [r.status for r in desk.answers if r.cseq.method == "INFO"] == [200, 200], office.world.ladder()
+    desk.bye(talk)
+    office.world.run(1.0)
+    assert carrier.last.state == "ended", office.world.ladder()
+    office.assert_nothing_left()
+
+
+class TwiceChallenger(Challenger):
+    """A carrier behind a proxy: the proxy wants credentials (407), and so does the server behind it (401)."""
+
+    def on_request(self, tx: ServerTransaction, request: Request) -> None:
+        if request.method in self.methods and "proxy-authorization" in request and "authorization" not in request:
+            headers = self.authenticator.challenge(request, tx.flow.remote[0], self.realm)
+            self.layer.respond(tx, build.response(request, 401, to_tag=self.world.token(), headers=headers))
+            return
+        super().on_request(tx, request)
+
+
+def test_a_proxy_and_a_server_both_challenge() -> None:
+    office = Office()
+    desk = office.phone("101")
+    carrier = TwiceChallenger(office.world, ("127.0.0.2", 5060), "+1555")
+    carrier.arm()
+    talk = desk.call("9+15558888", EXCHANGE)
+    assert office.world.until(lambda: talk.state == "up"), (talk.status, office.world.ladder())
+    desk.bye(talk)
+    office.world.run(2.0)
+    assert carrier.last.state == "ended", office.world.ladder()
+    office.assert_nothing_left()
+
+
+@pytest.mark.parametrize("contact", ["<sip:gw@0.0.0.0>", "<sip:gw@224.0.0.1:5060>", "<sip:gw@gw.invalid>"])
+def test_a_contact_that_is_no_address_of_a_machine(contact: str) -> None:
+    """What belongs to the dialog goes where the call went."""
+    office = Office()
+    desk = office.phone("101")
+
+    class Odd(Party):
+        @property
+        def contact(self) -> str:
+            return contact
+
+    carrier = Odd(office.world, CARRIER, "gw")
+    talk = desk.call("9+15558888", EXCHANGE)
+    assert office.world.until(lambda: talk.state == "up"), office.world.ladder()
+    desk.bye(talk)
+    office.world.run(1.0)
+    assert carrier.last.state == "ended", office.world.ladder()
     office.assert_nothing_left()
 
 

@@ -12,6 +12,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pbxcore.net.flow import destination
 from pbxcore.sip.errors import ParseError
 from pbxcore.sip.layer import Layer
 from pbxcore.sip.message import parse
@@ -62,6 +63,7 @@ class Node:
         world.nodes[address] = self
 
     def flow_to(self, transport: str, host: str, port: int) -> VirtualFlow:
+        destination(host, port)  # refuses what the real shell refuses
         key = (transport, (host, port))
         flow = self.flows.get(key)
         if flow is None or flow.closed:

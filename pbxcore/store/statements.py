@@ -15,7 +15,9 @@ from sqlalchemy.engine import Dialect
 from pbxcore.store.models import Table
 
 OF_THE_AGENT = ("state", "summary", "author", "settled", "completed_at")  # columns of an activity, not the call's
-AT_ONCE = (64, 16, 4)
+# Rows a statement. SQLite gives the interpreter's lock away for each and has to win it back from the event loop;
+# psycopg sends single rows in a pipeline, four times cheaper than one long statement.
+AT_ONCE: dict[str, tuple[int, ...]] = {"sqlite": (64, 16, 4), "postgresql": ()}
 
 Scalar = str | int | float | bool | None
 Row = tuple[Scalar, ...]
@@ -90,7 +92,7 @@ def upsert(
     values = f"({', '.join([*(mark for _ in columns), *constants.values()])})"
     head = f"INSERT INTO {table} ({', '.join([*columns, *constants])}) VALUES "  # noqa: S608 - our own names
     tail = f" ON CONFLICT ({', '.join(columns[:key])}) DO UPDATE SET {', '.join(changes)}"
-    many = tuple((rows, head + ", ".join([values] * rows) + tail) for rows in AT_ONCE)
+    many = tuple((rows, head + ", ".join([values] * rows) + tail) for rows in AT_ONCE[dialect.name])
     return Statement(f"{table}.put", head + values + tail, tuple(columns), many)
 
 
@@ -110,15 +112,14 @@ def update(dialect: Dialect, table: str, column: str, key: str, *, unless: str =
 
 
 def run(cursor: Any, statement: Statement, rows: Sequence[Row]) -> None:
-    """Execute for all rows on the driver's own cursor, several rows a step where the statement can: each step of
-    SQLite gives the interpreter's lock away and has to win it back from the event loop."""
+    """Execute for all rows, on the driver's own cursor."""
     start = 0
     for size, sql in statement.many:
         while len(rows) - start >= size:
             cursor.execute(sql, [value for row in rows[start : start + size] for value in row])
             start += size
-    for row in rows[start:]:
-        cursor.execute(statement.sql, row)
+    if start < len(rows):
+        cursor.executemany(statement.sql, rows[start:])
 
 
 def clean(text: str) -> str:

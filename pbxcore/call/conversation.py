@@ -2,7 +2,7 @@
 
 An offer of one side becomes an offer to the other, with the relay between them, and so hold, resume and a change of
 address go through. One offer is under way at a time: a second one from the same side is answered 500, one from the
-other side 491 (14.2).
+other side 491 (14.2), and so is one of the callee before the caller has acknowledged (14.1).
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pbxcore.call import call as inputs
-from pbxcore.call.body import sdp_or_nothing
+from pbxcore.call.body import sdp_in, sdp_or_nothing
 from pbxcore.call.call import HungUpBy
 from pbxcore.call.leg import ALLOW, SDP_TYPE, Branch, Leg
+from pbxcore.call.outcome import Outcome
 from pbxcore.call.passing import passed, passed_back
 from pbxcore.call.signal import Kind, Signal
 from pbxcore.media.backend import MediaError
 from pbxcore.sip import build
+from pbxcore.sip.errors import SipError
 from pbxcore.sip.message import Field, Message, Request, Response
 from pbxcore.sip.sdp import Sdp, SdpError
 from pbxcore.sip.transaction import ClientTransaction, ServerTransaction
@@ -128,14 +130,19 @@ class Conversation:
 
     async def _reinvite(self, leg: Leg, tx: ServerTransaction, request: Request) -> None:
         layer, pending = self._live.exchange.layer, self._offer
-        if pending is not None or self._answer is not None:
+        if pending is not None or self._answer is not None or (leg is self.b and not self._acked):
             same = pending is not None and pending.leg is leg
             headers = [("Retry-After", str(3 if same else 0))] if same else []
             layer.respond(tx, build.response(request, 500 if same else 491, headers=headers))
             return
+        try:
+            sdp = sdp_in(request)
+        except SipError as error:
+            accept = [("Accept", "application/sdp")]
+            layer.respond(tx, build.response(request, error.status, error.reason, headers=accept))
+            return
         offer = self._offer = Offer(leg, tx, request)
         peer = self._peer(leg)
-        sdp = sdp_or_nothing(request)
         offer.late = not sdp
         body = b""
         if sdp:
@@ -175,16 +182,19 @@ class Conversation:
         if response is None:
             answer = build.response(request, signal.status)
         else:
-            answer = build.response(request, response.status, response.reason, body=response.body)
-            answer.fields += _with_body(response, passed_back(response))
+            status, reason, fields = _as_ours(response)
+            answer = build.response(request, status, reason, body=response.body)
+            answer.fields += _with_body(response, fields)
         self._live.exchange.layer.respond(tx, answer)
+        if answer.status == 481:
+            self._release("exchange", 408, "The other side is gone")
 
     async def _offer_answered(self, offer: Offer, response: Response | None, status: int) -> None:
         peer = self._peer(offer.leg)
         if response is None or response.status >= 300:
             self._offer = None
             gone = response is None or response.status in GONE
-            self._answer_offer(offer, response.status if response else status, response)
+            self._answer_offer(offer, status, response)
             if gone:
                 self._release("exchange", 408, "The other side is gone")
             return
@@ -215,9 +225,12 @@ class Conversation:
         dialog = offer.leg.dialog
         if tx is None or dialog is None:
             return
-        answer = build.response(offer.request, status, response.reason if response else None, body=body)
-        if response is not None:
-            answer.fields += passed_back(response)
+        if response is None:
+            answer = build.response(offer.request, status)
+        else:
+            status, reason, fields = _as_ours(response)
+            answer = build.response(offer.request, status, reason, body=body)
+            answer.fields += fields
         if status < 300:
             answer.fields.append(("contact", f"Contact: {dialog.contact}"))
             answer.fields.append(("allow", f"Allow: {ALLOW}"))
@@ -236,7 +249,8 @@ class Conversation:
         ack = signal.request
         sdp = sdp_or_nothing(ack) if ack is not None else b""
         offer = self._offer
-        if signal.leg is self.a and not self._acked:
+        number = ack.cseq.number if ack is not None else 0
+        if signal.leg is self.a and not self._acked and number == self.a.invite.cseq.number:
             self._acked = True
             if self._answer is not None:
                 await self._late_answer(sdp)
@@ -248,8 +262,10 @@ class Conversation:
                 try:
                     body = await self._media_answer(offer.leg, peer, sdp)
                 except MediaError:
+                    self._acknowledge(peer, offer)
                     self._release("exchange", 488, "No usable answer in the ACK")
-                self._acknowledge(peer, offer, body)
+                else:
+                    self._acknowledge(peer, offer, body)
 
     async def _late_answer(self, sdp: bytes) -> None:
         """The caller's answer to the offer that came with the 200 goes on in our ACK (13.2.2.4)."""
@@ -304,12 +320,14 @@ class Conversation:
         if self._answer is not None:
             self.b.acknowledge(self._answer)
             self._answer = None
-        self.b.bye(fields or ())
         offer, self._offer = self._offer, None
         if offer is not None:
-            if offer.client is not None and offer.response is None:
+            if offer.late and offer.response is not None:
+                self._acknowledge(self._peer(offer.leg), offer)  # its ACK was to bring an answer that does not come now
+            elif offer.client is not None and offer.response is None:
                 live.exchange.layer.cancel(offer.client)
             self._answer_offer(offer, 487, None)
+        self.b.bye(fields or ())
         for tx, request in self._passed.values():
             live.exchange.layer.respond(tx, build.response(request, 481))
         self._passed.clear()
@@ -334,6 +352,14 @@ class Conversation:
 def _with_body(message: Message, fields: list[Field]) -> list[Field]:
     """The rows, and what says of which kind the body is."""
     return fields + [row for row in message.fields if row[0] in ("content-type", "mime-version")]
+
+
+def _as_ours(response: Response) -> tuple[int, str, list[Field]]:
+    """A response of one side as the other gets it: a refusal as in call set-up, where its status may become another."""
+    if response.status < 300:
+        return response.status, response.reason, passed_back(response)
+    outcome = Outcome.of(response)
+    return outcome.status, outcome.reason, outcome.fields
 
 
 def _holds(sdp: bytes) -> bool:

@@ -132,6 +132,8 @@ class Exchange:
         if tag is not None:
             leg = self.dialogs.get((request.call_id, tag))
             if leg is not None:
+                if method != "BYE":  # which ends a call whatever it requires
+                    _check_required(request)
                 leg.on_request(tx, request)
             elif method == "INVITE" or method in METHODS or method in ("OPTIONS", "MESSAGE"):
                 self._answer(tx, request, 481)
@@ -167,10 +169,7 @@ class Exchange:
 
     def _check_headers(self, request: Request, flow: Flow) -> None:
         """What a UAS refuses before it looks further (8.2.2): extensions, hops, and its own requests come back."""
-        if "require" in request or "proxy-require" in request:
-            wanted = ", ".join(request.require + request.proxy_require)
-            if wanted:
-                raise BadExtension(wanted)
+        _check_required(request)
         via = request.via
         if (via.host, via.port or 5060) == flow.local:
             raise SipError(482, build.REASONS[482])
@@ -362,6 +361,13 @@ class BadExtension(SipError):
     def __init__(self, names: str) -> None:
         super().__init__(420, build.REASONS[420])
         self.names = names
+
+
+def _check_required(request: Request) -> None:
+    if "require" in request or "proxy-require" in request:
+        wanted = ", ".join(request.require + request.proxy_require)
+        if wanted:
+            raise BadExtension(wanted)
 
 
 def printable(text: str) -> str:

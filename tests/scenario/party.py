@@ -36,6 +36,9 @@ class Manners:
     answers_without_sdp: bool = False
     silent: bool = False          # reads nothing, answers nothing
     holds_200_after_cancel: bool = False   # answers although it was cancelled
+    answer_reinvite: bool = True           # False: rings and says nothing more
+    refuse_reinvite: int | None = None
+    answer_requests: int = 200             # other requests inside of a dialog
 
 
 class Talk:
@@ -167,10 +170,19 @@ class Party(Node):
             talk.state = "ended"
             self.layer.respond(tx, build.response(request, 200))
         elif request.method == "INVITE":
+            self._offered(talk, tx, request)
+        else:
+            self.layer.respond(tx, build.response(request, self.manners.answer_requests))
+
+    def _offered(self, talk: Talk, tx: ServerTransaction, request: Request) -> None:
+        refusal = self.manners.refuse_reinvite
+        if refusal is not None:
+            self.layer.respond(tx, build.response(request, refusal))
+        elif self.manners.answer_reinvite:
             talk.remote_sdp = request.body
             self._accept(talk, tx, request)
         else:
-            self.layer.respond(tx, build.response(request, 200))
+            self.layer.respond(tx, build.response(request, 100))   # an owner would be told of a CANCEL: none is
 
     def on_stray_ack(self, request: Request, flow: Flow) -> None:
         return
@@ -280,7 +292,7 @@ class Party(Node):
         talk.state = "up" if talk.state != "ended" else talk.state
         talk.remote_sdp = response.body or talk.remote_sdp
         if self.manners.acknowledges:
-            body = b"" if talk.invite.body else self.sdp()
+            body = b"" if talk.invite.body or self.manners.answers_without_sdp else self.sdp()
             headers = [("Content-Type", "application/sdp")] if body else []
             ack = talk.dialog.ack(talk.invite, headers=headers, body=body)
             self.layer.acknowledge(tx, ack, talk.flow, response)

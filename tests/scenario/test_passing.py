@@ -81,3 +81,52 @@ def test_an_old_request_is_out_of_order() -> None:
     talk.dialog.local_seq = 10
     carrier.bye(talk)
     office.assert_nothing_left()
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [(407, 502), (401, 502), (503, 500), (488, 488), (415, 415)])
+def test_a_refusal_inside_of_a_call(theirs: int, ours: int) -> None:
+    office = Office()
+    desk = office.phone("101")
+    carrier = office.carrier()
+    talk = carrier.call("+15550100", EXCHANGE)
+    assert office.world.until(lambda: talk.state == "up" and desk.last.acked)
+    desk.manners.answer_requests = theirs
+    carrier.send(talk, "INFO")
+    office.world.run(1.0)
+    assert [r.status for r in carrier.answers if r.cseq.method == "INFO"] == [ours], office.world.ladder()
+    carrier.bye(talk)
+    office.assert_nothing_left()
+
+
+@pytest.mark.parametrize("method", ["INFO", "OPTIONS"])
+def test_the_other_side_knows_nothing_of_the_call_any_more(method: str) -> None:
+    """481 to any request inside of a dialog is its end (RFC 3261 section 12.2.1.2): both sides are released."""
+    office = Office()
+    desk = office.phone("101")
+    carrier = office.carrier()
+    talk = carrier.call("+15550100", EXCHANGE)
+    assert office.world.until(lambda: talk.state == "up" and desk.last.acked)
+    desk.talks.clear()
+    carrier.send(talk, method)
+    office.world.run(1.0)
+    assert [r.status for r in carrier.answers if r.cseq.method == method] == [481], office.world.ladder()
+    assert talk.state == "ended"
+    office.assert_nothing_left()
+
+
+def test_a_dead_peer_and_many_requests() -> None:
+    """What is passed on and not answered is bounded; the sender hears of every request."""
+    office = Office()
+    desk = office.phone("101")
+    carrier = office.carrier()
+    talk = carrier.call("+15550100", EXCHANGE)
+    assert office.world.until(lambda: talk.state == "up" and desk.last.acked)
+    desk.alive = False
+    for _ in range(40):
+        carrier.send(talk, "INFO")
+    office.world.run(1.0)
+    assert [r.status for r in carrier.answers if r.cseq.method == "INFO"] == [500] * 8
+    carrier.bye(talk)
+    office.world.run(1.0)
+    assert [r.status for r in carrier.answers if r.cseq.method == "INFO"] == [500] * 8 + [481] * 32
+    office.assert_nothing_left()

@@ -36,7 +36,7 @@ from web.pages import calls, contacts, home, sign_in, users
 from web.panel import Panel, Refused, api_error, guarded, identify, is_api, is_htmx, page, panel_of, words_of
 from web.security import BodyLimit, SameOrigin, StrictHeaders
 from web.sessions import Sessions
-from web.view import duration, exact_moment, initials, iso_moment, moment, pretty_number
+from web.view import dialable, duration, exact_moment, initials, iso_moment, milliseconds, moment, pretty_number
 from web.words import Words
 
 HERE = Path(__file__).parent
@@ -169,7 +169,9 @@ def environment(settings: Settings, wall: Callable[[], float]) -> Environment:
     pages.globals.update(
         static=static,
         phone=pretty_number,
+        dialable=dialable,
         duration=duration,
+        ms=milliseconds,
         initials=initials,
         moment=moment_here,
         exact=lambda at: exact_moment(at, timezone),

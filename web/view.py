@@ -150,6 +150,16 @@ def pretty_number(number: str) -> str:
     return pretty if sum(c.isdigit() for c in pretty) == sum(c.isdigit() for c in number) else number
 
 
+def dialable(number: str) -> bool:
+    """Whether this can be a telephone number at all: it is no use offering `anonymous` to be stored."""
+    return number.isascii() and number.removeprefix("+").isdecimal()
+
+
+def milliseconds(elapsed: float) -> str:
+    """Two digits after the point below one, one above."""
+    return f"{elapsed:.2f}" if elapsed < 1 else f"{elapsed:.1f}"
+
+
 def duration(seconds: float | None) -> str:
     """`0:07`, `12:30`, `1:02:03`; a dash when there is none."""
     if seconds is None:

@@ -108,6 +108,14 @@ async def test_unknown_caller_is_offered_as_a_new_contact_with_his_number() -> N
     assert "New contact" in card
 
 
+async def test_a_caller_without_a_number_is_not_offered_with_one() -> None:
+    world = World()
+    anna = Watcher(world, "anna")
+    call = world.ring("anonymous", "101")
+    card = region(await anna.see(), "cards")
+    assert f'id="caller-number-{call}" name="number" type="tel" value=""' in card
+
+
 async def test_contacts_that_share_a_number_are_all_shown_to_choose_from() -> None:
     world = World()
     world.desk.add("Reception", "+14155550177")
@@ -362,7 +370,7 @@ async def test_russian_page_is_russian() -> None:
 
 async def test_hostile_names_stay_text() -> None:
     world = World()
-    evil = '<script>alert(1)</script>"\'><img src=x onerror=1>{{7*7}}${7*7}\n<hx-partial hx-target="body">'
+    evil = '<script>alert(1)</script>"\'><img src=x onerror=1>{{731*907}}${731*907}\n<hx-partial hx-target="body">'
     world.desk.add(evil, "+14155550100", company=evil, tags=(evil,), instructions=evil)
     anna = Watcher(world, "anna")
     world.ring("+14155550100", "101", caller_name=evil)
@@ -371,7 +379,7 @@ async def test_hostile_names_stay_text() -> None:
     assert "<script" not in seen
     assert "<img" not in seen
     assert "<b>" not in seen
-    assert "49" not in re.sub(r"\d{5,}|call\d+|\.\d+", "", region(seen, "announce"))
+    assert str(731 * 907) not in seen
     assert seen.count("<hx-partial") == len(re.findall(r'<hx-partial hx-target="#\w+" hx-swap="innerMorph">', seen))
 
 

@@ -184,7 +184,7 @@ def test_a_calls_page_shows_legs_times_steps_and_sound(browse: Browse, world: Wo
         "Answered by Anna Weber (101)",
         "The caller hung up",
         "one contact",
-        "0.4 ms",
+        "0.40 ms",
         "Proceed display_name=Elena",
         "1204",
         "0.2 %",
@@ -373,7 +373,7 @@ def test_everybody_changes_his_own_password_with_the_old_one(browse: Browse) -> 
 
 
 def test_hostile_values_are_stored_and_shown_as_text(browse: Browse, world: World) -> None:
-    evil = "\"><script>alert(1)</script>{{7*7}}' OR 1=1 --"
+    evil = "\"><script>alert(1)</script>{{731*907}}' OR 1=1 --"
     world.desk.add(evil, "+14155550100", company=evil, email=evil, tags=(evil,), instructions=evil)
     call = world.ring("+14155550100", "101", caller_name=evil)
     world.control.live[call] = replace(
@@ -397,4 +397,4 @@ def test_hostile_values_are_stored_and_shown_as_text(browse: Browse, world: Worl
     ):
         text = browser.get(path).text
         assert "<script>" not in text, path
-        assert "49" not in re.sub(r"&#\d+;|\?[0-9a-f]+\"", "", text) or "{{7*7}}" in text, path
+        assert str(731 * 907) not in text, path

@@ -11,10 +11,12 @@ from pbxcore.hooks import CallSnapshot, CallState, LegSnapshot, Ring
 from web.decisions import in_words
 from web.view import (
     Names,
+    dialable,
     duration,
     exact_moment,
     initials,
     iso_moment,
+    milliseconds,
     moment,
     other_number,
     own_leg,
@@ -127,6 +129,18 @@ def test_rows_name_both_sides() -> None:
 )
 def test_numbers_are_grouped_and_never_changed(number: str, shown: str) -> None:
     assert pretty_number(number) == shown
+
+
+@pytest.mark.parametrize(
+    ("number", "can"),
+    [("+14155550100", True), ("101", True), ("", False), ("+", False), ("anonymous", False), ("1٣", False)],
+)
+def test_what_can_be_dialled(number: str, can: bool) -> None:
+    assert dialable(number) is can
+
+
+def test_milliseconds_say_enough() -> None:
+    assert [milliseconds(0.04), milliseconds(0.999), milliseconds(12.34)] == ["0.04", "1.00", "12.3"]
 
 
 @pytest.mark.parametrize(

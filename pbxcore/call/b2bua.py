@@ -45,7 +45,7 @@ class LiveCall:
 
     __slots__ = (
         "_blocked", "_coroutine", "_deadline", "_inbox", "_running", "_waiting", "a", "answers", "branches",
-        "call", "conversation", "exchange", "failure", "maker", "offer", "told_ringing",
+        "call", "conversation", "exchange", "failure", "last", "maker", "offer", "told_ringing",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +60,7 @@ class LiveCall:
         self.offer = sdp_or_nothing(invite)
         self.maker = InviteMaker(offered, invite)
         self.failure: Outcome | None = None
+        self.last: Outcome | None = None
         self.told_ringing = False
         self._inbox: deque[Signal] = deque()
         self._deadline = Deadline(self, exchange.timers)
@@ -177,7 +178,7 @@ class LiveCall:
                 case Redirection():
                     contact = ("contact", f"Contact: <{step.uri}>")
                     self.refuse(302, "Moved Temporarily", Outcome(302, "Moved Temporarily", [contact]))
-                case Round() if step.only_on_trouble and (self.failure is None or not self.failure.trouble):
+                case Round() if step.only_on_trouble and (self.last is None or not self.last.trouble):
                     continue
                 case Round():
                     answered = await self._ring_round(step)
@@ -200,6 +201,7 @@ class LiveCall:
 
     async def _ring_round(self, step: Round) -> Answered | None:
         deadline = self.exchange.clock() + step.timeout
+        self.last = None
         live = await self._dial(step)
         while live:
             signal = await self.next(deadline)
@@ -226,8 +228,10 @@ class LiveCall:
             else:
                 live.remove(branch)
                 self._failed(branch, Outcome.of(response))
-                if response.status >= 600:
-                    break
+                if response.status >= 600:  # said for an extension: its other phones stop, those of others ring on
+                    for other in [other for other in live if other.target == branch.target]:
+                        live.remove(other)
+                        self._drop(other, 487)
         for branch in live:
             self._drop(branch, 487)
         return None
@@ -400,8 +404,12 @@ class LiveCall:
         self.exchange.media.drop_leg(self.call.offered.call_id, branch.label)
 
     def _note(self, outcome: Outcome) -> None:
+        """Keep the best refusal of the call, which is the caller's answer, and of the round, which decides what is next
+        (RFC 3261 16.7)."""
         if self.failure is None or worse(self.failure, outcome):
             self.failure = outcome
+        if self.last is None or worse(self.last, outcome):
+            self.last = outcome
 
     def _drop(self, branch: Branch, status: int, reason: str | None = None) -> None:
         """Cancel a branch that still rings."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from pbxcore.call.leg import ALLOW, SDP_TYPE, Branch, contact_of
 from pbxcore.call.passing import passed
 from pbxcore.hooks import Decision, IncomingCall
-from pbxcore.sip.headers import quote
+from pbxcore.sip.headers import one_line, quote
 from pbxcore.sip.message import Field, Request
 from pbxcore.sip.uri import escape_user, join_host
 
@@ -64,7 +64,7 @@ class InviteMaker:
             fields.append(("x-hookline-call", f"X-Hookline-Call: {self.offered.call_id}"))
             alert = self.decision.alert_info if self.decision else None
             if alert:
-                fields.append(("alert-info", f"Alert-Info: {alert}"))
+                fields.append(("alert-info", f"Alert-Info: {one_line(alert)}"))
         fields += self._common
         if body:
             fields.append(SDP_TYPE)

@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pbxcore.hooks import Decision, Dial, IncomingCall, Redirect, Reject, Ring
+from pbxcore.sip.errors import ParseError
+from pbxcore.sip.uri import Uri
 
 RING_SECONDS = 60.0
+MAX_RING_SECONDS = 3600.0
 MAX_OTHERWISE = 8
 
 
@@ -86,6 +89,7 @@ class Redirection:
 Step = Round | Refusal | Redirection
 
 NOT_FOUND = Refusal(404, "Not Found")
+DECLINE = Refusal(603, "Decline")
 
 
 def digits(number: str) -> str:
@@ -109,8 +113,8 @@ def asks_crm(call: IncomingCall, plan: DialPlan) -> bool:
 
 
 def plan(call: IncomingCall, decision: Decision | None, dial_plan: DialPlan) -> tuple[Step, ...]:
-    """The steps to take in order, never empty. What a decision names and the office does not have is passed over for
-    its `otherwise`, and in the end for the dial plan."""
+    """The steps to take in order, never empty. What a decision names and the office does not have, or what is no
+    address, is passed over for its `otherwise`, and in the end for the dial plan."""
     steps: list[Step] = []
     for _ in range(MAX_OTHERWISE):
         if decision is None or not isinstance(decision, Ring | Dial | Reject | Redirect):
@@ -140,19 +144,28 @@ def _joined(steps: list[Step]) -> tuple[Step, ...]:
 def _decided(decision: Ring | Dial | Reject | Redirect, dial_plan: DialPlan) -> list[Step]:
     match decision:
         case Reject():
-            return [Refusal(decision.status, decision.reason)]
+            possible = 400 <= decision.status < 700 and decision.status not in (401, 407)
+            return [Refusal(decision.status, decision.reason) if possible else DECLINE]
         case Redirect():
-            return [Redirection(decision.uri)]
+            return [Redirection(decision.uri)] if _is_address(decision.uri) else []
         case Ring():
             targets = [Target(n) for n in dict.fromkeys(decision.targets) if n in dial_plan.extensions]
+            seconds = decision.timeout if 0 < decision.timeout <= MAX_RING_SECONDS else RING_SECONDS
             if decision.strategy == "in_order":
-                return [Round((target,), decision.timeout) for target in targets]
-            return [Round(tuple(targets), decision.timeout)] if targets else []
+                return [Round((target,), seconds) for target in targets]
+            return [Round(tuple(targets), seconds)] if targets else []
         case Dial():
             if decision.trunk is None:
                 return list(_outbound(decision.number, dial_plan))
             known = decision.trunk in dial_plan.trunks
             return [Round((Target(decision.number, decision.trunk),))] if known else []
+
+
+def _is_address(uri: str) -> bool:
+    try:
+        return Uri.parse(uri).scheme in ("sip", "sips", "tel")
+    except ParseError:
+        return False
 
 
 def _default(call: IncomingCall, dial_plan: DialPlan) -> tuple[Step, ...]:
@@ -166,9 +179,11 @@ def _default(call: IncomingCall, dial_plan: DialPlan) -> tuple[Step, ...]:
 
 def _outbound(number: str, dial_plan: DialPlan) -> Iterator[Round]:
     matching = [rule for rule in dial_plan.outbound if number.startswith(rule.prefix)]
-    if not matching:
+    if not matching or not number:
         return
     rule = max(matching, key=lambda rule: len(rule.prefix))
     dialed = rule.prepend + number[rule.strip :]
+    if not dialed:
+        return
     for place, trunk in enumerate(rule.trunks):
         yield Round((Target(dialed, trunk),), only_on_trouble=place > 0)

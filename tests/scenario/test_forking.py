@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pbxcore.hooks import Disposition
+from pbxcore.hooks import Disposition, Ring
 from tests.scenario.office import EXCHANGE, Office
 from tests.scenario.party import Party
 
@@ -107,3 +107,34 @@ def test_unknown_number() -> None:
     assert talk.status == 404
     office.assert_nothing_left()
     assert len(office.records()) == 1
+
+
+def test_one_of_a_group_declines_and_the_others_ring_on() -> None:
+    """603 is said for the extension it comes from: its other phones stop (RFC 3261 16.7), its colleagues' do not."""
+    office = Office()
+    one, two = two_phones(office)
+    colleague = office.phone("102")
+    office.hooks.decide = lambda call: Ring(("101", "102"))
+    one.manners.refuse_with, one.manners.answer_after = 603, 0.1
+    two.manners.answer_after = None
+    colleague.manners.answer_after = 1.0
+    carrier = office.carrier()
+    talk = carrier.call("+15550100", EXCHANGE)
+    assert office.world.until(lambda: talk.status is not None), office.world.ladder()
+    assert talk.state == "up"
+    assert two.last.state == "cancelled"
+    carrier.bye(talk)
+    office.assert_nothing_left()
+    assert office.records()[0].answered_by == "102"
+
+
+def test_all_of_a_group_decline() -> None:
+    office = Office()
+    one, two = office.phone("101"), office.phone("102")
+    office.hooks.decide = lambda call: Ring(("101", "102"))
+    one.manners.refuse_with = two.manners.refuse_with = 603
+    carrier = office.carrier()
+    talk = carrier.call("+15550100", EXCHANGE)
+    assert office.world.until(lambda: talk.status is not None), office.world.ladder()
+    assert talk.status == 603
+    office.assert_nothing_left()

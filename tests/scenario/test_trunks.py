@@ -8,6 +8,7 @@ import pytest
 
 from pbxcore.call.router import OutboundRule
 from pbxcore.call.trunks import Trunk, Trunks
+from pbxcore.hooks import Dial, Ring
 from pbxcore.sip import build
 from pbxcore.sip.digest import Authenticator, Granted, Secret
 from pbxcore.sip.message import Request
@@ -171,6 +172,23 @@ def test_trouble_goes_to_the_next_trunk(status: int) -> None:
     talk = desk.call("9+15558888", EXCHANGE)
     assert office.world.until(lambda: talk.state == "up"), office.world.ladder()
     desk.bye(talk)
+    office.assert_nothing_left()
+    assert second.last.state == "ended"
+
+
+def test_trouble_is_that_of_the_trunk_before() -> None:
+    """Somebody was busy in an earlier round: that says nothing of whether the first trunk could deliver the call."""
+    office = Office()
+    owner, caller = office.phone("102"), office.phone("104")
+    owner.manners.refuse_with = 486
+    carrier = office.carrier()
+    carrier.manners.refuse_with = 503
+    second = two_trunks(office)
+    office.hooks.decide = lambda call: Ring(("102",), otherwise=Dial("9+15558888"))
+    talk = caller.call("101", EXCHANGE)
+    assert office.world.until(lambda: talk.status is not None), office.world.ladder()
+    assert talk.state == "up", office.world.ladder()
+    caller.bye(talk)
     office.assert_nothing_left()
     assert second.last.state == "ended"
 

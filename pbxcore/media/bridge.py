@@ -26,16 +26,20 @@ Pairs = Mapping[tuple[str, int], Pair]
 
 class Call:
     """A call that is bridged. `legs` holds a pair of streams (RTP, RTCP) for each media line, None for a disabled one;
-    `bridged` names the leg that speaks to `a`. `last` is when a packet was last seen, on the worker's clock."""
+    `bridged` names the leg that speaks to `a`. `last` is when a packet was last seen, on the worker's clock;
+    `counted` is the activity at `counted_at`, against floods."""
 
-    __slots__ = ("bridged", "ended", "flooded", "hold", "last", "legs", "looked_at", "reported", "seen")
+    __slots__ = (
+        "bridged", "counted", "counted_at", "ended", "flooded", "hold", "last", "legs", "reported", "seen",
+    )  # fmt: skip
 
     def __init__(self, now: float) -> None:
         self.legs: dict[str, Leg] = {}
         self.bridged = ""
         self.hold = False
         self.seen = 0
-        self.last = self.looked_at = now
+        self.last = self.counted_at = now
+        self.counted = 0
         self.flooded = False
         self.reported = False
         self.ended = False

@@ -36,10 +36,10 @@ BIND_STEP = 8                 # pairs bound between two looks at the sockets: ab
 MAX_EVENTS = 512
 BUSY_PACKETS = 1000           # packets a second from which on packets are collected before they are handled:
 REST_SECONDS = 0.001          # waking up once for several packets is what makes 20,000 of them a second cheap
-FEW_EVENTS = 16
 RECORD = 32768
 TICKS = 8                     # a sweep over all calls is spread over so many ticks
-FLOOD = 10_000                # packets a second on one call, all its streams together: a loop or an attack
+FLOOD = 5_000                 # packets a second on one call, all its streams together: a loop or an attack
+FLOOD_SECONDS = 1.0           # over so long at least
 
 Words = dict[str, bencode.Value]
 
@@ -72,8 +72,13 @@ class Worker:
     def run(self) -> None:
         """Until the parent goes away."""
         poll, clock, streams, control = self._epoll.poll, self._clock, self._streams, self._control.fileno()
+        events: list[tuple[int, int]] = []
         while self._running:
-            events = poll(self._patience(), MAX_EVENTS)
+            again = bool(events) and self._rest > 0.0
+            events = poll(0.0 if again else self._patience(), MAX_EVENTS)
+            if again and not events:        # only what has nothing left to do may rest: a burst is taken in one go
+                time.sleep(self._rest)
+                continue
             now = clock()
             for fileno, _ in events:
                 if fileno == control:
@@ -102,8 +107,6 @@ class Worker:
                 self._bind_step()
             if self._outbox:
                 self._flush()
-            if self._rest and 0 < len(events) < FEW_EVENTS:
-                time.sleep(self._rest)
 
     def _patience(self) -> float:
         """Seconds to wait for packets at most."""
@@ -247,12 +250,12 @@ class Worker:
 
     def _look_at(self, call_id: str, call: Call, now: float) -> None:
         activity = call.activity()
-        flooded = activity - call.seen > FLOOD * max(now - call.looked_at, self._tick)
-        call.looked_at = now
-        if flooded and not call.flooded:
-            call.flooded = True
-            call.cut()
-            self._say(event="flooded", call_id=call_id)
+        if now - call.counted_at >= FLOOD_SECONDS:
+            if activity - call.counted > FLOOD * (now - call.counted_at) and not call.flooded:
+                call.flooded = True
+                call.cut()
+                self._say(event="flooded", call_id=call_id)
+            call.counted, call.counted_at = activity, now
         if activity != call.seen or call.hold:
             call.seen = activity
             call.last = now

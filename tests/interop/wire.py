@@ -1,4 +1,4 @@
-"""Bare sockets that speak SIP: no stack of ours in between, so that what is seen is what the exchange put on the wire."""
+"""Bare sockets that speak SIP: no stack of ours in between, so what is seen is what the exchange put on the wire."""
 
 from __future__ import annotations
 

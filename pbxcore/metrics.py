@@ -47,7 +47,7 @@ class Metrics(Source):
         yield "timers", "timers that wait", len(exchange.timers)
         yield "media_ports", "ports that calls hold", exchange.media.ports_in_use()
         yield "bus_dropped_readers", "readers of events that were cut off", self._bus.dropped_readers
-        yield "store_backlog_bytes", "records on their way from the backlog file to the database", self._store.backlog_bytes
+        yield "store_backlog_bytes", "records that the database has not got yet", self._store.backlog_bytes
         if self.collector is not None:
             yield "collector_last_pause_seconds", "the last pause for Python's collector", self.collector.last_pause
             yield "collector_worst_pause_seconds", "the longest such pause", self.collector.worst_pause

@@ -20,7 +20,7 @@ from pbxcore.settings import Settings
 from tests.contract.webhook_server import Answer, WebhookServer, says, writes
 from tests.unit.crmhooks.virtual import Desk, driven, ended, incoming
 
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105  # from the standard's own examples
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # from the standard's own examples
 OTHER = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD+Xe2hIhQT0Q="
 BUDGET = 0.25
 SLACK = 0.5   # two cores are shared with whatever else runs

@@ -214,14 +214,16 @@ class Exchange:
         MessageRelay(self.layer, tx, request, sender, self.domain).start([(flow, uri) for flow, uri, _ in ways])
 
     def _invite(self, tx: ServerTransaction, request: Request) -> None:
-        if self.draining or len(self.live) >= self._max_calls or not self._rate_allows():
-            self.counters.refused_overload += 1
-            self._answer(tx, request, 503, headers=RETRY_AFTER)
+        if self.draining or len(self.live) >= self._max_calls:
+            self._overloaded(tx, request)
             return
         self._check_headers(request, tx.flow)
         trunk = self.trunks.by_source(tx.flow.remote[0])
         extension = None if trunk is not None else self._authenticate(tx, request)
         if trunk is None and extension is None:
+            return
+        if not self._rate_allows():  # only what may call is counted: strangers shall not use it up
+            self._overloaded(tx, request)
             return
         if request.max_forwards == 0:
             raise SipError(483, build.REASONS[483])
@@ -238,6 +240,10 @@ class Exchange:
         call = LiveCall(self, offered, tx, request, trunk)
         self.live[offered.call_id] = call
         call.start()
+
+    def _overloaded(self, tx: ServerTransaction, request: Request) -> None:
+        self.counters.refused_overload += 1
+        self._answer(tx, request, 503, headers=RETRY_AFTER)
 
     def _rate_allows(self) -> bool:
         second = int(self.clock())

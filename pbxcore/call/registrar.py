@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol
 
 from pbxcore.profiles import PhoneProfile, phone
@@ -80,6 +81,7 @@ class Registrar:
         self._store = store
         self._changed = changed
         self._bindings: dict[str, list[Binding]] = {}
+        self._armed: dict[str, float] = {}  # by extension, when the earliest of its timers is due
         self.profiles: Mapping[str, PhoneProfile] = {}
 
     def restore(self, bindings: Iterable[Binding]) -> int:
@@ -185,17 +187,26 @@ class Registrar:
             self._store.drop_binding(binding.extension, binding.contact)
 
     def _watch(self, binding: Binding) -> None:
-        self._timers.start(self._clock() + binding.expires_at - self._wall(), self, binding.extension)
+        """Have a timer for the binding that runs out first: one an extension, however often its phones register."""
+        at = self._clock() + binding.expires_at - self._wall()
+        if at < self._armed.get(binding.extension, inf):
+            self._armed[binding.extension] = at
+            self._timers.start(at, self, binding.extension)
 
     def on_timer(self, name: str, now: float) -> None:
         """Some binding of this extension may have run out; one that was refreshed meanwhile stays."""
+        if now < self._armed.get(name, inf):  # an earlier timer has taken this one's place
+            return
+        del self._armed[name]
         wall = self._wall() + 0.001
         held = self._bindings.get(name, [])
         gone = [binding for binding in held if binding.expires_at <= wall]
         for binding in gone:
             held.remove(binding)
             self._forget(binding)
-        if not held:
+        if held:
+            self._watch(min(held, key=lambda binding: binding.expires_at))
+        else:
             self._bindings.pop(name, None)
         if gone and self._changed is not None:
             self._changed(name, len(held))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
+from pbxcore.call.router import OutboundRule
 from pbxcore.sip import build
 from pbxcore.sip.message import Response
 from tests.scenario.office import EXCHANGE, Office
@@ -177,6 +180,36 @@ def test_more_calls_a_second_than_allowed() -> None:
     assert sorted(talk.status or 0 for talk in talks) == [200] * 5 + [503] * 4
     for talk in talks:
         carrier.bye(talk)
+    office.assert_nothing_left()
+
+
+def test_strangers_do_not_use_up_the_calls_a_second() -> None:
+    office = Office(max_calls_per_second=5)
+    desk, carrier = office.phone("101"), office.carrier()
+    stranger = Party(office.world, ("127.0.0.9", 5060), "eve")
+    for _ in range(50):
+        stranger.call("101", EXCHANGE)
+    office.world.run(0.01)
+    talk = carrier.call("+15550100", EXCHANGE)
+    assert office.world.until(lambda: talk.status is not None), office.world.ladder()
+    assert talk.state == "up"
+    assert {response.status for response in stranger.answers} == {401}
+    assert [request.method for request in desk.seen] == ["INVITE"]
+    carrier.bye(talk)
+    office.assert_nothing_left()
+
+
+def test_a_call_to_nobody() -> None:
+    """A Request-URI without a user part rings nobody, and no carrier is asked for it."""
+    office = Office()
+    office.exchange.dial_plan = dataclasses.replace(
+        office.exchange.dial_plan, outbound=(OutboundRule("", 0, "", ("carrier",)),)
+    )
+    desk, carrier = office.phone("101"), office.carrier()
+    talk = desk.call("", EXCHANGE)
+    assert office.world.until(lambda: talk.status is not None), office.world.ladder()
+    assert talk.status == 404
+    assert not carrier.seen
     office.assert_nothing_left()
 
 

@@ -142,3 +142,47 @@ def test_headers_in_a_contact_stay_in_the_binding() -> None:
     assert b"Route" not in desk.seen[0].to_bytes()
     carrier.bye(talk)
     office.world.run(1.0)
+
+
+def test_refreshing_leaves_no_timers_behind() -> None:
+    """A phone that registers every minute for an hour has one timer in the exchange, not sixty."""
+    office = Office()
+    desk = office.phone("101", registered=False)
+    for _ in range(60):
+        send(office, desk, desk.contact, [("Expires", "3600")])
+        office.world.run(58.0)
+    office.world.run(10.0)
+    assert len(office.node.timers) <= 2
+    assert len(office.exchange.registrar.bindings("101")) == 1
+    office.world.run(3700.0)
+    assert office.exchange.registrar.bindings("101") == []
+    assert not office.bindings.kept
+    assert len(office.node.timers) == 0
+
+
+def test_each_binding_runs_out_in_its_own_time() -> None:
+    office = Office()
+    changes: list[tuple[str, int]] = []
+    office.exchange.registrar._changed = lambda extension, bindings: changes.append((extension, bindings))
+    long, brief, middle = (office.phone("101", port, registered=False) for port in (10101, 10201, 10301))
+    for phone, seconds in ((long, 340), (brief, 100), (middle, 220)):
+        send(office, phone, phone.contact, [("Expires", str(seconds))])
+    office.world.run(85.0)
+    assert [left for _, left in changes] == [1, 2, 3]
+    for expected in ([2], [2, 1], [2, 1, 0]):
+        office.world.run(105.0)
+        assert [left for _, left in changes][3:] == expected
+    assert not office.bindings.kept
+    assert len(office.node.timers) == 0
+
+
+def test_a_wall_clock_that_is_set_back_keeps_the_binding_for_as_long() -> None:
+    office = Office()
+    office.phone("101")
+    office.world.run(300.0)
+    office.world.epoch -= 1000.0
+    office.world.run(400.0)
+    assert len(office.exchange.registrar.bindings("101")) == 1
+    office.world.run(1000.0)
+    assert office.exchange.registrar.bindings("101") == []
+    assert not office.bindings.kept

@@ -186,6 +186,8 @@ class Channel:
 
     def _stop(self) -> None:
         self.alive = False
+        if self._flush_handle is not None:
+            self._flush_handle.cancel()
         self._loop.remove_reader(self._socket.fileno())
         if self._writer:
             self._loop.remove_writer(self._socket.fileno())

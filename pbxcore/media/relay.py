@@ -20,8 +20,7 @@ from pbxcore.media.rewrite import Body, Line, read
 PATIENCE = 2.0            # seconds an offer waits for ports at most
 START_SECONDS = 10.0
 PING_SECONDS = 5.0
-ANSWER_SECONDS = 0.004    # that an answer waits for others on its way to the worker: RTP that comes first is kept
-DELETE_SECONDS = 0.02     # that the end of a call does: less than the rest its ports are given
+DELETE_SECONDS = 0.02     # that a delete may wait to go with an answer: well under the rest that its ports get
 SILENCE_SECONDS = 20.0    # a worker that said nothing for so long, in spite of pings, is ended
 RESTART_SECONDS = 1.0     # between two starts of a worker that dies at once
 NOTHING = StreamStats()
@@ -161,7 +160,7 @@ class Relay:
             "to": _describe(offerer, offered, answered, mux),
             "hold": "yes" if held else "no",
         })
-        call.channel.send(command, within=ANSWER_SECONDS)
+        call.channel.send(command)
         for leg in (answerer, offerer):
             if leg.retired:
                 self._give_back(call.channel, leg, all_ports=False)
@@ -173,7 +172,8 @@ class Relay:
         if call is None or dropped is None:
             return
         if dropped.known:
-            call.channel.send(bencode.encode_text({"command": "delete", "call-id": call_id, "from-tag": leg}), DELETE_SECONDS)
+            command = bencode.encode_text({"command": "delete", "call-id": call_id, "from-tag": leg})
+            call.channel.send(command, within=DELETE_SECONDS)
         self._give_back(call.channel, dropped)
 
     def delete(self, call_id: str) -> None:
@@ -188,7 +188,7 @@ class Relay:
             self._give_back(channel, leg)
         if known and channel.alive:
             channel.deleting.add(call_id)
-            channel.send(bencode.encode_text({"command": "delete", "call-id": call_id}), DELETE_SECONDS)
+            channel.send(bencode.encode_text({"command": "delete", "call-id": call_id}), within=DELETE_SECONDS)
         else:
             self._loop.call_soon(self._listener.media_deleted, call_id, NOTHING, NOTHING)
 

@@ -9,10 +9,12 @@ import sys
 from crmhooks.embedded.desk import EmbeddedCrm
 from pbxcore import store as stores
 from pbxcore.bus import Bus
+from pbxcore.store import backlog
 from tests.unit.store.calls import answered, call
 
 
 async def main(url: str, count: int) -> None:
+    backlog.FULL = 8_192  # so that the files are changed many times before the end
     store = stores.open(url, serving=True)
     store.start()
     journal = EmbeddedCrm(store, Bus(), "US").journal

@@ -63,7 +63,7 @@ def killed_after(url: str, lines: int) -> list[str]:
     return said
 
 
-@pytest.mark.parametrize("lines", [1, 150])
+@pytest.mark.parametrize("lines", [1, 400])
 async def test_kill_9_loses_nothing_that_was_durable(url: str, lines: int) -> None:
     said = killed_after(url, lines)
     store, crm = await opened(url)

@@ -112,8 +112,10 @@ class LiveCall:
             return
         except Exception as error:  # a fault of ours must not leave a phone ringing or a line open
             self.exchange.fault(self.call.offered.call_id, error)
-            self._abort()
-            self._clear()
+            try:
+                self._abort()
+            finally:
+                self._clear()
             return
         finally:
             self._running = False
@@ -312,15 +314,12 @@ class LiveCall:
             body = await self._answer_body(branch, response)
         except MediaError as error:
             self.exchange.media_refused(self.call.offered.call_id, error)
-            branch.acknowledge(response)
             branch.bye()
             self._failed(branch, Outcome(488, "Not Acceptable Here"))
             return False
         if self.offer:
             branch.acknowledge(response)
         if not await self._written_down(branch):
-            if not self.offer:
-                branch.acknowledge(response)
             branch.bye()
             return False
         snapshot = self.apply(inputs.LegAnswered(self.exchange.wall(), branch.label))
@@ -450,7 +449,10 @@ class LiveCall:
             self.exchange.layer.respond(signal.server, build.response(signal.request, status))
 
     def _abort(self) -> None:
+        """After a fault of ours: everybody gets his answer, and nobody is left in the call."""
         self.refuse(500, "Server Internal Error", by="exchange")
+        if self.conversation is not None:
+            self.conversation.abort()
         for leg in (self.a, *self.branches):
             if leg.dialog is not None and leg.dialog.state == "confirmed":
                 leg.bye()

@@ -37,7 +37,7 @@ GONE = frozenset({408, 481})  # to a re-INVITE: the dialog is no more (RFC 5057 
 class Offer:
     """A re-INVITE under way: `server` came from `leg`, `client` went to its peer. `late` brings no SDP of its own."""
 
-    __slots__ = ("client", "invite", "late", "leg", "request", "response", "server")
+    __slots__ = ("acknowledged", "client", "invite", "late", "leg", "request", "response", "server")
 
     def __init__(self, leg: Leg, server: ServerTransaction, request: Request) -> None:
         self.leg = leg
@@ -47,6 +47,7 @@ class Offer:
         self.client: ClientTransaction | None = None
         self.invite: Request | None = None
         self.response: Response | None = None
+        self.acknowledged = False
 
 
 class Conversation:
@@ -283,6 +284,9 @@ class Conversation:
     def _acknowledge(self, leg: Leg, offer: Offer, body: bytes = b"") -> None:
         if leg.dialog is None or offer.invite is None or offer.client is None or offer.response is None:
             return
+        if offer.acknowledged:
+            return
+        offer.acknowledged = True
         ack = leg.dialog.ack(offer.invite, body=body)
         if body:
             ack.fields.append(SDP_TYPE)
@@ -312,6 +316,10 @@ class Conversation:
         elif old in self._passed:
             self._passed[new] = self._passed.pop(old)
 
+    def abort(self) -> None:
+        """End it after a fault of ours."""
+        self._release("exchange", 500, "Server Internal Error")
+
     def _release(self, by: HungUpBy, status: int, reason: str, fields: list[Field] | None = None) -> None:
         """End it: whatever is unanswered is answered, and the callee gets his BYE; the caller's comes after his ACK."""
         live = self._live
@@ -322,9 +330,9 @@ class Conversation:
             self._answer = None
         offer, self._offer = self._offer, None
         if offer is not None:
-            if offer.late and offer.response is not None:
+            if offer.response is not None:
                 self._acknowledge(self._peer(offer.leg), offer)  # its ACK was to bring an answer that does not come now
-            elif offer.client is not None and offer.response is None:
+            elif offer.client is not None:
                 live.exchange.layer.cancel(offer.client)
             self._answer_offer(offer, 487, None)
         self.b.bye(fields or ())

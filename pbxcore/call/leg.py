@@ -247,7 +247,7 @@ class CallerLeg(Leg):
 class Branch(Leg):
     """A leg that the exchange opened. Several can ring; one is answered."""
 
-    __slots__ = ("answered", "invite", "target", "tx")
+    __slots__ = ("answered", "invite", "target", "tx", "unacknowledged")
 
     def __init__(
         self, host: LegHost, call: LiveCall, label: str, target: Target, flow: Flow, trunk: Trunk | None
@@ -257,6 +257,7 @@ class Branch(Leg):
         self.invite: Request | None = None
         self.tx: ClientTransaction | None = None
         self.answered = False
+        self.unacknowledged: Response | None = None
 
     def start(self, invite: Request, tag: str) -> None:
         """Send the INVITE."""
@@ -297,17 +298,22 @@ class Branch(Leg):
         """This branch's 2xx is the call's answer: its dialog is confirmed."""
         if self.invite is not None:
             self._join(Dialog.uac(self.invite, response))
+            self.unacknowledged = response
 
     def acknowledge(self, response: Response, body: bytes = b"") -> None:
         """ACK a 2xx of the INVITE, with the answer when the 2xx brought the offer."""
         if self.dialog is None or self.invite is None or self.tx is None:
             return
+        self.unacknowledged = None
         ack = self.dialog.ack(self.invite, body=body)
         if body:
             ack.fields.append(SDP_TYPE)
         self.host.layer.acknowledge(self.tx, ack, self._way(), response)
 
     def bye(self, fields: Sequence[Field] = ()) -> None:
+        """As of any leg; an answer that has not been acknowledged yet is, before."""
+        if self.unacknowledged is not None:
+            self.acknowledge(self.unacknowledged)
         super().bye(fields)
         if self.tx is not None:  # what the INVITE's transaction still waits for, it can do without us
             self.host.layer.release(self.tx)

@@ -39,3 +39,17 @@ def require_module(name: str, *, expected: bool = True) -> ModuleType:
         if not expected:
             pytest.skip(f"{name} is not available for this Python: {error}")
         _missing(f"{name} cannot be imported: {error}")
+
+
+ORDER = ("unit", "property", "scenario", "torture", "contract", "wire", "interop", "browser")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is quick and tells most comes first. The browser is last: its driver keeps an event loop running in this
+    thread, beside which no other test could run one."""
+
+    def rank(item: pytest.Item) -> int:
+        room = item.path.parts[item.path.parts.index("tests") + 1] if "tests" in item.path.parts else ""
+        return ORDER.index(room) if room in ORDER else 0
+
+    items.sort(key=rank)

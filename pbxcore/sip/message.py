@@ -31,7 +31,7 @@ from pbxcore.sip.headers import (
     split,
 )
 from pbxcore.sip.uri import Uri
-from pbxcore.sip.views import STALE, VIEWS, contacts_of, cseq_of, from_of, row_of, to_of, value_of, via_of
+from pbxcore.sip.views import MAX_NUMBER, STALE, VIEWS, contacts_of, cseq_of, from_of, row_of, to_of, value_of, via_of
 
 __all__ = ["MAX_HEADERS", "MAX_SIZE", "Message", "ParseError", "Request", "Response", "check", "parse"]
 
@@ -234,8 +234,7 @@ class Request(Message):
         else:
             row = f"Via: {', '.join([str(via), *split(value_of(row), ',')[1:]])}"
         self.fields[at] = ("via", row)
-        self._edit("via")
-        self.via = via
+        self.first_lines["via"] = row  # and not `_edit`: all views but this one are still right
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.uri}>"
@@ -388,14 +387,16 @@ def _careful_start(start: str, fields: list[Field]) -> Request | Response:
 
 def _cut(message: Message, body: bytes) -> tuple[bytes, str | None]:
     """The body as Content-Length has it, or what is wrong with that (18.3, 20.14)."""
-    first = message.first_lines
+    first = message.first_lines = dict(reversed(message.fields))
     line = first.get("content-length")
     if line is None:
+        return body, None
+    twice = len(first) != len(message.fields)
+    if line == f"Content-Length: {len(body)}" and not twice:  # as nearly everybody writes it
         return body, None
     length = digits(value_of(line), MAX_SIZE)
     if length is None:
         return body, "Malformed Content-Length"
-    twice = len(first) != len(message.fields)
     if twice and {digits(value, MAX_SIZE) for value in message.values("content-length")} != {length}:
         return body, "Contradictory Content-Length"
     if length > len(body):
@@ -447,16 +448,17 @@ def _check_common(message: Message) -> None:
                 if key in seen:
                     raise ParseError(400, f"More than one {key}")
                 seen.add(key)
-    # The slots are filled here and not by __getattr__: half a microsecond each, on every message.
-    message.via = via_of(message)
+    # The slots are filled here and not by __getattr__: a microsecond each, on every message.
+    via = message.via = via_of(message)
     _check_parties(message)
     message.cseq = cseq_of(message)
-    if message.via.protocol != "SIP/2.0":
+    if via.protocol != "SIP/2.0":
         raise ParseError(400, "Malformed Via")
     if "," in first["via"]:
         for value in split(value_of(first["via"]), ","):  # where one ends is known only when all can be read
             Via.parse(value)
-    if not message.call_id:
+    call_id = message.call_id = value_of(row_of(message, "call-id", "Call-ID"))
+    if not call_id:
         raise ParseError(400, "Malformed Call-ID")
 
 
@@ -480,10 +482,14 @@ def _check_request(request: Request) -> None:
     first = request.first_lines
     if request.cseq.method != request.method:
         raise ParseError(400, "CSeq method does not match")
-    if "max-forwards" in first and request.max_forwards is None:
-        raise ParseError(400, "Malformed Max-Forwards")
+    line = first.get("max-forwards")
+    if line is not None:
+        hops = request.max_forwards = digits(value_of(line), MAX_NUMBER)
+        if hops is None:
+            raise ParseError(400, "Malformed Max-Forwards")
     if "contact" in first:
-        request.contacts = contacts_of(request)
+        contacts = request.contacts = contacts_of(request)
+        request.contact = contacts[0] if contacts else None
     if "route" in first:
         request.routes  # noqa: B018
     if "record-route" in first:
@@ -497,12 +503,13 @@ def _check_request(request: Request) -> None:
 
 def _check_response(response: Response) -> None:
     first = response.first_lines
-    if "contact" not in first and "record-route" not in first:
-        return
     try:
-        response.contacts  # noqa: B018
-        response.record_routes  # noqa: B018
+        if "contact" in first:
+            contacts = response.contacts = contacts_of(response)
+            response.contact = contacts[0] if contacts else None
+        if "record-route" in first:
+            response.record_routes  # noqa: B018
     except ParseError:
         if response.status < 300:
             raise
-        response.contacts, response.record_routes = [], []  # a refusal is one, whatever its Contact says
+        response.contacts, response.contact, response.record_routes = [], None, []  # a refusal is one all the same

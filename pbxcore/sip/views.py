@@ -16,6 +16,8 @@ from pbxcore.sip.uri import Uri
 if TYPE_CHECKING:
     from pbxcore.sip.message import Message
 
+MAX_NUMBER = 0xFFFFFFFF
+
 # Which views are computed from which header: what an edit makes stale.
 STALE = {
     "via": ("via", "vias", "branch"),
@@ -116,7 +118,7 @@ def _expires(message: Message) -> int | None:
     value = message.first("expires") or ""
     if not (value.isascii() and value.isdigit()):
         return None
-    return 0xFFFFFFFF if len(value) > 40 else min(int(value), 0xFFFFFFFF)
+    return MAX_NUMBER if len(value) > 40 else min(int(value), MAX_NUMBER)
 
 
 def _content_type(message: Message) -> str | None:
@@ -137,12 +139,12 @@ VIEWS: dict[str, Callable[[Any], Any]] = {
     "contact_star": lambda message: message.first("contact") == "*",
     "cseq": cseq_of,
     "call_id": lambda message: value_of(row_of(message, "call-id", "Call-ID")),
-    "max_forwards": lambda message: _number(message, "max-forwards", 0xFFFFFFFF),
+    "max_forwards": lambda message: _number(message, "max-forwards", MAX_NUMBER),
     "routes": lambda message: [NameAddr.parse(value) for value in _values(message, "route")],
     "record_routes": lambda message: [NameAddr.parse(value) for value in _values(message, "record-route")],
     "expires": _expires,
     "content_type": _content_type,
-    "content_length": lambda message: _number(message, "content-length", 0xFFFFFFFF),
+    "content_length": lambda message: _number(message, "content-length", MAX_NUMBER),
     "require": lambda message: tuple(message.values("require")),
     "proxy_require": lambda message: tuple(message.values("proxy-require")),
     "supported": lambda message: tuple(message.values("supported")),

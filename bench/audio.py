@@ -21,21 +21,20 @@ SAMPLES = 160
 PACKET = 172
 BURST = 64
 _HEAD = struct.Struct(">BBHIId")     # V=2, payload type 0, sequence number, timestamp, SSRC, and when it was sent
-_SEEN = struct.Struct(">8xId")
+_SEEN = struct.Struct(">2xH4xId")
 
 
 class Stream:
     """One direction of one call."""
 
-    __slots__ = ("next_at", "received", "sent", "sock", "ssrc", "target", "until")
+    __slots__ = ("first", "received", "sent", "sock", "target", "until")
 
-    def __init__(self, sock: socket.socket, ssrc: int, target: tuple[str, int], now: float, until: float) -> None:
+    def __init__(self, sock: socket.socket, target: tuple[str, int], until: float) -> None:
         self.sock = sock
-        self.ssrc = ssrc
         self.target = target
-        self.next_at = now
         self.until = until
         self.sent = self.received = 0
+        self.first = 0          # number of the first packet that was heard
 
 
 class Audio:
@@ -66,7 +65,7 @@ class Audio:
         if target is None:
             self._silent += 1
             return
-        stream = self._streams[ssrc] = Stream(sock, ssrc, target, now, until)
+        stream = self._streams[ssrc] = Stream(sock, target, until)
         heapq.heappush(self._heap, (now, ssrc, stream))
 
     def next_at(self) -> float:
@@ -103,16 +102,18 @@ class Audio:
             if size < _SEEN.size:
                 self._unknown += 1
                 continue
-            ssrc, sent_at = _SEEN.unpack_from(into)
+            number, ssrc, sent_at = _SEEN.unpack_from(into)
             stream = streams.get(ssrc)
             if stream is None or stream.sock is sock:       # of nobody, or back to its sender
                 self._unknown += 1
                 continue
+            if not stream.received:
+                stream.first = number
             stream.received += 1
             delays.append((time.perf_counter() - sent_at) * 1000)
 
     def figures(self) -> dict[str, Any]:
-        """Packets sent, lost (of their own stream), doubled; delay in milliseconds. Later packets count as lost."""
+        """Packets sent, lost (of their own stream; those before the first that was heard apart), doubled; delay."""
         streams = self._streams.values()
         return {
             "streams": len(streams),
@@ -120,6 +121,7 @@ class Audio:
             "sent": sum(stream.sent for stream in streams),
             "received": sum(stream.received for stream in streams),
             "lost": sum(max(0, stream.sent - stream.received) for stream in streams),
+            "lost_at_start": sum(stream.first for stream in streams if stream.received),
             "doubled": sum(max(0, stream.received - stream.sent) for stream in streams),
             "deaf": sum(1 for stream in streams if stream.sent and not stream.received),
             "unknown": self._unknown,

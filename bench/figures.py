@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+RESENT, KEPT = 0.001, 0.95      # shares: of calls sent again at most, of the rate kept up at least
 CURVE = [*(n / 100 for n in range(0, 99)), 0.99, 0.9925, 0.995, 0.9975, 0.999, 1.0]
 
 
@@ -73,8 +74,11 @@ class Run:
 
     @property
     def comparable(self) -> bool:
-        """Whether its latency and CPU can stand in a ratio: a server that fails calls does less."""
-        return self.ok > 0 and not self.failed
+        """Whether its latency and CPU can stand in a ratio: no call failed and the server kept up with the load.
+
+        One that falls behind is only queueing; in a short run the sockets' buffers and retransmissions hide that."""
+        kept_up = self.resent <= RESENT * self.offered and self.achieved >= KEPT * self.rate
+        return self.ok > 0 and not self.failed and kept_up
 
 
 def median_run(runs: Sequence[Run]) -> Run:

@@ -105,6 +105,12 @@ def waited_seconds(pid: int) -> float:
     return total / 1e9
 
 
+def two_cpus() -> tuple[int, int]:
+    """The CPU for a server and the one for the load: the first two that we may use, or the only one twice."""
+    allowed = sorted(os.sched_getaffinity(0))
+    return allowed[0], allowed[min(1, len(allowed) - 1)]
+
+
 @contextmanager
 def on_cpu(cpu: int | None) -> Iterator[None]:
     """What is started inside runs on that CPU alone, from its first instruction on."""

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bench import machine, table
-from bench.exchange import book_faults, exchange, written
+from bench.exchange import NAME, book_faults, exchange, written
 from bench.figures import Run, median_run
 from bench.leaks import Watch
 from bench.options import Options
@@ -26,6 +27,7 @@ from bench.subject import CannotStart
 from bench.trial import trial
 
 AUDIO_HOLD = 2.0
+LOOK_UP = {"none": "no look-up", "embedded": "CRM look-up inline", "http": "a CRM asked by HTTP inline"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Plan:
     hold: float = 0.0
     answer_after: float = 0.0
     leaks: bool = False
-    cpus: tuple[int, int] = (0, 1)
+    cpus: tuple[int, int] = field(default_factory=machine.two_cpus)
 
     def options(self) -> Options:
         """The load of this plan; where to is filled in by the trial."""
@@ -53,6 +55,12 @@ class Plan:
         media = "audio relayed" if self.audio else "ports allocated" if self.relay else "no relay"
         hold = f", held {self.hold:g} s" if self.hold else ""
         return f"{self.rate:g} calls/s for {self.seconds:g} s{hold}, hook {self.hook}, {media}"
+
+    def does(self) -> str:
+        """What our exchange does for each call under this plan."""
+        look_up = LOOK_UP[self.hook]
+        media = "audio relayed" if self.audio else "media ports allocated" if self.relay else "no media"
+        return f"Python; back-to-back user agent, {look_up}, {media}, record and activity written"
 
 
 def ours(plan: Plan) -> Run:
@@ -72,25 +80,49 @@ def ours(plan: Plan) -> Run:
     return run
 
 
-def compared(
-    plan: Plan, runs: int, others: Sequence[registry.Peer], missing: dict[str, str], say: Callable[[str], None]
-) -> dict[str, list[Run]]:
-    """Runs of ours and of each peer in turn, by name: what disturbs the machine disturbs all alike.
+@dataclass(frozen=True)
+class Contestant:
+    """Somebody who is measured: its name, what it does for its call, and one run of it on a fresh server."""
 
-    A peer that does not start goes to `missing`, with its last words.
-    """
+    name: str
+    does: str
+    run: Callable[[], Run]
+
+
+def contestants(plan: Plan, others: Sequence[registry.Peer]) -> list[Contestant]:
+    """Ours first, then the peers, all under the same load."""
+    return [Contestant(NAME, plan.does(), lambda: ours(plan)), *(_peer(plan, peer) for peer in others)]
+
+
+def _peer(plan: Plan, peer: registry.Peer) -> Contestant:
+    return Contestant(peer.name, peer.does, lambda: registry.run(peer, plan.options(), plan.cpus))
+
+
+def in_turn(
+    measured: Sequence[Contestant], runs: int, missing: dict[str, str], say: Callable[[str], None]
+) -> dict[str, list[Run]]:
+    """Every contestant once, then again: what disturbs the machine disturbs all alike. The rule is fixed before: no run
+    is repeated or left out. A peer that does not start goes to `missing`, with its last words; raises CannotStart when
+    it is the first one."""
     made: dict[str, list[Run]] = {}
     for number in range(runs):
-        say(f"run {number + 1} of {runs}: Hookline")
-        run = ours(plan)
-        made.setdefault(run.name, []).append(run)
-        for peer in others:
-            say(f"run {number + 1} of {runs}: {peer.name}")
+        for contestant in measured:
+            say(f"run {number + 1} of {runs}: {contestant.name} ...")
             try:
-                made.setdefault(peer.name, []).append(registry.run(peer, plan.options(), plan.cpus))
+                run = contestant.run()
             except CannotStart as error:
-                missing[peer.name] = f"did not start: {error}"
-    return {name: done for name, done in made.items() if done}
+                if contestant is measured[0]:
+                    raise
+                missing[contestant.name] = f"did not start: {error}"
+                continue
+            run.name = contestant.name
+            made.setdefault(run.name, []).append(run)
+    return made
+
+
+def tell(words: str) -> None:
+    """Progress, beside the figures."""
+    print(words, file=sys.stderr, flush=True)
 
 
 def report(plan: Plan, made: dict[str, list[Run]], missing: dict[str, str]) -> dict[str, Any]:
@@ -112,6 +144,14 @@ def report(plan: Plan, made: dict[str, list[Run]], missing: dict[str, str]) -> d
     }
 
 
+def cpus(text: str) -> tuple[int, int]:
+    """The two CPUs of `0,1`. Raises ValueError, which argparse words."""
+    server_cpu, load_cpu = (int(cpu) for cpu in text.split(","))
+    if not {server_cpu, load_cpu} <= os.sched_getaffinity(0):
+        raise ValueError(text)
+    return server_cpu, load_cpu
+
+
 def parser(prog: str, what: str) -> argparse.ArgumentParser:
     """The options that setup and peers share."""
     made = argparse.ArgumentParser(prog=prog, description=what)
@@ -124,7 +164,7 @@ def parser(prog: str, what: str) -> argparse.ArgumentParser:
     made.add_argument("--hold", type=float, help="seconds that a call stays up (default 0, with --rtp 2)")
     made.add_argument("--answer-after", type=float, default=0.0, help="seconds that the phone rings (default 0)")
     made.add_argument("--runs", type=int, default=1, help="runs, each on a fresh server (default 1)")
-    made.add_argument("--cpus", default="0,1", help="CPU of the server and of the load (default 0,1)")
+    made.add_argument("--cpus", default=machine.two_cpus(), type=cpus, help="CPU of the server and of the load")
     made.add_argument("--sippy", default="", help="Sippy's b2bua_simple, when it is not on the path")
     made.add_argument("--json", action="store_true")
     return made
@@ -132,11 +172,10 @@ def parser(prog: str, what: str) -> argparse.ArgumentParser:
 
 def plan_of(arguments: argparse.Namespace, *, leaks: bool = False) -> Plan:
     """The plan that parsed options describe."""
-    server_cpu, load_cpu = (int(cpu) for cpu in arguments.cpus.split(","))
     hold = arguments.hold if arguments.hold is not None else AUDIO_HOLD if arguments.rtp else 0.0
     return Plan(
         arguments.rate, arguments.seconds, arguments.hook, arguments.media or arguments.rtp, arguments.rtp, hold,
-        arguments.answer_after, leaks, (server_cpu, load_cpu),
+        arguments.answer_after, leaks, arguments.cpus,
     )  # fmt: skip
 
 
@@ -144,7 +183,7 @@ def perform(plan: Plan, arguments: argparse.Namespace, *, with_peers: bool) -> i
     """Run, print; 0 when nothing of ours failed or was left behind."""
     found, missing = registry.look(arguments.sippy) if with_peers else ([], {})
     try:
-        made = compared(plan, arguments.runs, found, missing, lambda words: print(words, "...", file=sys.stderr))
+        made = in_turn(contestants(plan, found), arguments.runs, missing, tell)
     except CannotStart as error:
         print(f"the exchange did not start: {error}", file=sys.stderr)
         return 1

@@ -48,13 +48,14 @@ def ratio_words(found: Mapping[str, float | None]) -> str:
     """One peer's ratios in words."""
     names = {"cpu": "CPU a call", "ringing_p50": "INVITE->180 p50", "ringing_p99": "p99"}
     told = [f"{what} {found[name]:.2f} of ours" for name, what in names.items() if found.get(name) is not None]
-    return ", ".join(told) or "not comparable: calls failed"
+    return ", ".join(told) or "not comparable: calls failed, or one of the two fell behind"
 
 
 def audio_words(audio: Mapping[str, Any]) -> str:
     delay = audio.get("delay_ms") or {}
     return (
-        f"{audio['streams']} streams, {audio['sent']} packets sent, {audio['lost']} lost, "
+        f"{audio['streams']} streams, {audio['sent']} packets sent, {audio['lost']} lost ({audio['lost_at_start']} "
+        f"before the first that was heard), "
         f"delay p50 {_ms(delay, 'p50')} p99 {_ms(delay, 'p99')} max {_ms(delay, 'max')} ms"
     )
 

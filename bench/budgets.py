@@ -1,0 +1,92 @@
+"""What the design allows a call and a packet to cost, and what the gathered runs say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from bench.figures import Run, median_run
+
+OURS = "Hookline"
+NO_LOOK_UP = "Hookline, no look-up"
+BY_HTTP = "Hookline, CRM by HTTP"
+CPU_MS = 0.75               # signalling process, a call, at 1,000 calls/s
+RINGING_MS = {"p50": 0.9, "p99": 3.0}       # INVITE to 180 at 50 calls/s
+LOOK_UP_SHARE = 0.05        # of the CPU a call
+PACKET_US = 12.0            # worker, a relayed packet, at 400 calls
+DELAY_MS = 2.0              # p99 at 400 calls
+FULL_DELAY_MS = 20.0        # p99 at 600 calls, and nothing lost
+RELAY_WAITED = 2.0          # percent of the time that a worker without its CPU makes a run a disturbed one
+
+Row = list[str]
+
+
+def runs_of(setup: Mapping[str, Any]) -> dict[str, list[Run]]:
+    """The runs of a gathered set-up, by contestant."""
+    return {name: [Run(**run) for run in runs] for name, runs in setup["runs"].items()}
+
+
+def _row(what: str, allowed: str, found: str, met: bool, disturbed: bool) -> Row:
+    return [what, allowed, found, ("met" if met else "missed") + (", in a disturbed run" if disturbed else "")]
+
+
+def _at_full_rate(runs: Sequence[Run]) -> list[Row]:
+    run, failed = median_run(runs), sum(one.failed for one in runs)
+    disturbed = any(one.noise for one in runs)
+    met = run.comparable and run.cpu_ms <= CPU_MS
+    held = all(one.comparable for one in runs)
+    behind = "" if held else ", it fell behind"
+    return [
+        _row("1,000 calls/s", "none failed", f"{failed} failed{behind}", held, disturbed),
+        _row("CPU a call, signalling, at 1,000/s", f"at most {CPU_MS:g} ms", f"{run.cpu_ms:.3f} ms", met, disturbed),
+    ]
+
+
+def _at_ease(runs: Sequence[Run]) -> list[Row]:
+    run = median_run(runs)
+    rows = []
+    for at, allowed in RINGING_MS.items():
+        value = run.ringing.get(at, float("inf"))
+        what = f"INVITE->180 {at} at 50/s"
+        rows.append(_row(what, f"at most {allowed:g} ms", f"{value:.2f} ms", value <= allowed, bool(run.noise)))
+    return rows
+
+
+def _look_up(runs: Mapping[str, Sequence[Run]]) -> list[Row]:
+    if NO_LOOK_UP not in runs:
+        return []
+    with_it, without = median_run(runs[OURS]), median_run(runs[NO_LOOK_UP])
+    if not (with_it.comparable and without.comparable):
+        return [["the look-up's share of CPU a call", f"at most {LOOK_UP_SHARE:.0%}", "-", "a server fell behind"]]
+    share = (with_it.cpu_ms - without.cpu_ms) / with_it.cpu_ms if with_it.cpu_ms else 0.0
+    disturbed = bool(with_it.noise or without.noise)
+    allowed = f"at most {LOOK_UP_SHARE:.0%}"
+    return [_row("the look-up's share of CPU a call", allowed, f"{share:.1%}", share <= LOOK_UP_SHARE, disturbed)]
+
+
+def _relayed(run: Mapping[str, Any]) -> list[Row]:
+    calls, p99, cost = run["streams"] // 2, run["delay_ms"]["p99"], run["cpu_us_per_packet"]
+    disturbed = run.get("worker_waited_percent", 0.0) > RELAY_WAITED
+    if calls == 400:
+        cheap = cost <= PACKET_US
+        return [
+            _row("CPU a packet at 400 calls", f"at most {PACKET_US:g} us", f"{cost:.1f} us", cheap, disturbed),
+            _row("added delay p99 at 400 calls", f"under {DELAY_MS:g} ms", f"{p99:.2f} ms", p99 < DELAY_MS, disturbed),
+        ]
+    if calls == 600:
+        met = p99 < FULL_DELAY_MS and not run["lost"]
+        allowed, found = f"p99 under {FULL_DELAY_MS:g} ms, none lost", f"{p99:.2f} ms, {run['lost']} lost"
+        return [_row("600 calls a core", allowed, found, met, disturbed)]
+    return []
+
+
+def verdicts(data: Mapping[str, Any]) -> list[Row]:
+    """Rows of what, allowed, measured, verdict; only of what was gathered."""
+    by_rate = {setup["plan"]["rate"]: runs_of(setup) for setup in data["setups"]}
+    judges: dict[float, Callable[[dict[str, list[Run]]], list[Row]]] = {
+        1000.0: lambda runs: _at_full_rate(runs[OURS]),
+        50.0: lambda runs: _at_ease(runs[OURS]),
+        500.0: _look_up,
+    }
+    rows = [row for rate, judge in judges.items() if rate in by_rate for row in judge(by_rate[rate])]
+    return rows + [row for run in data["relay"] for row in _relayed(run)]

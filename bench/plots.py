@@ -1,0 +1,129 @@
+"""Plots as inline SVG: how latency is distributed, and CPU a call. Text and lines take the page's colours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+COLOURS = {
+    "Hookline": "#0072b2",
+    "nothing between": "#8a8a8a",
+    "Kamailio": "#e69f00",
+    "Sippy B2BUA": "#009e73",
+    "Asterisk": "#d55e00",
+}
+OTHER_COLOURS = ("#56b4e9", "#cc79a7", "#b8a800")
+WIDTH, HEIGHT = 760, 380
+LEFT, RIGHT, TOP, BOTTOM = 52, 16, 34, 44
+BAR, LABEL = 22, 210
+SMALLEST = 0.001            # milliseconds: what a logarithmic axis makes of nothing
+SHARES = (0, 0.25, 0.5, 0.75, 0.99)
+Points = Sequence[Sequence[float]]
+
+
+def colours(names: Sequence[str]) -> dict[str, str]:
+    """The colour of each name; the same for a name in every plot, whoever else is in it."""
+    others = [name for name in names if name not in COLOURS]
+    return {
+        name: COLOURS.get(name) or OTHER_COLOURS[others.index(name) % len(OTHER_COLOURS)] for name in names
+    }
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times powers of ten from the last one at or below `low` to the first one at or above `high`."""
+    steps = [
+        mantissa * 10.0**power
+        for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        for mantissa in (1, 2, 5)
+    ]
+    first = max((step for step in steps if step <= low * 1.000001), default=steps[0])
+    last = min((step for step in steps if step >= high * 0.999999), default=steps[-1])
+    return [step for step in steps if first <= step <= last]
+
+
+def _text(x: float, y: float, words: str, *, anchor: str = "start") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
+
+
+def _line(x1: float, y1: float, x2: float, y2: float) -> str:
+    return f'<line class="grid" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
+
+
+def _svg(height: float, parts: Sequence[str]) -> str:
+    return f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img">{"".join(parts)}</svg>'
+
+
+def _x(value: float, ticks: Sequence[float]) -> float:
+    low = math.log10(ticks[0])
+    span = max(1e-9, math.log10(ticks[-1]) - low)
+    return LEFT + (math.log10(max(value, SMALLEST)) - low) / span * (WIDTH - LEFT - RIGHT)
+
+
+def _y(share: float) -> float:
+    return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
+
+
+def _axes(ticks: Sequence[float], unit: str) -> list[str]:
+    parts = []
+    for tick in ticks:
+        at = _x(tick, ticks)
+        parts += [_line(at, TOP, at, HEIGHT - BOTTOM), _text(at, HEIGHT - BOTTOM + 16, f"{tick:g}", anchor="middle")]
+    for share in SHARES:
+        at = _y(share)
+        parts += [_line(LEFT, at, WIDTH - RIGHT, at), _text(LEFT - 6, at + 4, f"{share:.0%}", anchor="end")]
+    return [*parts, _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, unit, anchor="middle")]
+
+
+def distribution(curves: Mapping[str, Points]) -> str:
+    """Share of calls by latency. `curves` are points [share, milliseconds]; the x axis is logarithmic."""
+    drawn = {name: points for name, points in curves.items() if points}
+    if not drawn:
+        return ""
+    values = [max(point[1], SMALLEST) for points in drawn.values() for point in points]
+    ticks = log_ticks(min(values), max(values))
+    parts = _axes(ticks, "milliseconds from the intended INVITE, logarithmic")
+    legend = LEFT
+    for name, colour in colours(list(drawn)).items():
+        path = " ".join(f"{_x(value, ticks):.1f},{_y(share):.1f}" for share, value in drawn[name])
+        parts.append(
+            f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"><title>{escape(name)}</title>'
+            "</polyline>"
+        )
+        parts.append(f'<rect x="{legend}" y="8" width="14" height="10" fill="{colour}"/>')
+        parts.append(_text(legend + 19, 17, name))
+        legend += 34 + int(6.6 * len(name))
+    return _svg(HEIGHT, parts)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar: its whole, the part of it that is drawn lighter, and what stands at its end."""
+
+    name: str
+    value: float
+    lighter: float
+    words: str
+
+
+def bars(drawn: Sequence[Bar]) -> str:
+    """Horizontal bars on one linear scale from 0."""
+    if not drawn:
+        return ""
+    most = max((bar.value for bar in drawn), default=0.0) or 1.0
+    scale = (WIDTH - LABEL - 190) / most
+    colour = colours([bar.name for bar in drawn])
+    parts = []
+    for number, bar in enumerate(drawn):
+        top = 6 + number * (BAR + 8)
+        solid = (bar.value - bar.lighter) * scale
+        parts.append(_text(LABEL - 8, top + BAR * 0.7, bar.name, anchor="end"))
+        parts.append(f'<rect x="{LABEL}" y="{top}" width="{solid:.1f}" height="{BAR}" fill="{colour[bar.name]}"/>')
+        if bar.lighter:
+            parts.append(
+                f'<rect x="{LABEL + solid:.1f}" y="{top}" width="{bar.lighter * scale:.1f}" height="{BAR}"'
+                f' fill="{colour[bar.name]}" fill-opacity="0.45"/>'
+            )
+        parts.append(_text(LABEL + bar.value * scale + 6, top + BAR * 0.7, bar.words))
+    return _svg(12 + len(drawn) * (BAR + 8), parts)

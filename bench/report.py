@@ -1,0 +1,127 @@
+"""`python -m bench report`: a fixed set of runs, written to bench/RESULTS.md and as one page with plots.
+
+Set-up at 50 calls/s with the peers and with a CRM asked by HTTP, at 500 with the peers and without the look-up, at
+1,000 with those who can; the relay; the parser. The set, its order and the rule are fixed before: the middle of three
+runs, none repeated, none left out. What was gathered is kept as JSON beside the page, so that
+both can be written again (`--from`) without measuring again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench import budgets, machine, parse, relay, results
+from bench.document import html, markdown
+from bench.peers import registry
+from bench.setup import Contestant, Plan, contestants, in_turn, ours, tell
+from bench.subject import ROOT, CannotStart
+
+TITLE = "Hookline: what calls cost"
+RATES = (50.0, 500.0, 1000.0)
+FAST_PEERS = ("nothing between", "Kamailio")    # who may be asked for 1,000 calls/s at all
+STREAMS = (800, 1200)       # 400 and 600 calls
+
+
+def said(main: Callable[[list[str]], int], argv: list[str]) -> Any:
+    """The JSON that a command prints."""
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        main(argv)
+    return json.loads(output.getvalue())
+
+
+def measured(plan: Plan, peers: list[registry.Peer]) -> list[Contestant]:
+    """Who is measured at the rate of this plan."""
+    if plan.rate > RATES[1]:
+        peers = [peer for peer in peers if peer.name in FAST_PEERS]
+    found = contestants(plan, peers)
+    variants = {RATES[0]: (budgets.BY_HTTP, "http"), RATES[1]: (budgets.NO_LOOK_UP, "none")}
+    if plan.rate in variants:
+        name, hook = variants[plan.rate]
+        found.append(_variant(name, replace(plan, hook=hook)))
+    return found
+
+
+def _variant(name: str, plan: Plan) -> Contestant:
+    return Contestant(name, plan.does(), lambda: ours(plan))
+
+
+def gather(runs: int, seconds: float, sippy: str, command: str) -> dict[str, Any]:
+    """Measure all of it. Raises CannotStart."""
+    peers, missing = registry.look(sippy)
+    setups = []
+    for rate in RATES:
+        plan = Plan(rate=rate, seconds=seconds, relay=True)
+        tell(plan.words())
+        everybody = measured(plan, peers)
+        absent = dict(missing)
+        made = in_turn(everybody, runs, absent, tell)
+        setups.append(
+            {
+                "plan": asdict(plan),
+                "words": plan.words(),
+                "does": {one.name: one.does for one in everybody},
+                "runs": {name: [asdict(run) for run in done] for name, done in made.items()},
+                "missing": absent,
+            }
+        )
+    tell("relay and parser ...")
+    return {
+        "taken": {"taken": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "commit": _commit(), "command": command},
+        "machine": machine.facts(),
+        "setups": setups,
+        "relay": [said(relay.main, ["--streams", str(n), "--seconds", f"{seconds:g}", "--json"]) for n in STREAMS],
+        "parse": said(lambda argv: parse.main(argv), ["--json"]),
+    }
+
+
+def _commit() -> str:
+    found = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return found.stdout.strip() or "unknown"
+
+
+def write(data: dict[str, Any], results_file: Path, page: Path) -> None:
+    """Both documents, from what was gathered."""
+    found = results.sections(data)
+    results_file.write_text(markdown(TITLE, found), "utf-8")
+    page.write_text(html(TITLE, found), "utf-8")
+    print(f"written: {results_file} and {page}")
+    noise = results.noise_of(data)
+    if noise:
+        print(f"{len(noise)} runs were disturbed; the first: {noise[0]}. Not for publication.", file=sys.stderr)
+
+
+def main(argv: list[str]) -> int:
+    """Measure and write, or write again."""
+    parser = argparse.ArgumentParser(prog="python -m bench report", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--runs", type=int, default=3, help="runs of everything, in turn (default 3)")
+    parser.add_argument("--seconds", type=float, default=10, help="length of a run (default 10)")
+    parser.add_argument("--sippy", default="", help="Sippy's b2bua_simple, when it is not on the path")
+    parser.add_argument("--out", type=Path, default=ROOT / "bench", help="directory of RESULTS.md and results.html")
+    parser.add_argument("--from", dest="source", type=Path, help="write again what this results.json has")
+    options = parser.parse_args(argv)
+    kept = options.out / "results.json"
+    if options.source is not None:
+        data = json.loads(options.source.read_text("utf-8"))
+    else:
+        command = f"python -m bench report --runs {options.runs} --seconds {options.seconds:g}"
+        try:
+            data = gather(options.runs, options.seconds, options.sippy, command)
+        except CannotStart as error:
+            print(f"the exchange did not start: {error}", file=sys.stderr)
+            return 1
+        kept.write_text(json.dumps(data), "utf-8")
+    write(data, options.out / "RESULTS.md", options.out / "results.html")
+    return 0

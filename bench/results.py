@@ -1,0 +1,156 @@
+"""From gathered figures to sections: tables of one run of the report, ratios within it, budgets and what disturbed it.
+
+Absolute figures stand in tables only, beside the machine they were taken on; sentences speak of ratios.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bench.budgets import OURS, runs_of, verdicts
+from bench.document import Section, Table
+from bench.figures import Run, median_run
+from bench.plots import Bar, bars, distribution
+from bench.table import ratios
+
+SETUP_HEAD = ("server", "ok", "failed", "calls/s", "resent", "180 p50", "p95", "p99", "200 p50", "p99",
+              "CPU ms a call", "min-max", "media", "load", "RSS MiB", "steal %", "waited %")  # fmt: skip
+Runs = Mapping[str, Sequence[Run]]
+
+
+def _ms(figures: Mapping[str, float], name: str) -> str:
+    return f"{figures[name]:.2f}" if name in figures else "-"
+
+
+def _setup_row(name: str, runs: Sequence[Run]) -> list[str]:
+    run = median_run(runs)
+    cpu = [one.cpu_ms for one in runs]
+    return [
+        name, str(run.ok), str(run.failed), f"{run.achieved:.0f}", str(run.resent),
+        *(_ms(run.ringing, at) for at in ("p50", "p95", "p99")),
+        _ms(run.answered, "p50"), _ms(run.answered, "p99"), f"{run.cpu_ms:.3f}", f"{min(cpu):.3f}-{max(cpu):.3f}",
+        f"{run.media_cpu_ms:.3f}", f"{run.load_cpu_ms:.3f}", f"{run.rss_mib:.0f}", f"{run.steal * 100:.1f}",
+        f"{run.waited * 100:.1f}",
+    ]  # fmt: skip
+
+
+def _ratio_table(runs: Runs, does: Mapping[str, str]) -> Table:
+    def shown(value: float | None) -> str:
+        return f"{value:.2f}" if value is not None else "-"
+
+    medians = {name: median_run(found) for name, found in runs.items()}
+    rows = [[OURS, "1", "1", "1", does.get(OURS, "")]]
+    for name, found in ratios(medians).items():
+        rows.append([name, *(shown(found[of]) for of in ("cpu", "ringing_p50", "ringing_p99")), does.get(name, "")])
+    return Table(("ratio to ours", "CPU a call", "INVITE->180 p50", "p99", "what it does"), rows, words=True)
+
+
+def _bar(name: str, run: Run) -> Bar:
+    if not run.comparable:
+        return Bar(name, 0.0, 0.0, f"failed {run.failed} of {run.offered}" if run.failed else "fell behind")
+    return Bar(name, run.total_cpu_ms, run.media_cpu_ms, f"{run.total_cpu_ms:.3f} ms")
+
+
+def _remarks(runs: Runs, missing: Mapping[str, str]) -> list[str]:
+    told = []
+    for name, found in runs.items():
+        for run in found:
+            failed = ", ".join(f"{count} with {why}" for why, count in sorted(run.reasons.items()))
+            said = [f"failed: {failed}"] if failed else []
+            said += [f"its socket had no room for {run.dropped} packets"] if run.dropped else []
+            told += [f"{name}: {what}" for what in (*said, *run.faults)]
+    return list(dict.fromkeys(told)) + [f"{name} is not measured: {why}" for name, why in missing.items()]
+
+
+def setup_section(setup: Mapping[str, Any]) -> Section:
+    """One rate: everybody under the same load."""
+    runs = runs_of(setup)
+    medians = {name: median_run(found) for name, found in runs.items()}
+    title = f"Call set-up at {setup['plan']['rate']:g} calls/s"
+    curves = {name: run.ringing_curve for name, run in medians.items() if run.comparable}
+    drawn = [_bar(name, run) for name, run in medians.items() if run.cpu_ms]
+    tables = [Table(SETUP_HEAD, [_setup_row(name, found) for name, found in runs.items()])]
+    if len(runs) > 1:
+        tables.append(_ratio_table(runs, setup["does"]))
+    return Section(
+        title,
+        [f"{setup['words']}. Runs of each, in turn: {len(runs[OURS])}; the middle one by CPU a call is shown whole."],
+        tables,
+        _remarks(runs, setup["missing"]),
+        [
+            ("Calls by time from INVITE to 180, without those who failed calls or fell behind", distribution(curves)),
+            ("CPU a call; what the media workers used is lighter", bars(drawn)),
+        ],
+    )
+
+
+def relay_section(relay: Sequence[Mapping[str, Any]]) -> Section:
+    """Audio through the worker."""
+    rows = [
+        [
+            f"{run['streams'] // 2}", f"{run['packets_per_second']:.0f}", f"{run['cpu_us_per_packet']:.2f}",
+            f"{run['worker_cpu_percent']:.0f}", f"{run['delay_ms']['p50']:.3f}", f"{run['delay_ms']['p99']:.3f}",
+            f"{run['delay_ms']['max']:.3f}", f"{run['lost']} of {run['sent']}",
+            f"{run.get('worker_waited_percent', 0):.1f}", f"{run['late_ms']:.1f}",
+        ]
+        for run in relay
+    ]  # fmt: skip
+    head = ("calls", "packets/s", "CPU us a packet", "worker %", "delay p50 ms", "p99", "max", "lost", "waited %",
+            "load late ms")  # fmt: skip
+    return Section("Relayed audio", ["Packets of 172 octets, 50 a second each way."], [Table(head, rows)])
+
+
+def parse_section(parse: Mapping[str, Any]) -> Section:
+    """The parser; ratios are to a fixed piece of Python measured in between."""
+    rows = [
+        [name, f"{value:.2f}", f"{parse['ratio'][name]:.2f}", f"{limit['at_most']:g}" if limit else ""]
+        for name, value in parse["microseconds"].items()
+        for limit in [parse["targets"].get(name)]
+    ]
+    octets, headers = parse["message"]["octets"], parse["message"]["headers"]
+    return Section(
+        "Reading and writing one message",
+        [f"An INVITE of {headers} headers and {octets} octets; the ratio is to a fixed piece of Python."],
+        [Table(("", "us", "ratio", "at most us"), rows)],
+    )
+
+
+def noise_of(data: Mapping[str, Any]) -> list[str]:
+    """What disturbed the runs, by contestant and rate."""
+    told = []
+    for setup in data["setups"]:
+        for name, found in runs_of(setup).items():
+            for number, run in enumerate(found, 1):
+                if run.noise:
+                    told.append(f"{name} at {setup['plan']['rate']:g}/s, run {number}: {'; '.join(run.noise)}")
+    return told
+
+
+def sections(data: Mapping[str, Any]) -> list[Section]:
+    """The whole document."""
+    noise = noise_of(data)
+    taken = [[what, value] for what, value in {**data["machine"], **data["taken"]}.items()]
+    made = [
+        Section(
+            "The machine",
+            [
+                "Absolute figures hold for this machine, this hour and this build of the interpreter; ratios were "
+                "taken within one run. bench/README.md says how, and what each figure means.",
+            ],
+            [Table(("", ""), taken, words=True)],
+        )
+    ]
+    if noise:
+        made.append(
+            Section("Disturbed: not for publication", ["These runs say as much of the neighbours as of us."], (), noise)
+        )
+    found = verdicts(data)
+    if found:
+        made.append(Section("Budgets", (), [Table(("", "allowed", "measured", ""), found, words=True)]))
+    made += [setup_section(setup) for setup in data["setups"]]
+    if data["relay"]:
+        made.append(relay_section(data["relay"]))
+    if data["parse"]:
+        made.append(parse_section(data["parse"]))
+    return made

@@ -1,0 +1,60 @@
+"""The exchange under test: settings that it reads, and a database that is held against the phones."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from bench.exchange import CARRIER, book_faults, settings_text, written
+from pbxcore.settings_file import load
+
+
+@pytest.mark.parametrize("hook", ["none", "embedded", "http"])
+def test_the_exchange_reads_its_settings(tmp_path: Path, hook: str) -> None:
+    text = settings_text(
+        tmp_path, hook, sip_port=15060, carrier_port=15062, password="pass word", hook_url="http://127.0.0.1:9/hook"
+    )
+    file = tmp_path / "hookline.toml"
+    file.write_text(text, "utf-8")
+    settings = load(str(file))
+    assert settings.trunk[0].server == f"{CARRIER}:15062"
+    assert settings.extension[0].crm_control == ("first-party" if hook == "none" else "third-party")
+    assert [one.kind for one in settings.crm.hook] == (["http"] if hook == "http" else [])
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    path = tmp_path / "bench.db"
+    with sqlite3.connect(path) as opened:
+        opened.execute("create table calls (call_id, state, answered_at)")
+        opened.execute("create table activities (call_id)")
+        calls = [("a", "ended", 1.0), ("b", "ended", None), ("c", "answered", 1.0), ("a", "ended", 1.0)]
+        opened.executemany("insert into calls values (?, ?, ?)", calls)
+        opened.executemany("insert into activities values (?)", [("a",), ("b",), ("a",)])
+    return path
+
+
+def test_a_call_written_twice_counts_once_and_an_open_one_not_at_all(database: Path) -> None:
+    assert written(database, 2) == (2, 1, 2)
+
+
+def test_records_that_do_not_come_are_not_waited_for_for_ever(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.exchange.WRITTEN_SECONDS", 0.0)
+    assert written(database, 3) == (2, 1, 2)
+
+
+def test_the_database_says_what_the_phones_say() -> None:
+    assert book_faults(10, 10, 0, (10, 10, 10)) == []
+    assert book_faults(10, 8, 2, (10, 9, 10)) == []         # one failed after it was answered
+
+
+@pytest.mark.parametrize(
+    ("book", "word"),
+    [((9, 9, 10), "9 call records"), ((10, 10, 11), "11 activities"), ((10, 9, 10), "9 records of answered calls")],
+)
+def test_what_is_missing_or_too_much_is_told(book: tuple[int, int, int], word: str) -> None:
+    assert word in " ".join(book_faults(10, 10, 0, book))

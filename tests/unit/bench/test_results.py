@@ -1,0 +1,164 @@
+"""The report: ratios only where they mean something, a page that loads nothing, disturbed runs that say so."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import budgets, plots, report, results, table
+from bench.document import html, markdown
+from bench.figures import Run
+from bench.setup import Plan
+from tests.unit.bench.runs import run
+
+
+def setup(rate: float, **runs: Run) -> dict[str, Any]:
+    made = {name.replace("_", " "): [asdict(one)] for name, one in runs.items()}
+    return {
+        "plan": asdict(Plan(rate=rate, relay=True)), "words": f"{rate:g} calls/s", "does": {"Kamailio": "C <proxy>"},
+        "runs": made, "missing": {"Asterisk": "not on the path"},
+    }  # fmt: skip
+
+
+def relayed(calls: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "streams": calls * 2, "packets_per_second": calls * 100, "cpu_us_per_packet": 10.0, "worker_cpu_percent": 40.0,
+        "delay_ms": {"p50": 0.1, "p95": 0.5, "p99": 1.0, "max": 3.0}, "lost": 0, "sent": 9, "late_ms": 0.1, **changes,
+    }  # fmt: skip
+
+
+def data(*setups: dict[str, Any], relay: tuple[dict[str, Any], ...] = ()) -> dict[str, Any]:
+    return {
+        "taken": {"taken": "today"}, "machine": {"kernel": "6.1"}, "setups": list(setups), "relay": list(relay),
+        "parse": {},
+    }  # fmt: skip
+
+
+GOOD = data(
+    setup(50, Hookline=run(), Kamailio=run(name="Kamailio", cpu_ms=0.6, media_cpu_ms=0.0)),
+    setup(1000, Hookline=run(rate=1000, achieved=1000, cpu_ms=0.6)),
+    relay=(relayed(400), relayed(600)),
+)
+
+
+def test_ratios_are_theirs_by_ours_media_included() -> None:
+    found = table.ratios({"Hookline": run(cpu_ms=1.0, media_cpu_ms=0.5), "Kamailio": run(cpu_ms=0.75, media_cpu_ms=0)})
+    assert found["Kamailio"] == {"cpu": 0.5, "ringing_p50": 1.0, "ringing_p99": 1.0}
+
+
+@pytest.mark.parametrize("changes", [{"failed": 1}, {"achieved": 40}, {"resent": 20}])
+def test_no_ratio_to_a_server_that_failed_or_fell_behind(changes: dict[str, Any]) -> None:
+    found = table.ratios({"Hookline": run(), "Kamailio": run(**changes)})
+    assert set(found["Kamailio"].values()) == {None}
+    assert "not comparable" in table.ratio_words(found["Kamailio"])
+
+
+def test_a_quiet_run_can_be_published() -> None:
+    text = markdown("Results", results.sections(GOOD))
+    assert "not for publication" not in text
+    assert "Asterisk is not measured: not on the path" in text
+    assert "| kernel | 6.1 |" in text
+
+
+def test_a_disturbed_run_says_so_first() -> None:
+    disturbed = data(setup(50, Hookline=run(noise=["others kept 1.50 CPUs busy"])))
+    text = markdown("Results", results.sections(disturbed))
+    assert text.index("not for publication") < text.index("Call set-up")
+    assert "Hookline at 50/s, run 1: others kept 1.50 CPUs busy" in text
+    assert "in a disturbed run" in text
+
+
+class Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.wrong: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.wrong += [name for name, _ in attrs if name in ("src", "href", "srcset", "onload")]
+        if tag in ("script", "link", "img", "iframe"):
+            self.wrong.append(tag)
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        return
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(f"</{tag}>")
+
+
+def test_the_page_is_whole_and_loads_nothing() -> None:
+    text = html("Results", results.sections(GOOD))
+    page = Page()
+    page.feed(text)
+    assert (page.open, page.wrong) == ([], [])
+    assert text.count("<svg") == 4
+    assert "C &lt;proxy&gt;" in text
+    assert not re.search(r"https?:|url\(|@import", text)
+
+
+def verdicts(found: dict[str, Any]) -> dict[str, str]:
+    return {row[0]: row[3] for row in budgets.verdicts(found)}
+
+
+def test_budgets_that_are_kept() -> None:
+    assert set(verdicts(GOOD).values()) == {"met", "missed"}
+    assert verdicts(GOOD)["INVITE->180 p50 at 50/s"] == "missed"     # 1.0 ms where 0.9 is allowed
+    assert verdicts(GOOD)["CPU a call, signalling, at 1,000/s"] == "met"
+    assert verdicts(GOOD)["600 calls a core"] == "met"
+
+
+@pytest.mark.parametrize("changes", [{"failed": 1}, {"resent": 100}, {"achieved": 700}])
+def test_a_thousand_calls_a_second_are_held_or_not(changes: dict[str, Any]) -> None:
+    fast = {"rate": 1000, "achieved": 1000, **changes}
+    found = verdicts(data(setup(1000, Hookline=run(**fast))))
+    assert found["1,000 calls/s"] == "missed"
+
+
+def test_a_relay_that_loses_one_packet_does_not_hold_600_calls() -> None:
+    assert verdicts(data(relay=(relayed(600, lost=1),)))["600 calls a core"] == "missed"
+    assert verdicts(data(relay=(relayed(400, worker_waited_percent=9.0),)))["CPU a packet at 400 calls"] == (
+        "met, in a disturbed run"
+    )
+
+
+def test_the_price_of_the_look_up_is_taken_from_one_run() -> None:
+    runs = {"Hookline": run(cpu_ms=1.0), "Hookline,_no_look-up": run(cpu_ms=0.94)}
+    assert verdicts(data(setup(500, **runs)))["the look-up's share of CPU a call"] == "missed"
+    runs["Hookline,_no_look-up"] = run(cpu_ms=0.96)
+    assert verdicts(data(setup(500, **runs)))["the look-up's share of CPU a call"] == "met"
+    runs["Hookline,_no_look-up"] = run(cpu_ms=0.96, failed=1)
+    assert verdicts(data(setup(500, **runs)))["the look-up's share of CPU a call"] == "a server fell behind"
+
+
+def test_both_documents_are_written_again_from_what_was_kept(tmp_path: Path) -> None:
+    kept = tmp_path / "kept.json"
+    kept.write_text(json.dumps(GOOD), "utf-8")
+    assert report.main(["--from", str(kept), "--out", str(tmp_path)]) == 0
+    assert (tmp_path / "RESULTS.md").read_text("utf-8") == markdown(report.TITLE, results.sections(GOOD))
+    assert (tmp_path / "results.html").read_text("utf-8").startswith("<!doctype html>")
+
+
+def test_ticks_enclose_what_is_drawn() -> None:
+    assert plots.log_ticks(0.3, 7.0) == pytest.approx([0.2, 0.5, 1, 2, 5, 10])
+    assert plots.log_ticks(1.0, 1.0) == [1.0]
+
+
+def test_a_name_keeps_its_colour_whoever_else_is_drawn() -> None:
+    alone, together = plots.colours(["Kamailio"]), plots.colours(["Hookline", "x", "Kamailio", "y"])
+    assert alone["Kamailio"] == together["Kamailio"]
+    assert len(set(together.values())) == 4
+
+
+def test_nothing_to_draw_is_no_plot() -> None:
+    assert plots.distribution({"Hookline": []}) == ""
+    assert plots.bars([]) == ""
+    assert plots.distribution({"Hookline": [[0.0, 0.0], [1.0, 0.0]]}).startswith("<svg")

@@ -1,0 +1,21 @@
+"""The whole way once: a real exchange, the real load, every call in the database. Nothing is timed here."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bench import setup
+
+
+def test_twenty_calls_a_second_for_a_second_and_every_one_is_in_the_database(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    status = setup.main(["--rate", "20", "--seconds", "1", "--media", "--json"])
+    told = json.loads(capfd.readouterr().out)
+    run = told["median"]
+    assert (run["offered"], run["ok"], run["failed"], run["faults"]) == (40, 40, 0, [])
+    assert (run["records"], run["activities"]) == (40, 40)
+    assert run["cpu_ms"] > 0
+    assert status == 0

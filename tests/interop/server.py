@@ -34,7 +34,7 @@ def password_of(number: str) -> str:
 class Server:
     """One exchange and its directory; started again on the same ports and the same database.
 
-    `more` is added to the settings file; `carrier_port` is where trunk `carrier` has its server.
+    `sip` is added to section [sip], `more` to the end of the settings file; `carrier_port` is that of trunk `carrier`.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class Server:
         media_ports: int = 400,
         deadline_ms: int = 300,
         country: str = "US",
+        sip: str = "",
         more: str = "",
     ) -> None:
         self.directory = directory
@@ -54,6 +55,7 @@ class Server:
         self.database = directory / "hookline.db"
         self.complaints = directory / "stderr.txt"
         self.listen = list(listen)
+        self._sip = sip
         self.panel = ""
         self._process: subprocess.Popen[str] | None = None
         first = random.Random().randrange(10_000, 15_000) * 2
@@ -93,7 +95,7 @@ deadline_ms = {deadline_ms}
 
     def start(self) -> Server:
         listen = ", ".join(f'"{spec}"' for spec in self.listen)
-        sip = f"[sip]\nlisten = [{listen}]\nmax_calls_per_second = 5000\ndrain_seconds = 1\n"
+        sip = f"[sip]\nlisten = [{listen}]\ndrain_seconds = 1\n{self._sip}\n"
         self.config.write_text(sip + self._rest, "utf-8")
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{self.directory}"}
         with self.complaints.open("a") as complaints:

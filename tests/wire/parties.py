@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 from collections.abc import Callable
 
@@ -18,6 +19,18 @@ def udp(host: str, port: int = 0) -> socket.socket:
     sock.setblocking(False)
     sock.bind((host, port))
     return sock
+
+
+def free_range(pairs: int, host: str = "127.0.0.1") -> tuple[int, int]:
+    """A range of ports that nobody uses, first and last; another run of the tests may be going on beside this one."""
+    while True:
+        first = random.randrange(10_000, 12_000 - 2 * pairs, 2)
+        try:
+            for port in range(first, first + 2 * pairs):
+                udp(host, port).close()
+        except OSError:
+            continue
+        return first, first + 2 * pairs - 1
 
 
 async def receive(sock: socket.socket) -> bytes:

@@ -21,10 +21,15 @@ from pbxcore.media.backend import MediaError
 from pbxcore.media.relay import NOTHING, Relay
 from pbxcore.media.rewrite import Line
 from pbxcore.media.sockets import Ports
-from tests.wire.parties import Heard, Party, line, receive, silent, udp
+from tests.wire.parties import Heard, Party, free_range, line, receive, silent, udp
 
 LOCAL = "127.0.0.1"
 CALL = "c1"
+
+
+def some_ports(pairs: int) -> str:
+    first, last = free_range(pairs)
+    return f"{first}-{last}"
 
 
 @pytest.fixture
@@ -34,7 +39,7 @@ def heard() -> Heard:
 
 @pytest.fixture
 async def relay(heard: Heard) -> AsyncIterator[Relay]:
-    relay = Relay(ports="21000-22999", addresses=[LOCAL])
+    relay = Relay(ports="12000-19999", addresses=[LOCAL])
     await relay.start(heard)
     yield relay
     await relay.close()
@@ -555,7 +560,7 @@ class TestPorts:
     async def test_late_packets_of_an_old_call_do_not_reach_the_new_one(
         self, heard: Heard, alice: Party, bob: Party, carol: Party
     ) -> None:
-        relay = Relay(ports="23000-23003", addresses=[LOCAL])
+        relay = Relay(ports=some_ports(2), addresses=[LOCAL])
         await relay.start(heard)
         old_a, _ = await bridged(relay, alice, bob)
         assert await bob.hears(alice.speak(old_a))
@@ -572,11 +577,12 @@ class TestPorts:
         await relay.close()
 
     async def test_no_ports_left_is_said_clearly_and_passes(self, heard: Heard, alice: Party) -> None:
-        relay = Relay(ports="23010-23013", addresses=[LOCAL])
+        ports = some_ports(2)
+        relay = Relay(ports=ports, addresses=[LOCAL])
         await relay.start(heard)
         for n in range(2):
             await relay.offer(f"c{n}", "a", "b1", alice.sdp(), local=LOCAL)
-        with pytest.raises(MediaError, match="no ports left: all ports of 23010-23013 are bound"):
+        with pytest.raises(MediaError, match=f"no ports left: all ports of {ports} are bound"):
             await relay.offer("c2", "a", "b1", alice.sdp(), local=LOCAL)
         relay.delete("c2")
         relay.delete("c0")
@@ -594,7 +600,7 @@ class TestPorts:
                 await relay.offer(f"c{n}", "a", "b1", alice.sdp(), local="192.0.2.1")
 
     def test_limit_of_open_files(self) -> None:
-        ports = Ports(23020, 23099, 3)
+        ports = Ports(*free_range(10), 3)
         bound, error = ports.bind(LOCAL, 10)
         assert len(bound) == 3
         assert "limit of open files allows 3 pairs" in error
@@ -603,10 +609,11 @@ class TestPorts:
                 stream.sock.close()
 
     def test_port_that_another_program_has_is_left_out(self) -> None:
-        with udp(LOCAL, 23103):
-            ports = Ports(23100, 23109, 100)
+        first, last = free_range(5)
+        with udp(LOCAL, first + 3):
+            ports = Ports(first, last, 100)
             bound, error = ports.bind(LOCAL, 10)
-        assert bound == [23100, 23104, 23106, 23108]
+        assert bound == [first, first + 4, first + 6, first + 8]
         assert "all ports" in error
         for pair in ports.pairs.values():
             for stream in pair:
@@ -646,7 +653,7 @@ class TestPorts:
 class TestTimeouts:
     @pytest.fixture
     async def relay(self, heard: Heard) -> AsyncIterator[Relay]:
-        relay = Relay(ports="23200-23299", addresses=[LOCAL], timeout_seconds=0.4)
+        relay = Relay(ports=some_ports(20), addresses=[LOCAL], timeout_seconds=0.4)
         await relay.start(heard)
         yield relay
         await relay.close()
@@ -689,7 +696,7 @@ class TestLoops:
         self, heard: Heard, alice: Party, bob: Party
     ) -> None:
         """Two calls whose parties name each other's ports here as their own address."""
-        relay = Relay(ports="23700-23799", addresses=[LOCAL])
+        relay = Relay(ports=some_ports(20), addresses=[LOCAL])
         await relay.start(heard)
         ports = {}
         for call_id in ("c1", "c2"):
@@ -759,10 +766,11 @@ class TestWorkers:
         assert heard.lost == []
 
     async def test_calls_are_shared_among_workers(self, heard: Heard, alice: Party) -> None:
-        relay = Relay(ports="23300-23499", workers=2, addresses=[LOCAL])
+        first, last = free_range(40)
+        relay = Relay(ports=f"{first}-{last}", workers=2, addresses=[LOCAL])
         await relay.start(heard)
         ports = [line(await relay.offer(f"c{n}", "a", "b1", alice.sdp(), local=LOCAL)).port for n in range(10)]
-        assert sum(port < 23400 for port in ports) == 5
+        assert sum(port < first + 40 for port in ports) == 5
         for n in range(0, 10, 2):
             relay.delete(f"c{n}")
         loads = [worker.load for worker in relay._channels]
@@ -780,7 +788,7 @@ class TestWorkers:
         await settled(relay)
 
     async def test_close_ends_the_worker(self, heard: Heard) -> None:
-        relay = Relay(ports="23500-23599")
+        relay = Relay(ports=some_ports(20))
         await relay.start(heard)
         [worker] = relay._channels
         await relay.close()
@@ -792,7 +800,7 @@ class TestWorkers:
             "import asyncio\n"
             "from pbxcore.media.relay import Relay\n"
             "async def main():\n"
-            "    relay = Relay(ports='23600-23699', addresses=['127.0.0.1'])\n"
+            "    relay = Relay(ports='12000-19999', addresses=['127.0.0.1'])\n"
             "    await relay.start(None)\n"
             "    print(relay._channels[0].pid, flush=True)\n"
             "    await asyncio.sleep(60)\n"

@@ -17,7 +17,7 @@ from pbxcore.media.ng import Daemon
 from pbxcore.media.rtpengine import Rtpengine
 from pbxcore.settings import Media
 from tests.conftest import require_tool
-from tests.wire.parties import Heard, Party, description, line, silent
+from tests.wire.parties import Heard, Party, description, free_range, line, silent
 
 LOCAL = "127.0.0.1"
 CALL = "c1"
@@ -34,9 +34,10 @@ def daemon() -> Iterator[str]:
     """A real rtpengine in user space; its address."""
     program = require_tool("rtpengine")
     spec = f"{LOCAL}:{free_port()}"
+    first, last = free_range(200)
     process = subprocess.Popen([
-        program, "--table=-1", f"--interface={LOCAL}", f"--listen-ng={spec}", "--foreground", "--log-stderr",
-        "--log-level=3", "--port-min=24000", "--port-max=24999",
+        program, "--config-file=none", "--table=-1", f"--interface={LOCAL}", f"--listen-ng={spec}", "--foreground",
+        "--log-stderr", "--log-level=3", f"--port-min={first}", f"--port-max={last}",
     ])  # fmt: skip
     yield f"udp:{spec}"
     process.terminate()
@@ -59,7 +60,7 @@ async def backend(request: pytest.FixtureRequest, heard: Heard) -> AsyncIterator
     if request.param == "rtpengine":
         settings = Media(backend="rtpengine", rtpengine=(request.getfixturevalue("daemon"),))
     else:
-        settings = Media(ports="24100-24299")
+        settings = Media(ports="12000-19999")
     backend = make_backend(settings, [LOCAL])
     for attempt in range(5):
         try:

@@ -3,9 +3,9 @@
 A leg's label is its tag there, and the label of the party called is the via-branch too, which is how rtpengine tells
 forks apart. A call stays with the daemon that took its first offer; a new call goes to the next one that lives.
 
-Against RTP bleed a stream is taken from the SDP's address alone (`asymmetric`, `strict-source`), unless the phone's
-signalling shows that it is behind NAT: then rtpengine learns the address by its heuristic, which a stranger can win in
-the first seconds. The built-in relay does not have that weakness. Loss and jitter rtpengine does not tell.
+Against RTP bleed a stream is taken from the SDP's address alone (`asymmetric`, `strict-source`), unless a private
+address in the SDP and another one in the signalling show that the phone is behind NAT: then rtpengine learns the address
+by its heuristic, which a stranger can win in the first seconds. The built-in relay does not have that weakness. Loss and jitter rtpengine does not tell.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator
 from functools import partial
+from ipaddress import ip_address
 from typing import Any, Literal
 
 from pbxcore.hooks import StreamStats
@@ -195,7 +196,9 @@ def _words(
     command: Literal["offer", "answer"], call_id: str, offerer: str, answerer: str, sdp: bytes, body: Body, local: str,
     source: str,
 ) -> dict[str, Any]:  # fmt: skip
-    behind_nat = bool(source) and any(line.port and line.host != source for line in body.lines)
+    behind_nat = bool(source) and any(
+        line.port and line.host != source and not ip_address(line.host).is_global for line in body.lines
+    )
     family = "IP6" if ":" in local else "IP4"
     words: dict[str, Any] = {
         "command": command, "call-id": call_id, "from-tag": offerer, "sdp": sdp, "ICE": "remove",

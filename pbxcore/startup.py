@@ -12,7 +12,7 @@ import structlog
 
 from crmhooks.connector import InvalidHook
 from pbxcore.app import App
-from pbxcore.media.backend import MediaBackend
+from pbxcore.media.backend import MediaBackend, MediaError
 from pbxcore.net.flow import ListenError
 from pbxcore.office import TrunkUnresolved
 from pbxcore.settings import Settings
@@ -21,7 +21,7 @@ from pbxcore.store import open as open_store
 from pbxcore.store.repo import Extensions
 from web.server import CannotListen
 
-START_ERRORS = (StoreUnavailable, ListenError, TrunkUnresolved, InvalidHook, CannotListen)
+START_ERRORS = (StoreUnavailable, ListenError, TrunkUnresolved, InvalidHook, CannotListen, MediaError)
 
 
 def stored_numbers(url: str) -> frozenset[str]:

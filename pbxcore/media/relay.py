@@ -294,11 +294,10 @@ class Relay:
         if channel.alive:
             for local, port in leg.retired:
                 channel.pools[local].give_back(port, now)
-            if all_ports and leg.ports:
-                pool = channel.pools[leg.local]
+            if all_ports:
                 for port in leg.ports:
-                    if port:
-                        pool.give_back(port, now)
+                    if port:        # a leg that got none may be on an address whose pool is gone
+                        channel.pools[leg.local].give_back(port, now)
         leg.retired = []
         if all_ports:
             leg.ports = []

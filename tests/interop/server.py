@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CARRIER = "127.0.0.2"          # every [[trunk]] of these tests is known by this address
 NUMBER = "+12025550100"        # rings 101
 TRUNK_USER, TRUNK_PASSWORD = "office", "trunk-password"
+LAST_MEDIA_PORT = 32_767     # below the ports that the kernel hands out, beside those that other tests use
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
 EVERYWHERE = ("udp:127.0.0.1:0", "tcp:127.0.0.1:0", "udp:[::1]:0", "tcp:[::1]:0")
@@ -58,7 +59,7 @@ class Server:
         self._sip = sip
         self.panel = ""
         self._process: subprocess.Popen[str] | None = None
-        first = random.Random().randrange(10_000, 15_000) * 2
+        self.first_media_port = first = random.Random().randrange(15_000, (LAST_MEDIA_PORT - media_ports) // 2) * 2
         phones = "".join(
             f'[[extension]]\nnumber = "{number}"\nname = "Desk {number}"\npassword = "{password_of(number)}"\n'
             for number in extensions

@@ -183,11 +183,11 @@ def _md5(text: str) -> str:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A UDP port that was free a moment ago, below those that the kernel hands out by itself."""
+    """A UDP port that was free a moment ago, above those that the kernel hands out by itself."""
     while True:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             try:
-                sock.bind((host, 15_000 + secrets.randbelow(5_000)))
+                sock.bind((host, 61_000 + secrets.randbelow(4_000)))
             except OSError:
                 continue
             return int(sock.getsockname()[1])

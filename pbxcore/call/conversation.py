@@ -241,8 +241,11 @@ class Conversation:
         self._live.exchange.layer.respond(tx, answer)
 
     def _note_hold(self, leg: Leg, sdp: bytes) -> None:
-        now = self._live.exchange.wall()
-        self._live.apply(inputs.LegHeld(now, leg.label) if _holds(sdp) else inputs.LegRetrieved(now, leg.label))
+        """An offer was accepted: did it hold the call, or take it back? Most that repeat what is change nothing."""
+        live, holds = self._live, _holds(sdp)
+        if holds != live.call.legs[leg.label].held:
+            now = live.exchange.wall()
+            live.apply(inputs.LegHeld(now, leg.label) if holds else inputs.LegRetrieved(now, leg.label))
 
     # ---- ACK
 

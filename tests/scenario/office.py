@@ -68,7 +68,10 @@ class VirtualLoop:
         return False
 
     def call_soon(self, callback: Callable[..., object], *arguments: object, context: object = None) -> None:
-        self.world.at(0.0, lambda: callback(*arguments) and None)
+        def run() -> None:
+            callback(*arguments)
+
+        self.world.at(0.0, run)
 
     async def sleep(self, seconds: float) -> None:
         future: asyncio.Future[None] = asyncio.Future(loop=self)  # type: ignore[arg-type]  # enough of one

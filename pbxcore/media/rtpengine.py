@@ -6,7 +6,8 @@ forks apart. A call stays with the daemon that took its first offer; a new call 
 Against RTP bleed a stream is taken from the SDP's address alone (`asymmetric`, `strict-source`), unless a private
 address in the SDP and another one in the signalling show that the phone is behind NAT: then rtpengine learns the
 address by its heuristic, which a stranger can win in the first seconds. The built-in relay does not have that weakness.
-Two more differences: every fork that answers gets a port of its own towards the caller, and loss and jitter are not told.
+Two more differences: every fork that answers gets a port of its own towards the caller, and loss and jitter are not
+told.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from bench import machine, wire
 from bench.crm import crm_server
@@ -101,28 +102,40 @@ def _ready(started: subprocess.Popen[bytes], directory: Path) -> str:
     raise CannotStart(last_words(directory))
 
 
-def written(database: Path, offered: int) -> tuple[int, int, int]:
-    """Ended call records, answered ones among them, and activities, once all are there or time is up."""
+class Book(NamedTuple):
+    """What is in the database: ended calls, those among them that were answered and whose caller the CRM knew, and
+    activities. Each call counts once."""
+
+    records: int
+    answered: int
+    known: int
+    activities: int
+
+
+def written(database: Path, offered: int) -> Book:
+    """The book, once all calls are in it or time is up."""
     deadline = time.monotonic() + WRITTEN_SECONDS
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as opened:
         while True:
-            records, answered = opened.execute(
-                "select count(distinct call_id), count(distinct case when answered_at is not null then call_id end)"
-                " from calls where state = 'ended'"
+            calls = opened.execute(
+                "select count(distinct call_id), count(distinct case when answered_at is not null then call_id end),"
+                " count(distinct case when contact_id is not null then call_id end) from calls where state = 'ended'"
             ).fetchone()
-            activities = opened.execute("select count(distinct call_id) from activities").fetchone()[0]
-            if min(records, activities) >= offered or time.monotonic() > deadline:
-                return int(records), int(answered), int(activities)
+            activities = opened.execute("select count(distinct call_id) from activities").fetchone()
+            book = Book(*calls, *activities)
+            if min(book.records, book.activities) >= offered or time.monotonic() > deadline:
+                return book
             time.sleep(0.1)
 
 
-def book_faults(offered: int, ok: int, failed: int, book: tuple[int, int, int]) -> list[str]:
+def book_faults(offered: int, ok: int, failed: int, book: Book, *, look_up: bool) -> list[str]:
     """What the database says otherwise than the phones. A call that failed may or may not have been answered."""
-    records, answered, activities = book
+    answered = not ok <= book.answered <= ok + failed
     told = {
-        f"{records} call records for {offered} calls": records != offered,
-        f"{activities} activities for {offered} calls": activities != offered,
-        f"{answered} records of answered calls for {ok} that were answered": not ok <= answered <= ok + failed,
+        f"{book.records} call records for {offered} calls": book.records != offered,
+        f"{book.activities} activities for {offered} calls": book.activities != offered,
+        f"{book.answered} records of answered calls for {ok} that were answered": answered,
+        "the CRM knew nobody: no look-up was measured": look_up and not book.known,
     }
     return [what for what, holds in told.items() if holds]
 

@@ -9,9 +9,11 @@ import argparse
 import asyncio
 import os
 import sys
+import time
 
-from crmhooks.embedded.desk import EmbeddedCrm
-from pbxcore.bus import Bus
+from sqlmodel import Session
+
+from crmhooks.embedded import rows
 from pbxcore.control import ContactEntry
 from pbxcore.hooks import StreamStats
 from pbxcore.media.backend import MediaBackend, MediaListener
@@ -51,14 +53,21 @@ class NoRelay:
         return
 
 
+def _contact(number: int) -> ContactEntry:
+    return ContactEntry("", f"Caller {number}", (f"+1202555{number:04d}",))
+
+
 async def fill(settings: Settings, count: int) -> int:
-    """Store `count` contacts with the numbers that `bench.load` calls from."""
+    """Store `count` contacts with the numbers that `bench.load` calls from, in one transaction."""
     store = open_store(settings.database.url, settings.database.durability)
     store.start()
-    crm = EmbeddedCrm(store, Bus(), settings.office.country)
-    crm.load()
-    for number in range(count):
-        await crm.save_contact(ContactEntry("", f"Caller {number}", (f"+1202555{number:04d}",)))
+
+    def saved(session: Session) -> None:
+        now = time.time()
+        for number in range(count):
+            rows.save_contact(session, _contact(number), f"caller{number}", now)
+
+    await store.change(saved)
     await store.close()
     return 0
 

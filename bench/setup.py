@@ -72,8 +72,9 @@ def ours(plan: Plan) -> Run:
         primed = watch.primed if watch else 0
         assert subject.database is not None
         book = written(subject.database, run.offered + primed)
-        run.records, run.activities = book[0] - primed, book[2] - primed
-        run.faults += book_faults(run.offered + primed, run.ok + primed, run.failed, book)
+        run.records, run.activities = book.records - primed, book.activities - primed
+        asked = plan.hook != "none"
+        run.faults += book_faults(run.offered + primed, run.ok + primed, run.failed, book, look_up=asked)
         if watch is not None:
             run.leaks = watch.finish(run.offered)
             run.faults += run.leaks["left"]

@@ -56,31 +56,37 @@ class LegDialed(Input):
 
 
 @dataclass(slots=True)
-class LegRang(Input):
+class OfLeg(Input):
+    """Something that happened on one leg; without effect where the call has no leg of this label."""
+
     leg: str
 
 
 @dataclass(slots=True)
-class LegFailed(Input):
+class LegRang(OfLeg):
+    """It rings there."""
+
+
+@dataclass(slots=True)
+class LegFailed(OfLeg):
     """A branch ended without an answer: refused, timed out, or cancelled because another one won (487)."""
 
-    leg: str
     status: int
 
 
 @dataclass(slots=True)
-class LegAnswered(Input):
-    leg: str
+class LegAnswered(OfLeg):
+    """A branch was answered, and with it the call."""
 
 
 @dataclass(slots=True)
-class LegHeld(Input):
-    leg: str
+class LegHeld(OfLeg):
+    """This side has put the other one on hold."""
 
 
 @dataclass(slots=True)
-class LegRetrieved(Input):
-    leg: str
+class LegRetrieved(OfLeg):
+    """This side has taken the other one back."""
 
 
 @dataclass(slots=True)
@@ -205,7 +211,7 @@ class Call:
     def apply(self, happened: Input) -> int:
         """Fold one input in and say what follows; an input that has no row in this state changes nothing."""
         row = TRANSITIONS.get((self.state, type(happened)))
-        if row is None:
+        if row is None or (isinstance(happened, OfLeg) and happened.leg not in self.legs):
             return NOTHING
         self.history.append(happened)
         fold = _FOLDS.get(type(happened))
@@ -220,7 +226,8 @@ class Call:
         self.decided = happened
 
     def _dialed(self, happened: LegDialed) -> None:
-        self.legs[happened.leg] = Leg(happened.leg, happened.party, happened.number, happened.at)
+        if happened.leg not in self.legs:
+            self.legs[happened.leg] = Leg(happened.leg, happened.party, happened.number, happened.at)
 
     def _rang(self, happened: LegRang) -> None:
         leg = self.legs[happened.leg]

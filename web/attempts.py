@@ -34,16 +34,25 @@ class Attempts:
             limits.append((("user", username), PER_USER))
         return max(self._wait(key, limit) for key, limit in limits)
 
-    def failed(self, address: str, username: str) -> None:
+    def tried(self, address: str, username: str) -> None:
+        """Count an attempt as failed before its password is checked: many at once must not slip through together."""
         now = self._clock()
-        for key in (("address", address), ("pair", address, username), ("user", username)):
+        for key in _keys(address, username):
             times = self._failures.setdefault(key, deque(maxlen=PER_USER))
             times.append(now)
             self._failures.move_to_end(key)
         while len(self._failures) > KEYS_LIMIT:
             self._failures.popitem(last=False)
 
+    def forgive(self, address: str, username: str) -> None:
+        """The attempt counted last was no failure."""
+        for key in _keys(address, username):
+            if times := self._failures.get(key):
+                times.pop()
+
     def succeeded(self, address: str, username: str) -> None:
+        """He knew the password: his own failures here are forgotten, and this address is known as his."""
+        self.forgive(address, username)
         self._failures.pop(("pair", address, username), None)
         self._known[(address, username)] = None
         self._known.move_to_end((address, username))
@@ -61,3 +70,7 @@ class Attempts:
             del self._failures[key]
             return 0.0
         return 0.0 if len(times) < limit else WINDOW_SECONDS - (now - times[-limit])
+
+
+def _keys(address: str, username: str) -> tuple[tuple[str, ...], ...]:
+    return ("address", address), ("pair", address, username), ("user", username)

@@ -229,14 +229,22 @@ class LivePage:
         began = self._panel.clock()
         if "calls" in wanted:
             values |= self._calls()
-        if "phones" in wanted:
-            values["phones"] = self._panel.control.extensions()
-        rendered = {
-            name: render(self._panel, self._words, self._user, f"live/{name}.html", csrf=self._csrf, **values)
-            for name in regions
-        }
+        rendered = {name: self._phones() if name == "phones" else self._region(name, values) for name in regions}
         self.cost = self._panel.clock() - began
         return rendered
+
+    def _region(self, name: str, values: dict[str, Any]) -> str:
+        return render(self._panel, self._words, self._user, f"live/{name}.html", csrf=self._csrf, **values)
+
+    def _phones(self) -> str:
+        """The extensions' states: alike for all agents, so rendered once for all pages of a language."""
+        states = self._panel.control.extensions()
+        key = (self._words.language, sees_all(self._user))
+        kept = self._panel.phones.get(key)
+        if kept is None or kept[0] != states:
+            kept = (states, self._region("phones", {"phones": states, "devices": sees_all(self._user)}))
+            self._panel.phones[key] = kept
+        return kept[1]
 
     async def _cards(self) -> list[CardView]:
         me = self._user.extension

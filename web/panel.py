@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hmac import compare_digest
 from typing import Any
 from urllib.parse import quote
@@ -40,7 +40,7 @@ LANGUAGE_COOKIE = "hookline_language"
 
 @dataclass(slots=True)
 class Panel:
-    """One panel. `clock` is monotonic seconds, `wall` Unix time in seconds."""
+    """One panel. `clock` is monotonic seconds, `wall` Unix time in seconds; `phones` is what all live pages share."""
 
     control: PbxControl
     desk: CrmDesk
@@ -55,6 +55,7 @@ class Panel:
     clock: Callable[[], float]
     wall: Callable[[], float] = time.time
     failures: int = 0
+    phones: dict[tuple[str, bool], tuple[list[ExtensionState], str]] = field(default_factory=dict)
 
     def extension(self, number: str | None) -> ExtensionState | None:
         if not number:

@@ -82,6 +82,7 @@ async def serve(app: Starlette, listen: str) -> Listening:
         ws="none",
         lifespan="off",
         log_config=None,
+        log_level="error",
         access_log=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,

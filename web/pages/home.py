@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pbxcore.control import ContactEntry, Invalid, NotFound
+from web.auth import sees_all
 from web.feed import STREAMS_PER_USER, Entry, Stream, follow
 from web.live import BESIDE, REGIONS, LivePage, may_write, view_card
 from web.pages.calls import find_call, show_call
@@ -29,7 +30,7 @@ from web.panel import (
 from web.view import own_leg, parties
 
 GATHER_SECONDS = 0.12  # events that come closer together than this are shown at once
-SHARE = 20  # and a page never takes more than one part in so many of the process's time
+SHARE = 20  # pages that see all calls never take more than one part in so many of the process's time
 PAUSE_LIMIT = 2.0
 
 
@@ -55,7 +56,12 @@ async def feed(request: Request) -> Response:
     async def alive() -> bool:
         return await still_signed_in(panel, user, session)
 
-    return Stream(follow(cursor, alive, show, lambda: min(PAUSE_LIMIT, max(GATHER_SECONDS, SHARE * live.cost))))
+    def pause() -> float:
+        if not sees_all(user):
+            return GATHER_SECONDS
+        return min(PAUSE_LIMIT, max(GATHER_SECONDS, SHARE * live.cost * len(panel.hub)))
+
+    return Stream(follow(cursor, alive, show, pause))
 
 
 async def _card(request: Request, call_id: str) -> str:

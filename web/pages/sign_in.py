@@ -66,13 +66,14 @@ async def sign_in(request: Request) -> Response:
     if wait > 0:
         minutes = words.count("minutes", math.ceil(wait / 60))
         return _form(request, 429, error=words("sign_in.wait", minutes=minutes), username=username, wait=wait)
+    panel.attempts.tried(address, username)
     user = await panel.users.find(username)
     try:
         right = await panel.passwords.check(user, password)
     except Overloaded:
+        panel.attempts.forgive(address, username)
         return _form(request, 503, error=words("sign_in.busy"), username=username, wait=5)
     if user is None or not right:
-        panel.attempts.failed(address, username)
         return _form(request, 401, error=words("sign_in.wrong"), username=username)
     panel.attempts.succeeded(address, username)
     old = panel.sessions.find(request.cookies.get(cookie_name(request, SESSION_COOKIE)))

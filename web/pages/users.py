@@ -73,18 +73,13 @@ async def change_password(request: Request) -> Response:
     panel, words, user = panel_of(request), words_of(request), user_of(request)
     fields = await request.form()
     old, new = str(fields.get("old", "")), str(fields.get("new", ""))
-    address = request.client.host if request.client else ""
     errors: dict[str, str] = {}
-    try:
-        if panel.attempts.wait(address, user.username) > 0 or not await panel.passwords.check(user, old):
-            panel.attempts.failed(address, user.username)
-            errors["old"] = words("account.wrong")
-        elif not PASSWORD_LEAST <= len(new) <= PASSWORD_MOST:
-            errors["new"] = words("account.short", n=PASSWORD_LEAST)
-        elif new != str(fields.get("again", "")):
-            errors["again"] = words("account.differs")
-    except Overloaded:
-        errors["old"] = words("sign_in.busy")
+    if not await _is_own(request, old):
+        errors["old"] = words("account.wrong")
+    elif not PASSWORD_LEAST <= len(new) <= PASSWORD_MOST:
+        errors["new"] = words("account.short", n=PASSWORD_LEAST)
+    elif new != str(fields.get("again", "")):
+        errors["again"] = words("account.differs")
     if errors:
         return page(request, "account.html", 422, errors=errors, note="")
     try:
@@ -93,6 +88,23 @@ async def change_password(request: Request) -> Response:
         raise Refused(404, words("error.404")) from None
     session_of(request).mark = password_mark(changed)
     return see_other(request, "/account", "password")
+
+
+async def _is_own(request: Request, password: str) -> bool:
+    """Whether this is the user's password; guessing is limited as it is at the door. Raises Refused."""
+    panel, user = panel_of(request), user_of(request)
+    address = request.client.host if request.client else ""
+    if panel.attempts.wait(address, user.username) > 0:
+        return False
+    panel.attempts.tried(address, user.username)
+    try:
+        right = await panel.passwords.check(user, password[:PASSWORD_MOST])
+    except Overloaded:
+        panel.attempts.forgive(address, user.username)
+        raise Refused(503, words_of(request)("sign_in.busy")) from None
+    if right:
+        panel.attempts.succeeded(address, user.username)
+    return right
 
 
 async def _page(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 from collections.abc import Callable
 
+import httpx2
 import pytest
+from starlette.testclient import TestClient
 
 from pbxcore.settings import Office, Settings, Web
 from tests.unit.web.conftest import HIDDEN, Browser
@@ -40,8 +44,6 @@ def test_signed_in_one_gets_where_he_wanted_and_the_cookie_is_strict(browse: Bro
 
 
 def test_over_https_the_cookie_is_secure_and_bound_to_the_host(world: World) -> None:
-    from starlette.testclient import TestClient
-
     settings = Settings(office=Office(), web=Web(public_url="https://pbx.example.net"))
     browser = Browser(TestClient(world.app(settings=settings), base_url="https://pbx.example.net"))
     answer = browser.sign_in("anna")
@@ -90,6 +92,21 @@ def test_guessing_is_slowed_and_told_alike_for_unknown_names(browse: Browse, wor
     assert browse().sign_in("anna").status_code == 303
 
 
+async def test_guesses_at_the_same_time_are_counted_too(world: World) -> None:
+    app = world.app()
+    token = app.state.panel.sessions.new_form_token()
+    fields = {"username": "anna", "password": "wrong", "token": token}
+
+    async def guess() -> int:
+        cookies = {"hookline_form": token}
+        transport = httpx2.ASGITransport(app=app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://test", cookies=cookies) as client:
+            return (await client.post("/sign-in", data=fields)).status_code
+
+    statuses = await asyncio.gather(*(guess() for _ in range(PER_PAIR * 3)))
+    assert sorted(statuses) == [401] * PER_PAIR + [429] * PER_PAIR * 2
+
+
 def test_a_flood_is_told_to_wait(browse: Browse, monkeypatch: pytest.MonkeyPatch) -> None:
     async def full(*_: object) -> bool:
         raise Overloaded
@@ -129,8 +146,6 @@ def test_a_removed_user_and_a_new_password_end_sessions(browse: Browse, world: W
     del world.users.rows["anna"]
     assert browser.get("/").status_code == 303
     world.users.put("boris", "agent", "102")
-    import dataclasses
-
     world.users.rows["boris"] = dataclasses.replace(world.users.rows["boris"], password="another hash")
     assert other.get("/").status_code == 303
 
@@ -171,8 +186,6 @@ def test_sign_in_leads_nowhere_else(where: str, goes: str) -> None:
 
 
 def test_language_is_chosen_by_cookie_browser_and_office(world: World) -> None:
-    from starlette.testclient import TestClient
-
     app = world.app(settings=Settings(office=Office(language="ru")))
     with TestClient(app) as client:
         assert "Войти" in client.get("/sign-in").text

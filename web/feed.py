@@ -226,7 +226,8 @@ class Cursor:
             async with asyncio.timeout(seconds):
                 await self._ready.wait()
         except TimeoutError:
-            return []
+            if not self._ready.is_set():
+                return []
         self._ready.clear()
         entries = None if self._lost else self._hub.after(self._position)
         self._lost = False

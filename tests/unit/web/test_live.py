@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import replace
 
@@ -26,6 +27,8 @@ class Watcher:
         self.cursor: Cursor = self.panel.hub.join(username)
 
     async def see(self) -> str:
+        for _ in range(3):
+            await asyncio.sleep(0)
         entries = await self.cursor.next(0.01)
         assert entries is not None
         return await self.page.apply(entries)

@@ -145,6 +145,7 @@ TRANSITIONS: dict[tuple[CallState, type[Input]], Row] = {
 
 _BUSY = frozenset({486, 600})
 _NO_ANSWER = frozenset({408, 480})
+_REJECTED = frozenset({403, 603, 607, 608})
 
 
 class Leg:
@@ -280,7 +281,7 @@ class Call:
             return Disposition.BUSY
         if released.status in _NO_ANSWER:
             return Disposition.NO_ANSWER
-        return Disposition.REJECTED if released.status in (403, 603) else Disposition.FAILED
+        return Disposition.REJECTED if released.status in _REJECTED else Disposition.FAILED
 
     def snapshot(self) -> CallSnapshot:
         """The record as it stands now."""

@@ -362,7 +362,7 @@ class Conversation:
 
 def _with_body(message: Message, fields: list[Field]) -> list[Field]:
     """The rows, and what says of which kind the body is."""
-    return fields + [row for row in message.fields if row[0] in ("content-type", "mime-version")]
+    return fields + [row for row in message.fields if row[0] in ("content-type", "content-encoding", "mime-version")]
 
 
 def _as_ours(response: Response) -> tuple[int, str, list[Field]]:

@@ -11,20 +11,26 @@ from pbxcore.sip.message import Field, Message
 OWNED = frozenset(
     (
         # the message and its hops
-        "via", "max-forwards", "route", "record-route", "path", "service-route", "content-length", "mime-version",
-        "content-type",
+        "via", "max-forwards", "max-breadth", "route", "record-route", "path", "service-route", "flow-timer",
+        # the body: it has been read, and comes out of the relay another one
+        "content-length", "content-type", "content-encoding", "mime-version",
         # the dialog
-        "from", "to", "call-id", "cseq", "contact", "replaces", "target-dialog", "in-reply-to", "expires",
+        "from", "to", "call-id", "cseq", "contact", "replaces", "join", "target-dialog", "in-reply-to", "expires",
         # credentials
         "authorization", "proxy-authorization", "www-authenticate", "proxy-authenticate", "authentication-info",
-        "identity", "identity-info",
+        "proxy-authentication-info", "identity", "identity-info", "security-client", "security-server",
+        "security-verify",
         # capabilities and what hangs on them: each leg has its own
-        "supported", "require", "proxy-require", "unsupported", "allow", "allow-events", "accept", "rseq", "rack",
-        "session-expires", "min-se", "event", "subscription-state", "refer-to", "refer-sub", "referred-by",
-        "sip-etag", "sip-if-match", "min-expires",
-        # identity: asserted on the leg by whoever is trusted there
+        "supported", "require", "proxy-require", "unsupported", "allow", "allow-events", "accept", "accept-encoding",
+        "recv-info", "rseq", "rack", "session-expires", "min-se", "event", "subscription-state", "refer-to",
+        "refer-sub", "referred-by", "sip-etag", "sip-if-match", "min-expires",
+        # identity, and what else is said inside of a domain of trust (RFC 3324): asserted by whoever is trusted there
         "p-asserted-identity", "p-preferred-identity", "remote-party-id", "privacy", "diversion", "history-info",
-        "p-called-party-id", "p-access-network-info", "p-charging-vector",
+        "p-access-network-info", "p-answer-state", "p-asserted-service", "p-associated-uri", "p-called-party-id",
+        "p-charging-function-addresses", "p-charging-vector", "p-dcs-billing-info", "p-dcs-laes", "p-dcs-osps",
+        "p-dcs-redirect", "p-dcs-trace-party-id", "p-early-media", "p-media-authorization", "p-preferred-service",
+        "p-private-network-indication", "p-profile-key", "p-refused-uri-list", "p-served-user", "p-user-database",
+        "p-visited-network-id",
         # what makes a phone do things: only the exchange may say it
         "alert-info", "call-info", "answer-mode", "priv-answer-mode", "x-hookline-call",
         # the product

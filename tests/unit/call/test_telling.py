@@ -1,0 +1,65 @@
+"""Inputs as the bus is told of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from pbxcore import events
+from pbxcore.call import call as inputs
+from pbxcore.call.call import TELL, TRANSITIONS, Call, Input
+from pbxcore.call.telling import event_of, originated
+from pbxcore.hooks import IncomingCall, StreamStats
+
+OFFERED = IncomingCall("c1", "101", "102", "internal", 50.0, extension="101")
+
+
+@pytest.fixture
+def call() -> Call:
+    call = Call(OFFERED)
+    call.apply(inputs.Decided(1.0, "dial plan"))
+    call.apply(inputs.LegDialed(2.0, "b1", "102", "102"))
+    return call
+
+
+@pytest.mark.parametrize(
+    ("happened", "event"),
+    [
+        (inputs.Decided(3.0, "my hook"), events.Routed(3.0, "c1", "my hook")),
+        (inputs.LegRang(3.0, "b1"), events.Delivered(3.0, "c1", "102")),
+        (inputs.LegFailed(3.0, "b1", 486), events.Failed(3.0, "c1", "102", 486)),
+        (inputs.LegAnswered(3.0, "b1"), events.Established(3.0, "c1", "102")),
+        (inputs.LegHeld(3.0, "a"), events.Held(3.0, "c1", "101")),
+        (inputs.LegRetrieved(3.0, "a"), events.Retrieved(3.0, "c1", "101")),
+        (inputs.Asked(3.0), None),
+        (inputs.LegDialed(3.0, "b2", "103", "103"), None),
+        (inputs.Counted(3.0, StreamStats(), StreamStats()), None),
+    ],
+)
+def test_each_input(call: Call, happened: Input, event: events.Event | None) -> None:
+    assert event_of(call, happened, None) == event
+
+
+def test_the_end_brings_the_snapshot_that_was_written(call: Call) -> None:
+    snapshot = call.snapshot()
+    told = event_of(call, inputs.Cleared(9.0), snapshot)
+    assert isinstance(told, events.ConnectionCleared)
+    assert told.call is snapshot
+    made = event_of(call, inputs.Cleared(9.0), None)
+    assert isinstance(made, events.ConnectionCleared)
+    assert made.call == snapshot
+
+
+def test_arrival(call: Call) -> None:
+    assert originated(call) == events.Originated(50.0, "c1", "101", "102")
+
+
+def test_whatever_is_to_be_told_has_an_event(call: Call) -> None:
+    told = {kind for (_, kind), (_, effect) in TRANSITIONS.items() if effect & TELL}
+    made = {
+        inputs.Decided: inputs.Decided(3.0, "x"), inputs.LegRang: inputs.LegRang(3.0, "a"),
+        inputs.LegFailed: inputs.LegFailed(3.0, "a", 1), inputs.LegAnswered: inputs.LegAnswered(3.0, "a"),
+        inputs.LegHeld: inputs.LegHeld(3.0, "a"), inputs.LegRetrieved: inputs.LegRetrieved(3.0, "a"),
+        inputs.Cleared: inputs.Cleared(3.0),
+    }  # fmt: skip
+    assert told == set(made)
+    assert all(event_of(call, happened, None) is not None for happened in made.values())

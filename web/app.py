@@ -77,27 +77,29 @@ def create_app(
         wall=wall,
     )
     panel.sessions.on_end = lambda session: panel.hub.end_session(session.id)
-    app = Starlette(
-        routes=routes(),
-        middleware=[
-            Middleware(StrictHeaders),
-            Middleware(BodyLimit),
-            Middleware(SameOrigin, public_url=settings.web.public_url),
-        ],
-        exception_handlers={
-            Refused: _refused,
-            NotFound: _not_found,
-            Invalid: _invalid,
-            HTTPException: _http_error,
-            StoreUnavailable: _unavailable,
-            Exception: _broken,
-        },
-    )
+    middleware = [
+        Middleware(StrictHeaders),
+        Middleware(BodyLimit),
+        Middleware(SameOrigin, public_url=settings.web.public_url),
+    ]
+    app = Starlette(routes=routes(), middleware=middleware, exception_handlers=error_handlers())
     app.state.panel = panel
     app.state.schemas = dict(schemas or {})
     app.state.metrics = metrics.registry(panel, collector)
     app.state.ready = ready
     return app
+
+
+def error_handlers() -> dict[Any, Any]:
+    """Who answers which error: a page, a line for htmx, or JSON under /api."""
+    return {
+        Refused: _refused,
+        NotFound: _not_found,
+        Invalid: _invalid,
+        HTTPException: _http_error,
+        StoreUnavailable: _unavailable,
+        Exception: _broken,
+    }
 
 
 def routes() -> list[Route | Mount]:

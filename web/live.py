@@ -20,7 +20,7 @@ from pbxcore.store.repo import User
 from web.auth import sees_all
 from web.feed import Entry
 from web.panel import Panel, may_see, render
-from web.view import Names, Row, is_caller, other_number, own_leg, parties, phase
+from web.view import Names, Row, is_caller, other_number, own_leg, parties, phase, pretty_number
 from web.words import Words
 
 ROWS_LIMIT = 100
@@ -51,6 +51,11 @@ class CardView:
     owner: str = ""
     recent: tuple[ActivityEntry, ...] = ()
     activity: ActivityEntry | None = None
+
+    @property
+    def who(self) -> str:
+        """Whoever it may be; empty when the number is withheld and nobody is known."""
+        return self.name or ", ".join(contact.name for contact in self.contacts) or pretty_number(self.number)
 
     @property
     def wants_summary(self) -> bool:
@@ -101,49 +106,56 @@ async def find_card(panel: Panel, call: CallSnapshot, number: str, extension: st
 
 async def view_card(panel: Panel, call: CallSnapshot, extension: str) -> CardView:
     """The card of a call on the page of one of its extensions."""
-    number = other_number(call, extension)
     now = phase(call)
-    if now in ("setup", "ringing") and own_leg(call, extension) is not None:
+    if now == "setup" and own_leg(call, extension) is not None:
         now = "ringing"
     outgoing = is_caller(call, extension)
-    shown = "" if outgoing else call.display_name or call.caller_name or ""
-    if call.direction == "internal":
-        name = Names(panel.control.extensions()).of(number) or shown
-        return CardView(call, now, "colleague", name, number, outgoing, instructions=call.instructions or "")
-    activity = None
-    if now in ("talking", "held", "ended"):
-        found = await activities(panel, call_id=call.call_id, limit=1)
-        activity = found[0] if found else None
-    card = await find_card(panel, call, number, extension)
-    if card is None:
-        return CardView(
-            call,
-            now,
-            "looking",
-            shown,
-            number,
-            outgoing,
-            instructions=call.instructions or "",
-            tags=call.tags,
-            activity=activity,
-        )
-    contacts = card.contacts
-    tags = dict.fromkeys((*call.tags, *(tag for c in contacts for tag in c.tags)))
-    return CardView(
+    view = CardView(
         call=call,
         phase=now,
-        kind=card_kind(contacts),
-        name=contacts[0].name if len(contacts) == 1 else shown if not contacts else "",
-        number=card.number,
+        kind="looking",
+        name="" if outgoing else call.display_name or call.caller_name or "",
+        number=other_number(call, extension),
         outgoing=outgoing,
-        contacts=contacts,
-        instructions=card.instructions or call.instructions or "",
-        tags=tuple(tags) if len(contacts) < 2 else call.tags,
-        vip=any(c.vip for c in contacts),
-        owner=Names(panel.control.extensions()).party(contacts[0].owner) if len(contacts) == 1 else "",
-        recent=tuple(a for a in card.recent if a.call_id != call.call_id)[:RECENT_LIMIT],
-        activity=activity,
+        instructions=call.instructions or "",
+        tags=call.tags,
     )
+    if call.direction == "internal":
+        name = Names(panel.control.extensions()).of(view.number) or view.name
+        return replace(view, kind="colleague", name=name)
+    if now in ("talking", "held", "ended"):
+        found = await activities(panel, call_id=call.call_id, limit=1)
+        view = replace(view, activity=found[0] if found else None)
+    card = await find_card(panel, call, view.number, extension)
+    return view if card is None else with_card(panel, view, card)
+
+
+def with_card(panel: Panel, view: CardView, card: Card) -> CardView:
+    """The view with what the CRM said."""
+    contacts = card.contacts
+    one = contacts[0] if len(contacts) == 1 else None
+    tags = dict.fromkeys((*view.tags, *(one.tags if one else ())))
+    return replace(
+        view,
+        kind=card_kind(contacts),
+        name=one.name if one else "" if contacts else view.name,
+        number=card.number,
+        contacts=contacts,
+        instructions=_for_the_call(card) or view.instructions,
+        tags=tuple(tags),
+        vip=any(contact.vip for contact in contacts),
+        owner=Names(panel.control.extensions()).party(one.owner) if one else "",
+        recent=tuple(a for a in card.recent if a.call_id != view.call.call_id)[:RECENT_LIMIT],
+    )
+
+
+def _for_the_call(card: Card) -> str:
+    """The card's instructions, unless they only repeat those of several contacts: theirs stand beside their names."""
+    if len(card.contacts) < 2:
+        return card.instructions
+    said = [(contact.name, contact.instructions) for contact in card.contacts if contact.instructions]
+    repeated = ("\n".join(text for _, text in said), "\n".join(f"{name}: {text}" for name, text in said))
+    return "" if card.instructions in repeated else card.instructions
 
 
 def concerns(user: User, entry: Entry) -> bool:

@@ -6,7 +6,8 @@ import asyncio
 import re
 from dataclasses import replace
 
-from pbxcore.control import ActivityEntry
+from pbxcore.control import ActivityEntry, Card
+from pbxcore.events import CardFound
 from pbxcore.hooks import CallState, LegSnapshot
 from pbxcore.store import StoreUnavailable
 from tests.unit.web.fakes import World
@@ -131,6 +132,36 @@ async def test_contacts_that_share_a_number_are_all_shown_to_choose_from() -> No
     assert f'form="summary-{call}"' in card
     assert "2 contacts share this number" in card
     assert "Lab order." in card
+
+
+async def test_instructions_of_those_who_share_a_number_stand_beside_their_names_alone() -> None:
+    world = World()
+    world.desk.add("Reception", "+14155550177", instructions="Ask for the name.")
+    world.desk.add("Dr. Haddad", "+14155550177", instructions="Lab order.")
+    anna = Watcher(world, "anna")
+    call = world.ring("+14155550177", "101", late=True)
+    card = Card(call, "+14155550177", world.desk.lookup("+14155550177"), "")
+    html = ""
+    for text, shown in (
+        ("Ask for the name.\nLab order.", False),
+        ("Reception: Ask for the name.\nDr. Haddad: Lab order.", False),
+        ("The shop is closed today.", True),
+    ):
+        world.desk.cards[call] = replace(card, instructions=text)
+        world.publish(CardFound(0.0, call, True))
+        html = region(await anna.see(), "cards") or html
+        assert ('class="instructions"' in html) is shown, text
+        assert html.count("Lab order.") == 1
+
+
+async def test_a_withheld_number_is_said_to_be_withheld() -> None:
+    world = World()
+    anna = Watcher(world, "anna")
+    world.ring("", "101", late=True)
+    seen = await anna.see()
+    assert "Number withheld" in region(seen, "cards")
+    assert "Incoming call: Number withheld" in region(seen, "announce")
+    assert "Number withheld" in region(seen, "calls")
 
 
 async def test_look_up_on_its_way_shows_the_number_and_the_late_card_fills_in() -> None:

@@ -13,7 +13,7 @@ def sdp_in(message: Message) -> bytes:
     body = message.body
     if not body:
         return b""
-    kind = (message.content_type or "application/sdp").partition(";")
+    kind = (message.first("content-type") or "application/sdp").partition(";")
     media_type = kind[0].strip().lower()
     if media_type == "application/sdp":
         return body
@@ -46,5 +46,6 @@ def _part(body: bytes, boundary: bytes) -> bytes:
     for part in body.split(b"--" + boundary, MAX_PARTS)[1:]:
         head, blank, content = part.partition(b"\r\n\r\n")
         if blank and b"application/sdp" in head.lower():
-            return content.removesuffix(b"\r\n") + b"\r\n"
+            content = content.removesuffix(b"\r\n")  # it belongs to the boundary (RFC 2046 section 5.1.1)
+            return content if content.endswith(b"\n") else content + b"\r\n"
     return b""

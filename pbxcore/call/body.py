@@ -13,6 +13,8 @@ def sdp_in(message: Message) -> bytes:
     body = message.body
     if not body:
         return b""
+    if message.first_lines.get("content-type") == "Content-Type: application/sdp":  # as nearly everybody writes it
+        return body
     kind = (message.first("content-type") or "application/sdp").partition(";")
     media_type = kind[0].strip().lower()
     if media_type == "application/sdp":

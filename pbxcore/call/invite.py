@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from pbxcore.call.leg import ALLOW, SDP_TYPE, Branch, contact_of
 from pbxcore.call.passing import passed
 from pbxcore.hooks import Decision, IncomingCall
-from pbxcore.sip.headers import one_line, quote
+from pbxcore.sip.headers import CSeq, one_line, quote
 from pbxcore.sip.message import Field, Request
 from pbxcore.sip.uri import escape_user, join_host
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_FORWARDS = 70
+FIRST = CSeq(1, "INVITE")
 
 
 class Office(Protocol):
@@ -30,7 +31,9 @@ class Office(Protocol):
 
 def display(name: str) -> str:
     """A display name as a quoted string; nothing of it can break out of the header."""
-    return quote("".join(c for c in name if c.isprintable()).strip())
+    if not name.isprintable():
+        name = "".join(c for c in name if c.isprintable())
+    return quote(name.strip())
 
 
 class InviteMaker:
@@ -50,12 +53,13 @@ class InviteMaker:
         host = office.domain or join_host(branch.flow.local[0], None)
         number = escape_user(branch.target.number)
         user = self._user(branch)
+        call_id = office.token()
         fields: list[Field] = [
             ("max-forwards", self._hops),
             ("from", f"From: {self._name(branch)}<sip:{user}@{host}>;tag={tag}"),
             ("to", f"To: <sip:{number}@{self._to_host(branch, host)}>"),
-            ("call-id", f"Call-ID: {office.token()}"),
-            ("cseq", "CSeq: 1 INVITE"),
+            ("call-id", f"Call-ID: {call_id}"),
+            ("cseq", f"CSeq: {FIRST}"),
             ("contact", f"Contact: {contact_of(user, branch.flow)}"),
             ("allow", f"Allow: {ALLOW}"),
             ("user-agent", "User-Agent: Hookline"),
@@ -68,7 +72,10 @@ class InviteMaker:
         fields += self._common
         if body:
             fields.append(SDP_TYPE)
-        return Request("INVITE", uri, fields, body)
+        invite = Request("INVITE", uri, fields, body)
+        # Known here, and read when it is answered: 1 % of a call.
+        invite.call_id, invite.cseq, invite.from_tag = call_id, FIRST, tag
+        return invite
 
     def _user(self, branch: Branch) -> str:
         if branch.trunk is not None and self.offered.direction != "inbound":

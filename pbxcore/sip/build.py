@@ -69,17 +69,24 @@ def response(
     fields = [field for field in request.fields if field[0] in copied]
     if len(fields) > 5:
         fields = _once(fields)
-    if to_tag is not None and not _has_to_tag(request):
+    tagged = to_tag is not None and not _has_to_tag(request)
+    if tagged:
         fields = [(key, f"{line.rstrip(BLANKS)};tag={to_tag}") if key == "to" else (key, line) for key, line in fields]
     if headers:
         fields += _fields(headers)
     if reason is None:
         reason = REASONS.get(status) or REASONS.get(status // 100 * 100, "Unknown")
-    return Response(status, one_line(reason), fields, body)
+    made = Response(status, one_line(reason), fields, body)
+    if tagged:
+        made.to_tag = to_tag  # the ACK of a 2xx is found by it
+    return made
 
 
 def _fields(headers: Iterable[tuple[str, str]]) -> list[Field]:
-    return [(known_key(name) or key_of(name), f"{name}: {one_line(value)}") for name, value in headers]
+    return [
+        (known_key(name) or key_of(name), f"{name}: {value if value.isprintable() else one_line(value)}")
+        for name, value in headers
+    ]
 
 
 def _once(fields: list[Field]) -> list[Field]:

@@ -19,7 +19,6 @@ from pbxcore.sip.headers import (
     LISTS,
     MAX_HEADERS,
     METHODS,
-    WS,
     CSeq,
     NameAddr,
     Via,
@@ -30,8 +29,9 @@ from pbxcore.sip.headers import (
     one_line,
     split,
 )
+from pbxcore.sip.repair import careful_fields, rare_key, repair
 from pbxcore.sip.uri import Uri
-from pbxcore.sip.views import MAX_NUMBER, STALE, VIEWS, contacts_of, cseq_of, from_of, row_of, to_of, value_of, via_of
+from pbxcore.sip.views import MAX_NUMBER, STALE, VIEWS, contacts_of, cseq_of, from_of, to_of, value_of, via_of
 
 __all__ = ["MAX_HEADERS", "MAX_SIZE", "Message", "ParseError", "Request", "Response", "check", "parse"]
 
@@ -43,7 +43,7 @@ Field = tuple[str, str]
 UNREADABLE = "unreadable.invalid"
 """The host of a Via that could not be read, in the `partial` of a ParseError."""
 
-_MANDATORY = ("via", "from", "to", "call-id", "cseq")
+_MANDATORY = {"via": "Via", "from": "From", "to": "To", "call-id": "Call-ID", "cseq": "CSeq"}
 _SINGLE = frozenset(("from", "to", "call-id", "cseq", "max-forwards", "content-type"))
 _SCHEMES = ("sip", "sips", "tel")
 
@@ -220,8 +220,8 @@ class Request(Message):
         wants_port = "rport" in params
         if not wants_port and "received" not in params and via.host == host:
             return
-        at = next(at for at, field in enumerate(self.fields) if field[0] == "via")
-        row = self.fields[at][1]
+        row = self.first_lines["via"]
+        at = self.fields.index(("via", row))
         plain = params.get("rport") is None and "received" not in params and "," not in row and "\n" not in row
         params["received"] = host
         if wants_port:
@@ -282,15 +282,15 @@ def parse(data: bytes) -> Request | Response:
     breaks = len(lines) - 1
     problem = None
     if text.count("\n") != breaks or text.count("\r") != breaks:
-        lines, body, problem = _repair(data)
+        lines, body, problem = repair(data)
     start = lines.pop(0)
     try:
-        keys = [known_key(name := line[: line.index(":")]) or _rare_key(name) for line in lines]
+        keys = [known_key(name := line[: line.index(":")]) or rare_key(name) for line in lines]
         fields = list(zip(keys, lines, strict=True))
         if len(fields) > MAX_HEADERS:
             problem = "Too many headers"
     except ValueError:
-        fields, trouble = _careful_fields(lines)
+        fields, trouble = careful_fields(lines)
         problem = problem or trouble
     message: Request | Response
     if start[:8] == "SIP/2.0 ":
@@ -306,56 +306,6 @@ def parse(data: bytes) -> Request | Response:
     if problem:
         raise ParseError(400, problem, _answerable(message))
     return message
-
-
-def _rare_key(name: str) -> str:
-    """The key of a header that is not in the table; ValueError for a fold or a malformed name."""
-    if name[:1] in WS:
-        raise ValueError
-    name = name.rstrip(WS)
-    if not is_token(name):
-        raise ValueError
-    name = name.lower()
-    return known_key(name) or name
-
-
-def _repair(data: bytes) -> tuple[list[str], bytes, str | None]:
-    """Rows that end in a bare LF, as some devices send them, or a message without an empty line behind its headers."""
-    ends = [(at, len(mark)) for mark in (b"\n\r\n", b"\n\n") if (at := data.find(mark)) >= 0]
-    end, mark = min(ends, default=(len(data), 0))
-    text = data[:end].decode("utf-8", "surrogateescape").replace("\r\n", "\n")
-    lines = text.removesuffix("\r").rstrip("\n").split("\n")
-    problem = None
-    if any("\r" in line for line in lines):  # some peers would take it for a line end: never passed on
-        lines = [line.replace("\r", " ") for line in lines]
-        problem = "Bare CR in a header"
-    return lines, data[end + mark :], problem
-
-
-def _careful_fields(lines: list[str]) -> tuple[list[Field], str | None]:
-    """Header rows with folds, unknown names and faults; the first fault is told and its row left out."""
-    rows: list[list[str]] = []
-    problem = None
-    for line in lines:
-        if line[:1] in WS and line:
-            if rows:
-                rows[-1].append(line)
-            else:
-                problem = "Malformed header"
-        elif line:
-            rows.append([line])
-    if len(rows) > MAX_HEADERS:
-        problem = "Too many headers"
-    fields: list[Field] = []
-    for row in rows[:MAX_HEADERS]:
-        name, colon, _ = row[0].partition(":")
-        name = name.rstrip(WS)
-        if colon and is_token(name):
-            name = name.lower()
-            fields.append((known_key(name) or name, "\r\n".join(row)))
-        else:
-            problem = problem or "Malformed header"
-    return fields, problem
 
 
 def _response(start: str, fields: list[Field]) -> Response:
@@ -448,34 +398,33 @@ def _check_common(message: Message) -> None:
                 if key in seen:
                     raise ParseError(400, f"More than one {key}")
                 seen.add(key)
+    try:
+        via_row, from_row, to_row = first["via"], first["from"], first["to"]
+        cseq_row, call_id_row = first["cseq"], first["call-id"]
+    except KeyError as error:
+        raise ParseError(400, f"Missing {_MANDATORY[error.args[0]]}") from None
     # The slots are filled here and not by __getattr__: a microsecond each, on every message.
-    via = message.via = via_of(message)
-    _check_parties(message)
-    message.cseq = cseq_of(message)
-    if via.protocol != "SIP/2.0":
-        raise ParseError(400, "Malformed Via")
-    if "," in first["via"]:
-        for value in split(value_of(first["via"]), ","):  # where one ends is known only when all can be read
-            Via.parse(value)
-    call_id = message.call_id = value_of(row_of(message, "call-id", "Call-ID"))
-    if not call_id:
-        raise ParseError(400, "Malformed Call-ID")
-
-
-def _check_parties(message: Message) -> None:
-    """From and To: of most messages nobody wants more than the tags, so the address is made when it is asked for."""
-    line = row_of(message, "from", "From")
-    tag = NameAddr.plain_tag(line, line.find(":") + 1)
+    via = message.via = Via.plain(via_row, via_row.find(":") + 1) or via_of(message)
+    # Of From and To nobody wants more than the tags, mostly: the address is made when it is asked for.
+    tag = NameAddr.plain_tag(from_row, from_row.find(":") + 1)
     if tag is None:
         message.from_ = from_of(message)
     else:
         message.from_tag = tag or None
-    line = row_of(message, "to", "To")
-    tag = NameAddr.plain_tag(line, line.find(":") + 1)
+    tag = NameAddr.plain_tag(to_row, to_row.find(":") + 1)
     if tag is None:
         message.to = to_of(message)
     else:
         message.to_tag = tag or None
+    message.cseq = CSeq.plain(cseq_row, cseq_row.find(":") + 1) or cseq_of(message)
+    if via.protocol != "SIP/2.0":
+        raise ParseError(400, "Malformed Via")
+    if "," in via_row:
+        for value in split(value_of(via_row), ","):  # where one ends is known only when all can be read
+            Via.parse(value)
+    call_id = message.call_id = value_of(call_id_row)
+    if not call_id:
+        raise ParseError(400, "Malformed Call-ID")
 
 
 def _check_request(request: Request) -> None:

@@ -34,6 +34,7 @@ _plain = re.compile(PLAIN).fullmatch
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.!~*'()")
 # A parameter of these in only one of two URIs makes them differ (19.1.4); transport follows from the RFC's examples.
 _DECISIVE = ("user", "ttl", "method", "maddr", "transport")
+_bare_user = re.compile(r"[A-Za-z0-9_.!~*'()&=+$,;?/-]*").fullmatch
 _SEPARATORS = str.maketrans("", "", "-.()")
 
 
@@ -44,6 +45,8 @@ def unescape(text: str) -> str:
 
 def escape_user(text: str) -> str:
     """`text` as the user part of a SIP URI."""
+    if _bare_user(text):
+        return text
     return quote(text, safe="-_.!~*'()&=+$,;?/", encoding="utf-8", errors="surrogateescape")
 
 

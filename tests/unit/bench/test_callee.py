@@ -126,6 +126,14 @@ def test_a_call_cancelled_while_it_rings(server: Server) -> None:
     assert server.figures.callee_open == 0
 
 
+def test_a_cancel_after_the_answer_changes_nothing(server: Server) -> None:
+    server.say(INVITE)
+    cancel = INVITE.replace(b"INVITE sip", b"CANCEL sip").replace(b"1 INVITE", b"1 CANCEL")
+    assert [response[:11] for response in server.say(cancel)] == [b"SIP/2.0 200"]
+    server.callee.close()
+    assert server.figures.callee_open == 1
+
+
 def test_it_answers_when_it_has_rung_for_long_enough(server: Server) -> None:
     server.options.answer_after = 2.0
     server.say(INVITE)

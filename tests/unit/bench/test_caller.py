@@ -188,6 +188,8 @@ def test_what_belongs_to_no_call_is_counted(server: Server) -> None:
     stray = server.place().replace(b"z9hG4bK", b"z9hG4bKx")
     server.say(stray, b"200 OK")
     assert server.figures.stray == 1
+    server.say(stray.replace(b"z9hG4bKx", b"z9hG4bK").replace(b"i0;", b"i7;"), b"200 OK")     # a call not made yet
+    assert server.figures.stray == 2
     server.socket.sendto(b"OPTIONS sip:load SIP/2.0\r\nCall-ID: x\r\n\r\n", server.caller.socket.getsockname())
     server.caller.read()
     assert server.hear().startswith(b"SIP/2.0 200 ")

@@ -30,7 +30,8 @@ def database(tmp_path: Path) -> Path:
     with sqlite3.connect(path) as opened:
         opened.execute("create table calls (call_id, state, answered_at, contact_id)")
         opened.execute("create table activities (call_id)")
-        calls = [("a", "ended", 1.0, "x"), ("b", "ended", None, None), ("c", "answered", 1.0, "x"), ("a", "ended", 1.0, "x")]
+        twice = ("a", "ended", 1.0, "x")
+        calls = [twice, ("b", "ended", None, None), ("c", "answered", 1.0, "x"), twice]
         opened.executemany("insert into calls values (?, ?, ?, ?)", calls)
         opened.executemany("insert into activities values (?)", [("a",), ("b",), ("a",)])
     return path

@@ -1,0 +1,53 @@
+"""The load with nothing between: its caller calls its own callee."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict
+
+from bench.load import Load
+from bench.options import Options
+from bench.wire import free_port
+
+HOST = "127.0.0.1"
+
+
+def test_warm_up_calls_are_calls_but_in_no_latency() -> None:
+    port = free_port(HOST)
+    options = Options(
+        (HOST, port), caller=HOST, callee_port=port, rate=100.0, seconds=0.1, warm_up=0.1, settle=0.1, watch=[1]
+    )
+    load = Load(options)
+    began = time.perf_counter()
+    figures = load.run()
+    assert time.perf_counter() - began >= 0.28         # it listens on after the last call
+    for sock in (load.caller.socket, load.callee.socket):
+        sock.close()
+    assert (figures.offered, figures.ok, figures.failed) == (20, 20, 0)
+    assert (figures.callee_calls, figures.callee_open, figures.callee_unacknowledged) == (20, 0, 0)
+    assert figures.counted == figures.counted_ok == len(figures.late_ms) == 10
+    assert len(figures.ringing_ms) == len(figures.answered_ms) == 10
+    assert all(late >= 0 for late in figures.late_ms)
+    assert min(figures.ringing_ms) > min(figures.late_ms)
+    assert figures.counted_seconds >= options.seconds
+    assert figures.cpu_seconds > 0
+    assert figures.watched_cpu.keys() == {"1"}
+    assert (figures.stray, figures.unexpected) == (0, {})
+
+
+def test_options_cross_to_the_loads_process_as_json() -> None:
+    options = Options((HOST, 5060), rate=50.0, watch=[1, 2])
+    assert Options.from_json(json.loads(json.dumps(asdict(options)))) == options
+
+
+def test_calls_that_are_held_talk() -> None:
+    port = free_port(HOST)
+    load = Load(
+        Options((HOST, port), caller=HOST, callee_port=port, rate=20.0, seconds=0.1, warm_up=0.0, hold=0.3, audio=True)
+    )
+    figures = load.run()
+    assert figures.ok == 2
+    assert figures.audio["streams"] == 4
+    assert figures.audio["sent"] > 0
+    assert (figures.audio["lost"], figures.audio["doubled"], figures.audio["unknown"]) == (0, 0, 0)

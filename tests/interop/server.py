@@ -45,6 +45,7 @@ class Server:
         listen: Sequence[str] = EVERYWHERE,
         extensions: Iterable[str] = ("101", "102"),
         carrier_port: int = 5060,
+        accept_from: str = CARRIER,
         media_ports: int = 400,
         deadline_ms: int = 300,
         country: str = "US",
@@ -78,7 +79,7 @@ name = "carrier"
 server = "{CARRIER}:{carrier_port}"
 username = "{TRUNK_USER}"
 password = "{TRUNK_PASSWORD}"
-accept_from = ["{CARRIER}"]
+accept_from = ["{accept_from}"]
 [[inbound]]
 number = "{NUMBER}"
 to = "101"

@@ -34,6 +34,7 @@ class Sipp:
         calls: int = 1,
         transport: str = "u1",
         seconds: float = 20.0,
+        trace: bool = True,
         **words: str,
     ) -> None:
         """`remote` is host:port; `words` fill in the scenario's own {{words}}, in its attributes too."""
@@ -48,7 +49,8 @@ class Sipp:
             [
                 require_tool("sipp"), "-sf", str(played), "-nostdin", "-t", transport,
                 "-i", host, *(("-p", str(port)) if port else ()), "-m", str(calls),
-                "-trace_err", "-error_file", str(self.errors), "-trace_msg", "-message_file", str(self.messages),
+                "-trace_err", "-error_file", str(self.errors),
+                *(("-trace_msg", "-message_file", str(self.messages)) if trace else ()),
                 "-timeout", str(int(seconds)), "-timeout_error", *options, remote,
             ],
             cwd=directory, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

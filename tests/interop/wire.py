@@ -54,6 +54,9 @@ class Udp:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
     def send(self, data: bytes) -> None:
         self._socket.sendto(data, self.server)
 
@@ -138,13 +141,14 @@ def request(
 
 
 def ask(peer: Peer, data: bytes, seconds: float = 5.0) -> Answer:
-    """Send a request and wait for its final response; provisionals are passed over."""
+    """Send a request and wait for its final response; provisionals and answers to others are passed over."""
     peer.send(data)
+    call_id = Answer(data.decode()).value("Call-ID")
     deadline = time.monotonic() + seconds
     while True:
         answer = peer.receive(deadline - time.monotonic())
         assert answer is not None, f"no answer to {data[:60]!r}"
-        if answer.status >= 200:
+        if answer.status >= 200 and answer.value("Call-ID") == call_id:
             return answer
 
 

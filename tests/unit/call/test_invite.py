@@ -14,7 +14,6 @@ from pbxcore.hooks import Decision, Direction, IncomingCall, Proceed
 from pbxcore.sip.message import Request, check, parse
 from tests.unit.call.fakes import Counting, FakeFlow, request
 
-
 DESK = Target("101")
 
 

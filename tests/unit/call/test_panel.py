@@ -1,0 +1,53 @@
+"""The exchange as a panel sees it."""
+
+from __future__ import annotations
+
+import pytest
+
+from pbxcore.call.panel import Control
+from pbxcore.control import ExtensionState, NotFound, TrunkState
+from pbxcore.hooks import CallState
+from tests.scenario.office import EXCHANGE, Office
+
+
+def test_an_idle_office() -> None:
+    office = Office()
+    control = Control(office.exchange)
+    assert control.calls() == []
+    assert control.trunks() == [TrunkState("carrier", "udp:127.0.0.2:5060", 0)]
+    assert control.extensions()[0] == ExtensionState("101", "Desk 101", "third-party", (), False)
+    with pytest.raises(NotFound):
+        control.call("none")
+    with pytest.raises(NotFound):
+        control.hang_up("none")
+
+
+def test_a_live_call() -> None:
+    office = Office()
+    desk, carrier = office.phone("101"), office.carrier()
+    control = Control(office.exchange)
+    talk = carrier.call("+15550100", EXCHANGE)
+    assert office.world.until(lambda: talk.state == "up" and desk.last.acked)
+    [call] = control.calls()
+    assert call.state is CallState.ANSWERED
+    assert control.call(call.call_id) == call
+    assert control.trunks()[0].calls == 1
+    busy = {state.number: (state.busy, len(state.phones)) for state in control.extensions()}
+    assert busy == {"101": (True, 1), "102": (False, 0), "103": (False, 0), "104": (False, 0)}
+    assert control.explain(call.call_id) == ()
+    office.world.run(0.1)
+    control.hang_up(call.call_id)
+    office.world.run(1.0)
+    assert talk.state == "ended"
+    assert control.calls() == []
+    assert not any(state.busy for state in control.extensions())
+
+
+def test_who_calls_is_busy_before_anybody_answers() -> None:
+    office = Office()
+    one, two = office.phone("101"), office.phone("102")
+    two.manners.answer_after = None
+    one.call("102", EXCHANGE)
+    office.world.run(0.5)
+    busy = {state.number for state in Control(office.exchange).extensions() if state.busy}
+    assert busy == {"101"}

@@ -17,7 +17,7 @@ from pbxcore.bus import Bus
 from pbxcore.call.router import Redirection, Refusal, Round, Step, asks_crm, plan
 from pbxcore.hooks import IncomingCall
 from pbxcore.settings import Settings
-from pbxcore.store import StoreUnavailable
+from pbxcore.store import Store, StoreUnavailable
 from pbxcore.store import open as open_store
 from pbxcore.store.repo import Extensions
 
@@ -30,14 +30,20 @@ async def explain(settings: Settings, number: str, called: str, as_json: bool) -
         click.echo(f"hookline: {error}", err=True)
         return 1
     try:
-        bus = Bus()
-        crm = EmbeddedCrm(store, bus, settings.office.country)
-        crm.load()
-        runner = build_runner(settings, crm, bus)
-        dial_plan = office.build(settings, Extensions(store).load(), "").dial_plan
+        return await _explain(store, settings, number, called, as_json)
     except InvalidHook as error:
         click.echo(f"hookline: {error}", err=True)
         return 1
+    finally:
+        await asyncio.shield(store.close())
+
+
+async def _explain(store: Store, settings: Settings, number: str, called: str, as_json: bool) -> int:
+    bus = Bus()
+    crm = EmbeddedCrm(store, bus, settings.office.country)
+    crm.load()
+    runner = build_runner(settings, crm, bus)
+    dial_plan = office.build(settings, Extensions(store).load(), "").dial_plan
     called = called or next((rule.number for rule in settings.inbound if rule.number != "*"), "")
     inside = number in dial_plan.extensions or called in dial_plan.extensions
     call = IncomingCall("explain", number, called, "internal" if inside else "inbound", 0.0)
@@ -49,7 +55,6 @@ async def explain(settings: Settings, number: str, called: str, as_json: bool) -
     else:
         _print(number, called, asked, told, steps)
     await runner.close()
-    await asyncio.shield(store.close())
     return 0
 
 

@@ -51,6 +51,10 @@ def log_to_stderr() -> None:
 async def serve(settings: Settings, *, media: MediaBackend | None = None) -> int:
     """Run until SIGTERM or SIGINT; a second one ends the draining. `media` takes the place of the settings' relay."""
     log_to_stderr()
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):  # one that comes while we start is not lost
+        loop.add_signal_handler(number, stop.set)
     app = App(settings, media=media)
     try:
         await app.start()
@@ -59,10 +63,6 @@ async def serve(settings: Settings, *, media: MediaBackend | None = None) -> int
         click.echo(f"hookline cannot start: {error}", err=True)
         return 1
     _greet(app)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
     await stop.wait()
     stop.clear()
     live = len(app.exchange.live)

@@ -28,6 +28,7 @@ from bench.options import Figures, Options
 
 READY = "loaded"
 PR_SET_TIMERSLACK = 29
+LONGEST = 1.0               # seconds of one sleep
 
 
 class Load:
@@ -77,7 +78,8 @@ class Load:
         if audio is not None:
             audio.send(now)
             wake = min(wake, audio.next_at())
-        ready = select.select(self._sockets, (), (), max(0.0, wake - time.perf_counter()))[0]
+        patience = min(max(0.0, wake - time.perf_counter()), LONGEST)
+        ready = select.select(self._sockets, (), (), patience)[0]
         for sock in ready:
             if sock is self.caller.socket:
                 self.caller.read()

@@ -184,14 +184,15 @@ def perform(plan: Plan, arguments: argparse.Namespace, *, with_peers: bool) -> i
     """Run, print; 0 when nothing of ours failed or was left behind."""
     found, missing = registry.look(arguments.sippy) if with_peers else ([], {})
     try:
-        made = in_turn(contestants(plan, found), arguments.runs, missing, tell)
+        everybody = contestants(plan, found)
+        made = in_turn(everybody, arguments.runs, missing, tell)
     except CannotStart as error:
         print(f"the exchange did not start: {error}", file=sys.stderr)
         return 1
     if arguments.json:
         print(json.dumps(report(plan, made, missing)))
     else:
-        table.show(plan.words(), made, missing)
+        table.show(plan.words(), made, {one.name: one.does for one in everybody}, missing)
     return 0 if all(run.good for run in next(iter(made.values()))) else 1
 
 

@@ -82,8 +82,10 @@ def remarks(run: Run) -> list[str]:
     return told
 
 
-def show(what: str, made: Mapping[str, Sequence[Run]], missing: Mapping[str, str]) -> None:
-    """Print all of it."""
+def show(
+    what: str, made: Mapping[str, Sequence[Run]], does: Mapping[str, str], missing: Mapping[str, str]
+) -> None:
+    """Print all of it. `does` says what each does for its call: without it a ratio means nothing."""
     for fact, value in machine.facts().items():
         print(f"{fact:<12} {value}")
     print(f"{'load':<12} {what}")
@@ -99,6 +101,9 @@ def show(what: str, made: Mapping[str, Sequence[Run]], missing: Mapping[str, str
         print("of the middle runs, ours being 1:")
         for name, found in ratios({name: median_run(runs) for name, runs in made.items()}).items():
             print(f"    {name:<22} {ratio_words(found)}")
+        print("what each does:")
+        for name in made:
+            print(f"    {name:<22} {does.get(name, '')}")
     for name, why in missing.items():
         print(f"{name} is not measured: {why}")
 

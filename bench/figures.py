@@ -51,6 +51,7 @@ class Run:
     rss_mib: float
     steal: float                # share of all CPUs' time that the hypervisor gave to others
     others: float               # CPUs that processes of nobody here kept busy meanwhile
+    kernel: float               # CPUs that the kernel's own threads kept busy, on whose behalf ever
     waited: float               # share of the run that the server was ready to run and had no CPU
     dropped: int                # packets that the server's socket had no room for
     reasons: dict[str, int] = field(default_factory=dict)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
+KTHREADD = 2                # the parent of all kernel threads
 
 
 def facts() -> dict[str, str]:
@@ -60,10 +61,10 @@ def _virtual() -> bool:
 # ---- processes
 
 
-def parse_stat(text: str) -> tuple[int, int]:
-    """Ticks of a /proc/PID/stat: its own (user and system), and those of the children it has waited for."""
+def parse_stat(text: str) -> tuple[int, int, int]:
+    """Of a /proc/PID/stat: its parent, its ticks (user and system), and those of the children it has waited for."""
     fields = text.rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12]), int(fields[13]) + int(fields[14])
+    return int(fields[1]), int(fields[11]) + int(fields[12]), int(fields[13]) + int(fields[14])
 
 
 def cpu_seconds(pid: int) -> float:
@@ -160,6 +161,7 @@ class Moment:
     ticks: int
     stolen: int
     busy: dict[int, int]        # ticks of every process, its waited-for children included
+    kernel: int = 0             # ticks of all kernel threads: what the kernel does on somebody's behalf
 
 
 def parse_ticks(text: str) -> tuple[int, int]:
@@ -170,17 +172,26 @@ def parse_ticks(text: str) -> tuple[int, int]:
 
 def moment() -> Moment:
     ticks, stolen = parse_ticks(Path("/proc/stat").read_text("utf-8"))
-    busy = {}
+    busy, kernel = {}, 0
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(OSError):
-                busy[int(entry.name)] = sum(parse_stat((entry / "stat").read_text("utf-8")))
-    return Moment(time.monotonic(), ticks, stolen, busy)
+                parent, own, children_waited_for = parse_stat((entry / "stat").read_text("utf-8"))
+                if parent == KTHREADD:
+                    kernel += own
+                else:
+                    busy[int(entry.name)] = own + children_waited_for
+    return Moment(time.monotonic(), ticks, stolen, busy, kernel)
 
 
 def steal(before: Moment, after: Moment) -> float:
     """Share of CPU time that the hypervisor gave to others."""
     return (after.stolen - before.stolen) / max(1, after.ticks - before.ticks)
+
+
+def kernel(before: Moment, after: Moment) -> float:
+    """How many CPUs the kernel's own threads kept busy between two moments."""
+    return (after.kernel - before.kernel) / TICKS / max(0.001, after.at - before.at)
 
 
 def others(before: Moment, after: Moment, own: set[int]) -> float:

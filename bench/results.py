@@ -15,7 +15,7 @@ from bench.plots import Bar, bars, distribution
 from bench.table import ratios
 
 SETUP_HEAD = ("server", "ok", "failed", "calls/s", "resent", "180 p50", "p95", "p99", "200 p50", "p99",
-              "CPU ms a call", "min-max", "media", "load", "RSS MiB", "steal %", "waited %")  # fmt: skip
+              "CPU ms a call", "min-max", "media", "load", "RSS MiB", "steal %", "kernel %", "waited %")  # fmt: skip
 Runs = Mapping[str, Sequence[Run]]
 
 
@@ -31,7 +31,7 @@ def _setup_row(name: str, runs: Sequence[Run]) -> list[str]:
         *(_ms(run.ringing, at) for at in ("p50", "p95", "p99")),
         _ms(run.answered, "p50"), _ms(run.answered, "p99"), f"{run.cpu_ms:.3f}", f"{min(cpu):.3f}-{max(cpu):.3f}",
         f"{run.media_cpu_ms:.3f}", f"{run.load_cpu_ms:.3f}", f"{run.rss_mib:.0f}", f"{run.steal * 100:.1f}",
-        f"{run.waited * 100:.1f}",
+        f"{run.kernel * 100:.1f}", f"{run.waited * 100:.1f}",
     ]  # fmt: skip
 
 

@@ -97,6 +97,7 @@ def trial(subject: Subject, options: Options, load_cpu: int) -> Run:
         rss_mib=sum(machine.rss_mib(pid) for pid in subject.signalling),
         steal=machine.steal(before, after),
         others=machine.others(before, after, own),
+        kernel=machine.kernel(before, after),
         waited=waited / seconds,
         dropped=machine.port_drops(subject.server[1]) - drops if subject.pids else 0,
         reasons=figures.reasons,

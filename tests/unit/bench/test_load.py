@@ -6,6 +6,8 @@ import json
 import time
 from dataclasses import asdict
 
+import pytest
+
 from bench.load import Load
 from bench.options import Options
 from bench.wire import free_port
@@ -39,6 +41,14 @@ def test_warm_up_calls_are_calls_but_in_no_latency() -> None:
 def test_options_cross_to_the_loads_process_as_json() -> None:
     options = Options((HOST, 5060), rate=50.0, watch=[1, 2])
     assert Options.from_json(json.loads(json.dumps(asdict(options)))) == options
+
+
+def test_nothing_more_to_wait_for_is_no_endless_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.load.LONGEST", 0.001)
+    load = Load(Options((HOST, 9), caller=HOST))
+    load._turn(float("inf"), time.perf_counter())       # as when the last call was just given up
+    for sock in (load.caller.socket, load.callee.socket):
+        sock.close()
 
 
 def test_calls_that_are_held_talk() -> None:

@@ -17,7 +17,7 @@ UDP = """\
 
 def test_a_command_name_with_blanks_and_brackets_shifts_no_field() -> None:
     numbers = " ".join(str(number) for number in range(1, 50))
-    assert machine.parse_stat(f"77 (a) b (c) S {numbers}") == (11 + 12, 13 + 14)
+    assert machine.parse_stat(f"77 (a) b (c) S {numbers}") == (1, 11 + 12, 13 + 14)
 
 
 def test_guest_time_is_not_counted_twice() -> None:
@@ -50,6 +50,14 @@ def test_a_neighbour_that_ended_is_seen_by_what_its_parent_waited_for() -> None:
     before = moment(0.0, 0, 0, p1=10, p5=30)
     after = moment(1.0, 0, 0, p1=10 + 30 + machine.TICKS)
     assert machine.others(before, after, set()) == 1.0
+
+
+def test_what_the_kernel_does_is_told_apart_from_neighbours() -> None:
+    before = Moment(0.0, 0, 0, {1: 5}, kernel=100)
+    after = Moment(2.0, 0, 0, {1: 5}, kernel=100 + machine.TICKS)
+    assert machine.kernel(before, after) == 0.5
+    assert machine.others(before, after, set()) == 0.0
+    assert os.getpid() in machine.moment().busy
 
 
 def test_cpu_seconds_of_a_process_that_works() -> None:

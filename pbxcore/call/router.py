@@ -121,20 +121,20 @@ def plan(call: IncomingCall, decision: Decision | None, dial_plan: DialPlan) -> 
             break
         found = _decided(decision, dial_plan)
         steps += found
-        if found and not isinstance(found[-1], Round):
-            return tuple(steps)
-        if found and decision.otherwise is None:
-            return tuple(steps)
+        if found and (decision.otherwise is None or not isinstance(found[-1], Round)):
+            return _joined(steps)
         decision = decision.otherwise
     return _joined([*steps, *_default(call, dial_plan)])
 
 
 def _joined(steps: list[Step]) -> tuple[Step, ...]:
-    """Two rounds in a row that ring the same targets are one, of both their times."""
+    """Two rounds in a row that ring the same targets are one, of both their times; not so a second try of a trunk."""
     joined: list[Step] = []
     for step in steps:
         before = joined[-1] if joined else None
-        if isinstance(step, Round) and isinstance(before, Round) and step.targets == before.targets:
+        if not isinstance(step, Round) or not isinstance(before, Round) or step.only_on_trouble:
+            joined.append(step)
+        elif step.targets == before.targets:
             joined[-1] = Round(step.targets, before.timeout + step.timeout, before.only_on_trouble)
         else:
             joined.append(step)
@@ -157,7 +157,7 @@ def _decided(decision: Ring | Dial | Reject | Redirect, dial_plan: DialPlan) -> 
         case Dial():
             if decision.trunk is None:
                 return list(_outbound(decision.number, dial_plan))
-            known = decision.trunk in dial_plan.trunks
+            known = decision.number and decision.trunk in dial_plan.trunks
             return [Round((Target(decision.number, decision.trunk),))] if known else []
 
 

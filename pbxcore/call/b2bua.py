@@ -245,7 +245,7 @@ class LiveCall:
         live: list[Branch] = []
         for target in step.targets:
             try:
-                for flow, uri, trunk in self.exchange.ways(target, self.a.flow):
+                for flow, uri, trunk in self.exchange.ways(target, self.a.flow, self.call.offered.extension):
                     branch = Branch(self.exchange, self, f"b{len(self.branches) + 1}", target, flow, trunk)
                     self.branches.append(branch)
                     await self._invite(branch, uri)

@@ -210,7 +210,7 @@ class Exchange:
         sender = self._authenticate(tx, request)
         if sender is None:
             return
-        ways = self.ways(Target(request.request_uri.username), tx.flow)
+        ways = self.ways(Target(request.request_uri.username), tx.flow, sender)
         MessageRelay(self.layer, tx, request, sender, self.domain).start([(flow, uri) for flow, uri, _ in ways])
 
     def _invite(self, tx: ServerTransaction, request: Request) -> None:
@@ -281,10 +281,10 @@ class Exchange:
 
     # ---- for calls
 
-    def ways(self, target: Target, caller: Flow) -> list[tuple[Flow, str, Trunk | None]]:
+    def ways(self, target: Target, caller: Flow, extension: str | None) -> list[tuple[Flow, str, Trunk | None]]:
         """How to reach a target: flow, Request-URI and trunk of each branch. Raises SipError when there is no way.
 
-        A phone that calls its own extension does not ring itself.
+        A phone that calls its own extension does not ring itself; `extension` is the caller's.
         """
         if target.trunk is not None:
             trunk = self.trunks.get(target.trunk)
@@ -292,8 +292,9 @@ class Exchange:
                 raise SipError(503, build.REASONS[503])
             return [(trunk.flow(), trunk.uri(target.number), trunk)]
         found: list[tuple[Flow, str, Trunk | None]] = []
+        own = target.number == extension
         for binding in self.registrar.bindings(target.number):
-            if (binding.transport, binding.remote) != (caller.transport, caller.remote):
+            if not own or (binding.transport, binding.remote) != (caller.transport, caller.remote):
                 # Headers in a Contact never become headers of ours, and a Request-URI has none (19.1.1).
                 found.append((self.registrar.flow(binding), binding.contact.partition("?")[0], None))
         if not found:

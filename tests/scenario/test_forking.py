@@ -138,3 +138,23 @@ def test_all_of_a_group_decline() -> None:
     assert office.world.until(lambda: talk.status is not None), office.world.ladder()
     assert talk.status == 603
     office.assert_nothing_left()
+
+
+def test_two_lines_of_one_telephone_call_each_other() -> None:
+    """A telephone with two lines has one address for both; only its own extension does not ring it."""
+    office = Office()
+    telephone = office.phone("101")
+    request = telephone._request("REGISTER", "sip:127.0.0.1", "<sip:102@127.0.0.1>", [("Expires", "600")])
+    telephone.user = "102"
+    telephone.layer.request(request, telephone.flow_to("UDP", *EXCHANGE), telephone)
+    office.world.run(1.0)
+    telephone.user = "101"
+    assert [len(office.exchange.registrar.bindings(number)) for number in ("101", "102")] == [1, 1]
+    talk = telephone.call("102", EXCHANGE)
+    assert office.world.until(lambda: talk.state == "up"), office.world.ladder()
+    telephone.bye(talk)
+    office.world.run(1.0)
+    own = telephone.call("101", EXCHANGE)
+    assert office.world.until(lambda: own.status is not None), office.world.ladder()
+    assert own.status == 480
+    office.assert_nothing_left()

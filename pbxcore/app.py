@@ -227,9 +227,9 @@ class App:
         exchange.trunks = Trunks(await office.trunks(settings.trunk, endpoint.flow_to, token))
         await media.start(exchange)
         endpoint.attach(exchange.layer, timers)
+        registrar.restore(bindings.load(time.time()))  # before the first caller is heard
         listeners = [await endpoint.listen(spec) for spec in settings.sip.listen]
         self.sip_addresses = tuple(str(listener) for listener in listeners)
-        registrar.restore(bindings.load(time.time()))
 
     async def _start_panel(self) -> None:
         key = await Secrets(self.store).get_or_make("panel", secrets.token_hex(32))
@@ -254,10 +254,14 @@ class App:
             self.bus.publish(RegistrationChanged(time.time(), extension, bindings))
 
     async def drain(self) -> None:
-        """Take no new calls, let the live ones go on for up to `sip.drain_seconds`, then end them."""
+        """Take no new calls, let the live ones go on for up to `sip.drain_seconds`."""
         exchange = self.exchange
         exchange.draining = True
         await _until(lambda: not exchange.live, self.settings.sip.drain_seconds)
+
+    async def hang_up(self) -> None:
+        """End every call: both legs get their BYE, or what else is due."""
+        exchange = self.exchange
         for call_id in list(exchange.live):
             exchange.hang_up(call_id)
         await _until(lambda: not exchange.dialogs, RELEASE_SECONDS)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import sys
+from typing import TextIO, cast
 
 import click
 import structlog
@@ -35,16 +36,36 @@ def stored_numbers(url: str) -> frozenset[str]:
     return frozenset()
 
 
+class _Lines:
+    """Standard error as the log writes to it: whoever read it may be gone, and no call shall fail for that. `stream`
+    is None when the program was started without one."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        if self._stream is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        if self._stream is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._stream.flush()
+
+
 def log_to_stderr() -> None:
     """Lines for people on standard error: standard output is for `ready` and the credentials."""
+    stream: TextIO | None = sys.stderr
     structlog.configure(
         processors=[
             structlog.processors.TimeStamper(fmt="iso"),
             structlog.processors.add_log_level,
             structlog.processors.format_exc_info,
-            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
+            structlog.dev.ConsoleRenderer(colors=stream is not None and stream.isatty()),
         ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Lines(stream))),
     )
 
 
@@ -75,6 +96,7 @@ async def serve(settings: Settings, *, media: MediaBackend | None = None) -> int
     draining.cancel()
     hurry.cancel()
     await asyncio.gather(draining, hurry, return_exceptions=True)
+    await app.hang_up()
     await app.stop()
     return 0
 

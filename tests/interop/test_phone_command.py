@@ -89,7 +89,8 @@ async def test_two_talk_and_press_digits(server: Server, tmp_path: Path, transpo
     assert desk.named("incoming")[0]["number"] == "101"
     assert desk.named("incoming")[0]["name"] == "Desk 101"
     assert "".join(event["digit"] for event in desk.named("dtmf")) == "15#"
-    assert purity(wav.read(heard), CALLER_HZ) > 0.8
+    assert purity(wav.read(heard), CALLER_HZ) > 0.6     # the digits tear it
+    assert purity(wav.read(heard), DESK_HZ) == 0
     wait_until(lambda: len(server.records()) > before, 10, "a call record")
     [record] = server.records()[before:]
     assert (record["caller"], record["called"], record["hung_up_by"]) == ("101", "102", "caller")

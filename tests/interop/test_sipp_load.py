@@ -1,19 +1,28 @@
 """A hundred calls a second through the trunk, the CRM asked about each of them: none fails, none is forgotten, and in
-the end nothing is left. HOOKLINE_LONG=1 makes it a minute instead of five seconds."""
+the end nothing is left. HOOKLINE_LONG=1 makes it a minute instead of five seconds.
+
+Meanwhile, at another exchange, a call whose 200 is never acknowledged: it takes as long as the last of these
+transactions."""
 
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
+
+import pytest
 
 from tests.interop import wire
-from tests.interop.server import CARRIER, NUMBER, password_of, running, wait_until
+from tests.interop.server import CARRIER, LOOPBACK, NUMBER, Server, password_of, running, wait_until
 from tests.interop.tool_sipp import Sipp
 
 RATE = 100
 SECONDS = 60 if os.environ.get("HOOKLINE_LONG") else 5
 CALLS = RATE * SECONDS
 LINGER = 36.0       # seconds: 64*T1 of the last transaction, and a little
+PATIENCE = 50.0     # with SIPp, beside the calls
 HOOK = """
 from pbxcore.hooks import Ring
 
@@ -29,41 +38,84 @@ target = "load_crm:Crm"
 LEFT_OVER = ("live_calls", "dialogs", "server_transactions", "client_transactions", "media_ports")
 
 
+def registered(server: Server) -> int:
+    """The port of phone 101."""
+    with wire.Udp(server.address(), port=wire.free_port()) as phone:
+        assert wire.register(phone, server.address(), "101", password_of("101")).status == 200
+        return phone.port
+
+
+class Unacknowledged(NamedTuple):
+    server: Server
+    caller: Sipp
+    desk: Sipp
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unacknowledged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Unacknowledged]:
+    """Started before the load, looked at after it."""
+    directory = tmp_path_factory.mktemp("unacknowledged")
+    with (
+        running(directory, listen=LOOPBACK) as server,
+        Sipp("rings_and_answers", directory, server.at, port=registered(server), seconds=PATIENCE) as desk,
+        Sipp(
+            "never_acknowledges", directory, server.at, "-s", NUMBER, host=CARRIER, port=wire.free_port(CARRIER),
+            seconds=PATIENCE, caller="+12025550199",
+        ) as caller,
+    ):  # fmt: skip
+        wait_until(lambda: "SIP/2.0 200" in caller.seen(), 10, "an answer")
+        yield Unacknowledged(server, caller, desk)
+
+
 def test_a_hundred_calls_a_second(tmp_path: Path) -> None:
     (tmp_path / "load_crm.py").write_text(HOOK)
     with running(tmp_path, more=MORE, media_ports=2000, deadline_ms=2000) as server:
-        desk_port, carrier_port = wire.free_port(), wire.free_port(CARRIER)
-        with wire.Udp(server.address(), port=desk_port) as phone:
-            assert wire.register(phone, server.address(), "101", password_of("101")).status == 200
-        load = ("-r", str(RATE), "-l", str(CALLS), "-d", "0", "-s", NUMBER)
-        allowed = SECONDS + 40.0
-        with (
-            Sipp(
-                "shown_the_name", tmp_path, server.at, port=desk_port, calls=CALLS, seconds=allowed, trace=False,
-                name="Caller of .12025550100",
-            ) as desk,
-            Sipp(
-                "calls_and_hangs_up", tmp_path, server.at, *load, host=CARRIER, port=carrier_port, calls=CALLS,
-                seconds=allowed, trace=False, caller="+12025550177",
-            ) as carrier,
-        ):  # fmt: skip
-            carrier.wait()
-            desk.wait()
+        under_load(server, tmp_path)
+        deadline = time.monotonic() + LINGER
+        while left := left_over(server):
+            assert time.monotonic() < deadline, left
+            time.sleep(0.2)
 
-        records = server.wait_for_records(CALLS)
-        assert len(records) == CALLS
-        assert {record["disposition"] for record in records} == {"answered"}
-        assert {record["decided_by"] for record in records} == {"load_crm:Crm"}
-        calls = {record["call_id"] for record in records}
-        assert len(calls) == CALLS
-        activities = server.activities()
-        assert len(activities) == CALLS
-        assert {activity["call_id"] for activity in activities} == calls
 
-        def left() -> dict[str, float]:
-            figures = server.metrics()
-            found = {name: figures[f"hookline_{name}"] for name in LEFT_OVER}
-            found["timers"] = figures["hookline_timers"] - 1    # the binding of the phone runs out some day
-            return found
+def left_over(server: Server) -> dict[str, float]:
+    """What is not 0 of what a call takes."""
+    figures = server.metrics()
+    found = {name: figures[f"hookline_{name}"] for name in LEFT_OVER}
+    found["timers"] = figures["hookline_timers"] - 1    # the binding of the phone runs out some day
+    return {name: count for name, count in found.items() if count}
 
-        wait_until(lambda: not any(left().values()), LINGER, "an exchange with nothing left over")
+
+def under_load(server: Server, directory: Path) -> None:
+    load = ("-r", str(RATE), "-l", str(CALLS), "-d", "0", "-s", NUMBER)
+    allowed = SECONDS + PATIENCE
+    with (
+        Sipp(
+            "shown_the_name", directory, server.at, port=registered(server), calls=CALLS, seconds=allowed,
+            trace=False, name="Caller of .12025550100",
+        ) as desk,
+        Sipp(
+            "calls_and_hangs_up", directory, server.at, *load, host=CARRIER, port=wire.free_port(CARRIER), calls=CALLS,
+            seconds=allowed, trace=False, caller="+12025550177",
+        ) as carrier,
+    ):  # fmt: skip
+        carrier.wait()
+        desk.wait()
+
+    records = server.wait_for_records(CALLS)
+    assert len(records) == CALLS
+    assert {record["disposition"] for record in records} == {"answered"}
+    assert {record["decided_by"] for record in records} == {"load_crm:Crm"}
+    calls = {record["call_id"] for record in records}
+    assert len(calls) == CALLS
+    activities = server.activities()
+    assert len(activities) == CALLS
+    assert {activity["call_id"] for activity in activities} == calls
+
+
+def test_an_answer_that_is_never_acknowledged_is_hung_up(unacknowledged: Unacknowledged) -> None:
+    unacknowledged.caller.wait()
+    unacknowledged.desk.wait()
+    [record] = unacknowledged.server.wait_for_records(1)
+    assert (record["disposition"], record["hung_up_by"], record["reason"]) == ("answered", "exchange", "No ACK")
+    assert 31.5 < record["ended_at"] - record["answered_at"] < 36
+    assert len(unacknowledged.server.activities()) == 1

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CARRIER = "127.0.0.2"          # every [[trunk]] of these tests is known by this address
 NUMBER = "+12025550100"        # rings 101
 TRUNK_USER, TRUNK_PASSWORD = "office", "trunk-password"
-LAST_MEDIA_PORT = 32_767     # below the ports that the kernel hands out, beside those that other tests use
+MEDIA_PORTS = range(10_000, 32_768)     # below the ports that the kernel hands out
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
 EVERYWHERE = ("udp:127.0.0.1:0", "tcp:127.0.0.1:0", "udp:[::1]:0", "tcp:[::1]:0")
@@ -60,7 +62,7 @@ class Server:
         self._sip = sip
         self.panel = ""
         self._process: subprocess.Popen[str] | None = None
-        self.first_media_port = first = random.Random().randrange(15_000, (LAST_MEDIA_PORT - media_ports) // 2) * 2
+        self.first_media_port = first = free_range(media_ports)
         phones = "".join(
             f'[[extension]]\nnumber = "{number}"\nname = "Desk {number}"\npassword = "{password_of(number)}"\n'
             for number in extensions
@@ -193,6 +195,17 @@ deadline_ms = {deadline_ms}
         """At least so many finished calls in the database. The callers' counts are exact: see there."""
         wait_until(lambda: len(self.records()) >= count, seconds, f"{count} call records")
         return self.records()
+
+
+def free_range(count: int) -> int:
+    """The first of so many UDP ports in a row that were free a moment ago: an exchange binds many of its range at once,
+    and other exchanges are about on a machine that runs tests."""
+    while True:
+        first = random.SystemRandom().randrange(MEDIA_PORTS.start, MEDIA_PORTS.stop - count, 2)
+        with ExitStack() as held, contextlib.suppress(OSError):
+            for port in range(first, first + count, count // 200 or 1):
+                held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)).bind(("127.0.0.1", port))
+            return first
 
 
 @contextmanager

@@ -116,7 +116,7 @@ class Callee:
         self._rows.put(now + T1, leg, self._answer_again)
 
     def _answer_again(self, leg: Leg, now: float) -> None:
-        if now - leg.asked >= GIVE_UP:
+        if now >= leg.asked + GIVE_UP:
             return
         self.figures.callee_resent += 1
         self.socket.sendto(leg.last, leg.source)

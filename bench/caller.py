@@ -88,7 +88,7 @@ class Caller:
         self._rows.put(now + T1, call, self._again)
 
     def _again(self, call: Call, now: float) -> None:
-        if now - call.asked >= GIVE_UP:
+        if now >= call.asked + GIVE_UP:     # the very sum that the row was put with: differences round otherwise
             self._end(call, now, f"no end of {call.state}")
             return
         self.figures.resent += 1

@@ -120,7 +120,7 @@ def main(argv: list[str]) -> int:
         try:
             data = gather(options.runs, options.seconds, options.sippy, command)
         except CannotStart as error:
-            print(f"the exchange did not start: {error}", file=sys.stderr)
+            print(f"the exchange did not start, or did not stay: {error}", file=sys.stderr)
             return 1
         kept.write_text(json.dumps(data), "utf-8")
     write(data, options.out / "RESULTS.md", options.out / "results.html")

@@ -37,7 +37,7 @@ def _setup_row(name: str, runs: Sequence[Run]) -> list[str]:
 
 def _ratio_table(runs: Runs, does: Mapping[str, str]) -> Table:
     def shown(value: float | None) -> str:
-        return f"{value:.2f}" if value is not None else "-"
+        return "-" if value is None else f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
     medians = {name: median_run(found) for name, found in runs.items()}
     rows = [[OURS, "1", "1", "1", does.get(OURS, "")]]

@@ -114,7 +114,7 @@ def in_turn(
             except CannotStart as error:
                 if contestant is measured[0]:
                     raise
-                missing[contestant.name] = f"did not start: {error}"
+                missing[contestant.name] = f"did not start, or did not stay: {error}"
                 continue
             run.name = contestant.name
             made.setdefault(run.name, []).append(run)
@@ -187,7 +187,7 @@ def perform(plan: Plan, arguments: argparse.Namespace, *, with_peers: bool) -> i
         everybody = contestants(plan, found)
         made = in_turn(everybody, arguments.runs, missing, tell)
     except CannotStart as error:
-        print(f"the exchange did not start: {error}", file=sys.stderr)
+        print(f"the exchange did not start, or did not stay: {error}", file=sys.stderr)
         return 1
     if arguments.json:
         print(json.dumps(report(plan, made, missing)))

@@ -21,7 +21,7 @@ STOP_SECONDS = 10.0
 
 
 class CannotStart(Exception):
-    """A server did not come up; the message has its last words."""
+    """A server did not come up or did not stay up; the message has its last words."""
 
 
 @dataclass

@@ -15,7 +15,7 @@ from bench import machine
 from bench.figures import Run, curve, percentiles
 from bench.load import READY
 from bench.options import Figures, Options
-from bench.subject import ROOT, Subject
+from bench.subject import ROOT, CannotStart, Subject
 from bench.wire import GIVE_UP
 
 SPARE_SECONDS = 30.0
@@ -66,10 +66,12 @@ def aimed(options: Options, subject: Subject) -> Options:
 
 
 def trial(subject: Subject, options: Options, load_cpu: int) -> Run:
-    """One run of the load against this server."""
+    """One run of the load against this server. Raises CannotStart when it did not live to the end."""
     options = aimed(options, subject)
     drops = machine.port_drops(subject.server[1]) if subject.pids else 0
     figures, before, waits = offer(options, load_cpu)
+    if not all(machine.alive(pid) for pid in subject.pids):
+        raise CannotStart(f"a process of it ended under the load: {figures.ok} good calls, {figures.failed} failed")
     after = machine.moment()
     seconds = after.at - before.at
     own = {*subject.pids, *waits, *machine.children(os.getpid()), os.getpid()}

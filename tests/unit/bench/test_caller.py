@@ -156,6 +156,16 @@ def test_invite_is_sent_again_at_doubling_intervals_and_given_up_after_32_second
     assert server.figures.reasons == {"no end of INVITE": 1}
 
 
+def test_a_call_is_given_up_at_its_time_however_the_sum_rounds(server: Server) -> None:
+    rounded_down = (n / 10 for n in range(1, 10_000) if (n / 10 + wire.GIVE_UP) - n / 10 < wire.GIVE_UP)
+    server.now = next(rounded_down)
+    server.place()
+    server.later(wire.GIVE_UP - 0.1)        # sent again late, and due once more when it is given up
+    server.now = server.now - (wire.GIVE_UP - 0.1)
+    server.rows.fire(server.now + wire.GIVE_UP)
+    assert server.figures.reasons == {"no end of INVITE": 1}
+
+
 def test_a_provisional_response_ends_the_retransmissions_of_invite(server: Server) -> None:
     invite = server.place()
     server.say(invite, b"100 Trying")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 from bench import machine
 from bench.machine import Moment
@@ -65,6 +66,16 @@ def test_cpu_seconds_of_a_process_that_works() -> None:
     sum(range(200_000))
     assert machine.cpu_seconds(os.getpid()) > before
     assert machine.cpu_seconds(2**22 + 1) == 0.0     # beyond the largest process id
+
+
+def test_a_process_that_ended_is_not_alive_although_it_has_a_number() -> None:
+    ended = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+    assert os.path.exists(f"/proc/{ended.pid}")
+    assert not machine.alive(ended.pid)
+    ended.wait()
+    assert not machine.alive(ended.pid)
+    assert machine.alive(os.getpid())
 
 
 def test_a_processor_is_given_back() -> None:

@@ -79,7 +79,7 @@ def test_everybody_takes_turns_and_one_that_does_not_start_is_said() -> None:
     assert order == ["ours", "b", "c"] * 2
     assert {name: len(runs) for name, runs in made.items()} == {"ours": 2, "b": 2}
     assert made["b"][0].name == "b"
-    assert missing == {"c": "did not start: its last words"}
+    assert missing == {"c": "did not start, or did not stay: its last words"}
     with pytest.raises(CannotStart):
         in_turn([contestant("ours", starts=False)], 1, {}, lambda _: None)
 

@@ -46,11 +46,12 @@ class Stage:
         """What phone 101 does with the call that comes."""
         return Sipp(scenario, self.directory, self.server.at, port=self.desk_port, **words)
 
-    def caller(self, scenario: str, **words: str) -> Sipp:
+    def caller(self, scenario: str, *, transport: str = "udp", **words: str) -> Sipp:
         """Somebody who calls in through the trunk, and talks for a moment if he is let."""
+        host, port = self.server.address(transport)
         return Sipp(
-            scenario, self.directory, self.server.at, "-s", NUMBER, "-d", "200",
-            host=CARRIER, port=wire.free_port(CARRIER), **{"caller": UNKNOWN, **words},
+            scenario, self.directory, f"{host}:{port}", "-s", NUMBER, "-d", "200",
+            host=CARRIER, port=wire.free_port(CARRIER), transport=f"{transport[0]}1", **{"caller": UNKNOWN, **words},
         )  # fmt: skip
 
     def carrier(self, scenario: str, **words: str) -> Sipp:
@@ -114,6 +115,18 @@ def test_calls_that_are_answered(stage: Stage, record: Record, caller: str, desk
         phone.wait()
     written = record()
     assert (written["disposition"], written["answered_by"], written["hung_up_by"]) == ("answered", "101", "caller")
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize(
+    ("caller", "desk", "by"),
+    [("calls_and_hangs_up", "rings_and_answers", "caller"), ("is_hung_up_on", "answers_and_hangs_up", "callee")],
+)
+def test_either_side_hangs_up(stage: Stage, record: Record, transport: str, caller: str, desk: str, by: str) -> None:
+    with stage.desk(desk) as phone, stage.caller(caller, transport=transport) as carrier:
+        carrier.wait()
+        phone.wait()
+    assert record()["hung_up_by"] == by
 
 
 def test_a_caller_who_gives_up_cancels_the_phone(stage: Stage, record: Record) -> None:

@@ -35,12 +35,18 @@ def the_record(server: Server, before: int) -> dict[str, Any]:
     return record
 
 
-@pytest.mark.parametrize(("transport", "host"), [("udp", "127.0.0.1"), ("tcp", "127.0.0.1"), ("udp", "::1")])
-def test_each_hears_the_other_and_nothing_else(server: Server, tmp_path: Path, transport: str, host: str) -> None:
+@pytest.mark.parametrize(
+    ("transport", "host", "secure"),
+    [("udp", "127.0.0.1", False), ("tcp", "127.0.0.1", False), ("udp", "::1", False), ("udp", "127.0.0.1", True)],
+)
+def test_each_hears_the_other_and_nothing_else(
+    server: Server, tmp_path: Path, transport: str, host: str, secure: bool
+) -> None:
     before = len(server.records())
+    way: dict[str, Any] = {"transport": transport, "host": host, "secure": secure}
     with (
-        Baresip(tmp_path / "alice", server, "101", ALICE_HZ, transport=transport, host=host) as alice,
-        Baresip(tmp_path / "bob", server, "102", BOB_HZ, transport=transport, host=host) as bob,
+        Baresip(tmp_path / "alice", server, "101", ALICE_HZ, **way) as alice,
+        Baresip(tmp_path / "bob", server, "102", BOB_HZ, **way) as bob,
     ):
         alice.registered()
         bob.registered()
@@ -61,6 +67,7 @@ def test_each_hears_the_other_and_nothing_else(server: Server, tmp_path: Path, t
             heard = phone.heard()
             assert len(heard) / 2 / tone.RATE > TALK * 0.7
             assert tone.share(heard, hertz) > PURE
+            assert ("AES_CM_128_HMAC_SHA1" in phone.log()) == secure
     assert (record["direction"], record["caller"], record["called"]) == ("internal", "101", "102")
     assert (record["disposition"], record["answered_by"], record["hung_up_by"]) == ("answered", "102", "caller")
     wait_until(lambda: not server.rows("select * from bindings"), 5, "both to unregister")

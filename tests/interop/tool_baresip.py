@@ -30,6 +30,7 @@ module g711.so
 module aufile.so
 module aubridge.so
 module sndfile.so
+module srtp.so
 module_tmp uuid.so
 module_tmp account.so
 module_app menu.so
@@ -41,8 +42,10 @@ class Baresip:
     """One extension at one baresip, registered. It plays a tone of `hz` and keeps what it hears."""
 
     def __init__(
-        self, directory: Path, server: Server, number: str, hz: int, *, transport: str = "udp", host: str = "127.0.0.1"
-    ) -> None:
+        self, directory: Path, server: Server, number: str, hz: int, *, transport: str = "udp", host: str = "127.0.0.1",
+        secure: bool = False,
+    ) -> None:  # fmt: skip
+        """With `secure` it takes SRTP only, with keys in the SDP (RFC 4568)."""
         directory.mkdir()
         self.directory = directory
         self.uri = _uri(number, server, transport, host)
@@ -59,7 +62,8 @@ class Baresip:
             directory=directory, modules=MODULES,
         )  # fmt: skip
         (directory / "config").write_text(config)
-        account = f"<{self.uri};transport={transport}>;auth_pass={password_of(number)};regint=300\n"
+        account = f"<{self.uri};transport={transport}>;auth_pass={password_of(number)};regint=300"
+        account += ";mediaenc=srtp-mand\n" if secure else "\n"
         (directory / "accounts").write_text(account)
         (directory / "contacts").write_text("")
         family = "-6" if ":" in host else "-4"

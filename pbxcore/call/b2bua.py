@@ -216,7 +216,7 @@ class LiveCall:
                     break
             elif signal.kind is Kind.UNREACHED:
                 live.remove(branch)
-                self._failed(branch, Outcome(signal.status, build.REASONS[signal.status]))
+                self._failed(branch, Outcome.unreached(signal.status, phone=branch.trunk is None))
             elif response is None:
                 self._early(branch, signal)
             elif response.status < 200:

@@ -7,7 +7,8 @@ trunks by address, extensions by digest. Nothing else gets further than a challe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -136,23 +137,25 @@ class Exchange:
                     _check_required(request)
                 leg.on_request(tx, request)
             elif method == "INVITE" or method in METHODS or method in ("OPTIONS", "MESSAGE"):
-                self._answer(tx, request, 481)
+                self._turn_away(tx, request, 481)
             else:
-                self._answer(tx, request, 501, headers=[("Allow", ALLOW)])
+                self._turn_away(tx, request, 501, [("Allow", ALLOW)])
         elif method == "INVITE":
             self._invite(tx, request)
         elif method == "REGISTER":
             self._register(tx, request)
         elif method == "OPTIONS":
             self._check_headers(request, tx.flow)
-            headers = [("Allow", ALLOW), ("Accept", "application/sdp")]
-            self._answer(tx, request, 200, headers=headers)
+            if self._takes_calls():  # what an INVITE would be told (11.2): balancers ask this way
+                self._answer(tx, request, 200, headers=[("Allow", ALLOW), ("Accept", "application/sdp")])
+            else:
+                self._turn_away(tx, request, 503, RETRY_AFTER)
         elif method == "MESSAGE":
             self._message(tx, request)
         elif method in IN_DIALOG_ONLY:
-            self._answer(tx, request, 481)
+            self._turn_away(tx, request, 481)
         else:
-            self._answer(tx, request, 405 if method in METHODS else 501, headers=[("Allow", ALLOW)])
+            self._turn_away(tx, request, 405 if method in METHODS else 501, [("Allow", ALLOW)])
 
     def _answer(
         self,
@@ -164,6 +167,13 @@ class Exchange:
     ) -> None:
         response = build.response(request, status, reason, to_tag=self.token(), headers=headers)
         self.layer.respond(tx, response)
+
+    def _turn_away(
+        self, tx: ServerTransaction, request: Request, status: int, headers: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        """Answer without keeping anything (8.2.7): strangers get no retransmissions and no memory."""
+        response = build.response(request, status, to_tag=stateless_tag(request), headers=headers)
+        self.layer.refuse(tx, response)
 
     # ---- admission
 
@@ -180,13 +190,11 @@ class Exchange:
         outcome = self._authenticator.check(request, source, self.realm, self.secrets.get)
         if isinstance(outcome, Granted):
             return outcome.username
-        # Answered without keeping anything (8.2.7): who has no credentials gets no retransmissions and no memory.
-        status, headers = 403, []
         if isinstance(outcome, Challenge):
-            status = 401
             headers = self._authenticator.challenge(request, source, self.realm, stale=outcome.stale)
-        tag = stateless_tag(request)
-        self.layer.refuse(tx, build.response(request, status, to_tag=tag, headers=headers))
+            self._turn_away(tx, request, 401, headers)
+        else:
+            self._turn_away(tx, request, 403)
         return None
 
     def _register(self, tx: ServerTransaction, request: Request) -> None:
@@ -214,7 +222,7 @@ class Exchange:
         MessageRelay(self.layer, tx, request, sender, self.domain).start([(flow, uri) for flow, uri, _ in ways])
 
     def _invite(self, tx: ServerTransaction, request: Request) -> None:
-        if self.draining or len(self.live) >= self._max_calls:
+        if not self._takes_calls():
             self._overloaded(tx, request)
             return
         self._check_headers(request, tx.flow)
@@ -243,7 +251,10 @@ class Exchange:
 
     def _overloaded(self, tx: ServerTransaction, request: Request) -> None:
         self.counters.refused_overload += 1
-        self._answer(tx, request, 503, headers=RETRY_AFTER)
+        self._turn_away(tx, request, 503, RETRY_AFTER)
+
+    def _takes_calls(self) -> bool:
+        return not self.draining and len(self.live) < self._max_calls
 
     def _rate_allows(self) -> bool:
         second = int(self.clock())
@@ -294,7 +305,9 @@ class Exchange:
         found: list[tuple[Flow, str, Trunk | None]] = []
         own = target.number == extension
         for binding in self.registrar.bindings(target.number):
-            if not own or (binding.transport, binding.remote) != (caller.transport, caller.remote):
+            if own and (binding.transport, binding.remote) == (caller.transport, caller.remote):
+                continue
+            with suppress(SipError):  # no way to this phone does not mean: to none
                 # Headers in a Contact never become headers of ours, and a Request-URI has none (19.1.1).
                 found.append((self.registrar.flow(binding), binding.contact.partition("?")[0], None))
         if not found:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_FORWARDS = 70
+ANONYMOUS = "anonymous"  # as RFC 3261 section 8.1.1.3 has it
 FIRST = CSeq(1, "INVITE")
 
 
@@ -79,8 +80,8 @@ class InviteMaker:
 
     def _user(self, branch: Branch) -> str:
         if branch.trunk is not None and self.offered.direction != "inbound":
-            return escape_user(branch.trunk.caller_id or branch.trunk.username or self.offered.caller)
-        return escape_user(self.offered.caller)
+            return escape_user(branch.trunk.caller_id or branch.trunk.username or self.offered.caller or ANONYMOUS)
+        return escape_user(self.offered.caller or ANONYMOUS)
 
     def _name(self, branch: Branch) -> str:
         """The CRM's name for the caller, on the office's own phones only; else what he calls himself."""

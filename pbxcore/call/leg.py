@@ -42,7 +42,8 @@ def contact_of(user: str, flow: Flow) -> str:
     """Our Contact towards a peer, with angle brackets."""
     host, port = flow.local
     transport = "" if flow.transport == "UDP" else f";transport={flow.transport.lower()}"
-    return f"<sip:{user}@{join_host(host, port)}{transport}>"
+    at = "@" if user else ""
+    return f"<sip:{user}{at}{join_host(host, port)}{transport}>"
 
 
 class Leg:
@@ -72,8 +73,12 @@ class Leg:
     def _join(self, dialog: Dialog) -> None:
         """The dialog that our INVITE has made."""
         self.dialog = dialog
-        if self.trunk is not None:
-            self.flow = self.trunk.flow_for(dialog.next_hop, self.flow)
+        self._head_for(dialog, self.flow)
+
+    def _head_for(self, dialog: Dialog, flow: Flow) -> None:
+        """Where requests of ours inside of the dialog go: to a phone where it was last heard from, because that is the
+        way its NAT keeps open; to a carrier by its routes and its Contact (12.2.1.1)."""
+        self.flow = flow if self.trunk is None else self.trunk.flow_for(dialog.next_hop, flow)
 
     def leave(self) -> None:
         """Forget the dialog: nothing of it is expected any more."""
@@ -182,7 +187,7 @@ class Leg:
                 layer.respond(tx, build.response(request, refused.status, refused.reason))
                 return
             self.dialog.refresh(request)
-            self.flow = tx.flow
+            self._head_for(self.dialog, tx.flow)
         tx.owner = self
         self.call.post(Signal(Kind.REQUEST, self, server=tx, request=request))
 
@@ -236,6 +241,7 @@ class CallerLeg(Leg):
             if status >= 200:
                 rows.append(("allow", f"Allow: {ALLOW}"))
                 dialog.confirm()
+                self._head_for(dialog, self.flow)
         if body:
             rows.append(SDP_TYPE)
         rows += fields

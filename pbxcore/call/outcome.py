@@ -40,6 +40,15 @@ class Outcome:
         return cls(status, response.reason, fields)
 
 
+    @classmethod
+    def unreached(cls, status: int, *, phone: bool) -> Outcome:
+        """Nothing came back (8.1.3.1): 408, or 503 for a connection that is gone. That one is no word about this
+        exchange either; a phone that is gone is a person who is."""
+        if status == 503:
+            status = 480 if phone else 500
+        return cls(status, build.REASONS[status])
+
+
 def rank(status: int) -> int:
     """Lower is better: a 6xx before all, then the lowest class; in the 4xx those that say how to mend the request, and
     what a person said (486) before what a phone's absence says (480, 408)."""

@@ -61,16 +61,12 @@ class Trunk:
         return any(source in network for network in self.accept_from)
 
     def flow_for(self, uri: str, flow: Flow) -> Flow:
-        """Where requests inside of a dialog go: to the next hop when it names an address that we can reach, else where
-        it began."""
+        """Where requests inside of a dialog go: to the next hop when it names an address that we can reach, else to
+        where `flow` leads."""
         hop = Uri.parse(uri)
-        host = hop.host.strip("[]")
-        try:
-            ipaddress.ip_address(host)
-        except ValueError:
-            return flow
+        host = hop.host
         port = hop.port or 5060
-        if (host, port) == flow.remote:
+        if (host, port) == flow.remote or _inside(host, flow.remote[0]):
             return flow
         try:
             return self.flow_to(flow.transport, host, port)
@@ -97,6 +93,14 @@ class Trunk:
             return None
         name = "Proxy-Authorization" if proxy else "Authorization"
         return name.lower(), f"{name}: {value}"
+
+
+def _inside(host: str, seen: str) -> bool:
+    """Whether this host is none to send to: a name, or a private address behind the NAT of one that is public."""
+    try:
+        return ipaddress.ip_address(host).is_private and not ipaddress.ip_address(seen).is_private
+    except ValueError:
+        return True
 
 
 class Trunks:

@@ -95,7 +95,7 @@ class Party(Node):
             ("To", to),
             ("Call-ID", self.world.token()),
             ("CSeq", f"1 {method}"),
-            ("Contact", self.contact),
+            *([] if any(name == "Contact" for name, _ in headers) else [("Contact", self.contact)]),
             *headers,
         ]
         if body:
@@ -134,7 +134,9 @@ class Party(Node):
         rows = list(headers or [])
         if body and not any(name == "Content-Type" for name, _ in rows):
             rows.append(("Content-Type", "application/sdp"))
-        request = talk.dialog.request(method, headers=rows, body=body)
+        request = talk.dialog.request(method, body=body)
+        for name, value in rows:
+            request.replace(name, value)
         if method == "INVITE":
             talk.invite = request
         return self.layer.request(request, talk.flow, self)

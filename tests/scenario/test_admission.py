@@ -133,6 +133,51 @@ def test_a_contact_that_is_our_own_address_makes_no_loop() -> None:
     assert office.exchange.counters.calls == 1
 
 
+@pytest.mark.parametrize("why", ["draining", "full"])
+def test_who_asks_whether_we_take_calls_is_told(why: str) -> None:
+    """OPTIONS is answered as an INVITE would be (RFC 3261 section 11.2): balancers send calls elsewhere meanwhile."""
+    office = Office(max_calls=1)
+    office.phone("101")
+    carrier = office.carrier()
+    assert ask(office, carrier, "OPTIONS").status == 200
+    if why == "draining":
+        office.exchange.draining = True
+    else:
+        talk = carrier.call("+15550100", EXCHANGE)
+        assert office.world.until(lambda: talk.state == "up")
+    answer = ask(office, carrier, "OPTIONS")
+    assert (answer.status, answer.first("retry-after")) == (503, "5")
+
+
+def test_strangers_are_answered_and_forgotten() -> None:
+    """A flood from forged addresses leaves nothing in memory, and nobody gets more packets than were sent for him."""
+    office = Office(max_calls=1)
+    stranger = Party(office.world, ("127.0.0.9", 5060), "eve")
+    for method in ("INVITE", "REGISTER", "MESSAGE", "BYE", "INFO", "SUBSCRIBE", "DANCE"):
+        for to_tag in ("", "x"):
+            ask(office, stranger, method, to_tag=to_tag)
+    office.exchange.draining = True
+    ask(office, stranger, "INVITE")
+    assert office.exchange.layer.server_count() == 0
+    assert office.exchange.layer.counters.retransmissions_out == 0
+
+
+def test_a_caller_without_a_name_or_number() -> None:
+    """And a callee without one: no URI of ours has an empty user part."""
+    office = Office()
+    desk, carrier = office.phone("101"), office.carrier()
+    office.exchange.dial_plan = dataclasses.replace(office.exchange.dial_plan, inbound={"*": "101"})
+    invite = carrier._request("INVITE", "sip:127.0.0.1", "<sip:127.0.0.1>", [], carrier.sdp())
+    invite.replace("From", f"<sip:127.0.0.2>;tag={office.world.token()}")
+    carrier.layer.request(invite, carrier.flow_to("UDP", *EXCHANGE), carrier)
+    office.world.run(1.0)
+    [got] = [request for request in desk.seen if request.method == "INVITE"]
+    assert got.from_.uri.user == "anonymous"
+    assert not [data for _, source, _, data in office.world.wire if source == EXCHANGE and b"sip:@" in data]
+    office.exchange.hang_up(next(iter(office.exchange.live)))
+    office.world.run(40.0)
+
+
 def test_our_own_request_comes_back() -> None:
     office = Office()
     mirror = Party(office.world, ("127.0.0.1", 5999), "101")

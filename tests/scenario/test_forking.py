@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from pbxcore.hooks import Disposition, Ring
+from pbxcore.net.flow import NoFlow
 from tests.scenario.office import EXCHANGE, Office
 from tests.scenario.party import Party
+from tests.scenario.world import VirtualFlow
 
 
 def two_phones(office: Office) -> tuple[Party, Party]:
@@ -158,3 +160,51 @@ def test_two_lines_of_one_telephone_call_each_other() -> None:
     assert office.world.until(lambda: own.status is not None), office.world.ladder()
     assert own.status == 480
     office.assert_nothing_left()
+
+
+def unreachable(office: Office, phone: Party, *, raises: bool) -> None:
+    """There is no way to this phone any more: its connection is gone, or so is the route."""
+    flow_to = office.node.flow_to
+
+    def broken(transport: str, host: str, port: int) -> VirtualFlow:
+        if (host, port) == phone.address:
+            if raises:
+                raise NoFlow("no route")
+            flow = VirtualFlow(office.world, transport, EXCHANGE, phone.address)
+            flow.closed = True
+            return flow
+        return flow_to(transport, host, port)
+
+    for binding in office.exchange.registrar.bindings(phone.user):
+        if binding.remote == phone.address:
+            binding.flow = None
+    office.node.flow_to = office.exchange.flow_to = broken  # type: ignore[method-assign]
+    office.exchange.registrar._flow_to = broken
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_a_phone_without_a_way_to_it_does_not_hold_up_the_others(raises: bool) -> None:
+    office = Office()
+    other, gone = two_phones(office)
+    unreachable(office, gone, raises=raises)
+    carrier = office.carrier()
+    talk = carrier.call("+15550100", EXCHANGE)
+    assert office.world.until(lambda: talk.status is not None), office.world.ladder()
+    assert talk.state == "up", office.world.ladder()
+    carrier.bye(talk)
+    office.assert_nothing_left()
+    assert other.last.state == "ended"
+
+
+@pytest.mark.parametrize("raises", [True, False])
+def test_nobody_can_be_reached(raises: bool) -> None:
+    """That is a matter of the phones: 503 would say that this exchange takes no calls."""
+    office = Office()
+    desk = office.phone("101", transport="TCP")
+    unreachable(office, desk, raises=raises)
+    carrier = office.carrier()
+    talk = carrier.call("+15550100", EXCHANGE)
+    assert office.world.until(lambda: talk.status is not None), office.world.ladder()
+    assert talk.status == 480
+    office.assert_nothing_left()
+    assert office.records()[0].disposition is Disposition.NO_ANSWER

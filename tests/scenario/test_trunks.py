@@ -244,9 +244,32 @@ def test_record_route_of_the_carrier_is_followed() -> None:
     )
     assert office.world.until(lambda: talk.state == "up"), office.world.ladder()
     office.world.run(0.5)
+    carrier.send(talk, "INFO")   # from the carrier itself: that moves nothing
+    office.world.run(0.5)
     office.exchange.hang_up(next(iter(office.exchange.live)))
     office.world.run(1.0)
-    byes = [request for request in proxy.seen + carrier.seen if request.method == "BYE"]
-    assert byes, office.world.ladder()
-    assert "<sip:127.0.0.4:5060;lr>" in byes[0].lines("route")[0]
+    [bye] = [request for request in proxy.seen if request.method == "BYE"]
+    assert "<sip:127.0.0.4:5060;lr>" in bye.lines("route")[0]
+    assert not [request for request in carrier.seen if request.method == "BYE"]
+    office.world.run(40.0)
+
+
+def test_a_carrier_that_wants_its_requests_elsewhere() -> None:
+    """Its Contact names another address than its INVITE came from, and a re-INVITE moves it once more."""
+    office = Office()
+    desk = office.phone("101")
+    hosts = [Party(office.world, (f"127.0.0.{host}", 5060), "gw") for host in (2, 5, 6)]
+    source, first, second = hosts
+    first.talks = second.talks = source.talks
+    talk = source.call("+15550100", EXCHANGE, headers=[("Contact", first.contact)])
+    assert office.world.until(lambda: talk.state == "up"), office.world.ladder()
+    office.world.run(0.1)
+    desk.send(desk.last, "INFO")
+    office.world.run(0.1)
+    assert [request.method for request in first.seen] == ["INFO"]
+    source.send(talk, "INVITE", source.sdp(), [("Contact", second.contact)])
+    office.world.run(0.1)
+    desk.bye(desk.last)
+    office.world.run(1.0)
+    assert [request.method for request in second.seen] == ["BYE"], office.world.ladder()
     office.world.run(40.0)

@@ -95,6 +95,11 @@ def test_a_caller_without_a_name() -> None:
     assert made(offered(name=None)).from_.display is None
 
 
+def test_a_caller_without_a_number() -> None:
+    invite = made(offered(caller=""))
+    assert (invite.from_.uri.user, invite.first("contact")) == ("anonymous", "<sip:anonymous@127.0.0.1:5060>")
+
+
 @pytest.mark.parametrize(
     ("name", "shown"),
     [

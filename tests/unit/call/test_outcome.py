@@ -74,6 +74,14 @@ def test_a_redirection_takes_its_contacts_along() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("status", "phone", "expected"), [(408, True, 408), (408, False, 408), (503, True, 480), (503, False, 500)]
+)
+def test_what_could_not_be_reached(status: int, phone: bool, expected: int) -> None:
+    outcome = Outcome.unreached(status, phone=phone)
+    assert (outcome.status, outcome.trouble) == (expected, expected != 480)
+
+
 @pytest.mark.parametrize("status", [408, 500, 502, 503, 504])
 def test_trouble(status: int) -> None:
     assert Outcome(status, "").trouble

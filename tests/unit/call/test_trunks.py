@@ -102,6 +102,19 @@ def test_where_the_dialog_goes(hop: str, expected: tuple[str, int] | None) -> No
     assert (flow is began) if expected is None else (flow.remote == expected)
 
 
+@pytest.mark.parametrize(
+    ("contact", "seen", "there"),
+    [
+        ("10.0.0.5", "8.8.8.8", False),     # behind a NAT: what it calls itself is of no use to us
+        ("10.0.0.5", "10.0.0.6", True), ("8.8.4.4", "8.8.8.8", True), ("8.8.4.4", "10.0.0.6", True),
+        ("[fd00::5]", "2600::1", False),
+    ],
+)  # fmt: skip
+def test_a_private_address_behind_a_public_one(contact: str, seen: str, there: bool) -> None:
+    began = FakeFlow("UDP", (seen, 5060))
+    assert (trunk().flow_for(f"sip:gw@{contact}:5061", began) is not began) is there
+
+
 def challenged(status: int) -> Any:
     """A request of ours, and the refusal that wants credentials for it."""
     authenticator = Authenticator(b"k" * 32, lambda: 0.0)

@@ -66,16 +66,15 @@ class Tokens:
     AT_ONCE = 512
 
     def __init__(self) -> None:
-        self._text = ""
-        self._at = 0
+        self._ready: list[str] = []
 
     def __call__(self) -> str:
-        at = self._at
-        if at >= len(self._text):
-            self._text = secrets.token_hex(self.SIZE * self.AT_ONCE)
-            at = 0
-        self._at = end = at + 2 * self.SIZE
-        return self._text[at:end]
+        try:
+            return self._ready.pop()
+        except IndexError:
+            text = secrets.token_hex(self.SIZE * self.AT_ONCE)
+            self._ready = [text[at : at + 2 * self.SIZE] for at in range(0, len(text), 2 * self.SIZE)]
+            return self._ready.pop()
 
 
 token = Tokens()

@@ -237,7 +237,7 @@ class Exchange:
             raise SipError(483, build.REASONS[483])
         if request.request_uri.scheme not in ("sip", "sips", "tel"):
             raise SipError(416, build.REASONS[416])
-        if request.contact is None and request.from_tag is not None:  # a caller of RFC 2543 has neither
+        if "contact" not in request.first_lines and request.from_tag is not None:  # a caller of RFC 2543 has neither
             raise SipError(400, "INVITE without a Contact")
         if trunk is not None and trunk.full():
             self._answer(tx, request, 503, headers=RETRY_AFTER)

@@ -39,11 +39,18 @@ OWNED = frozenset(
 )  # fmt: skip
 
 
+_NEVER_BACK = OWNED - {"warning", "retry-after"}
+
+
 def passed(message: Message) -> list[Field]:
     """The rows that go through."""
+    if OWNED.issuperset(message.first_lines):  # as with most requests inside of a dialog
+        return []
     return [field for field in message.fields if field[0] not in OWNED]
 
 
 def passed_back(message: Message) -> list[Field]:
     """The rows of a response that go through: Warning and Retry-After tell the caller why."""
-    return [field for field in message.fields if field[0] not in OWNED or field[0] in ("warning", "retry-after")]
+    if _NEVER_BACK.issuperset(message.first_lines):
+        return []
+    return [field for field in message.fields if field[0] not in _NEVER_BACK]

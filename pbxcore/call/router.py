@@ -94,7 +94,8 @@ DECLINE = Refusal(603, "Decline")
 
 def digits(number: str) -> str:
     """A number without its plus and its punctuation, as inbound numbers are compared."""
-    return "".join(c for c in number if c.isdigit()) or number
+    bare = number[1:] if number[:1] == "+" else number
+    return bare if bare.isdigit() else "".join([c for c in number if c.isdigit()]) or number
 
 
 def default_target(call: IncomingCall, plan: DialPlan) -> str | None:

@@ -6,6 +6,7 @@ Responses copy the rows that must be copied byte for byte. No identifier is made
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 from pbxcore.sip.errors import ParseError
 from pbxcore.sip.headers import BLANKS, key_of, known_key, one_line
@@ -61,17 +62,13 @@ def response(
     `to_tag` is put onto a To that has none. Record-Route is copied where the response can make a dialog (12.1.1),
     Timestamp into a 100 (8.2.6.1). Works on the `partial` of a ParseError too.
     """
-    copied = _COPIED
-    if status == 100:
-        copied = _TRYING
-    elif status < 300 and request.method in _DIALOG_METHODS:
-        copied = _DIALOG
-    fields = [field for field in request.fields if field[0] in copied]
-    if len(fields) > 5:
-        fields = _once(fields)
+    fields = _copied(request, status)
     tagged = to_tag is not None and not _has_to_tag(request)
     if tagged:
-        fields = [(key, f"{line.rstrip(BLANKS)};tag={to_tag}") if key == "to" else (key, line) for key, line in fields]
+        for at, (key, line) in enumerate(fields):
+            if key == "to":
+                fields[at] = (key, f"{line.rstrip(BLANKS)};tag={to_tag}")
+                break
     if headers:
         fields += _fields(headers)
     if reason is None:
@@ -80,6 +77,22 @@ def response(
     if tagged:
         made.to_tag = to_tag  # the ACK of a 2xx is found by it
     return made
+
+
+def _copied(request: Request, status: int) -> list[Field]:
+    """The rows of a request that its response repeats."""
+    first = request.first_lines
+    if len(first) == len(request.fields) and status != 100 and "record-route" not in first:
+        with suppress(KeyError):  # nearly all: each is there once
+            return [("via", first["via"]), ("from", first["from"]), ("to", first["to"]),
+                    ("call-id", first["call-id"]), ("cseq", first["cseq"])]  # fmt: skip
+    copied = _COPIED
+    if status == 100:
+        copied = _TRYING
+    elif status < 300 and request.method in _DIALOG_METHODS:
+        copied = _DIALOG
+    fields = [field for field in request.fields if field[0] in copied]
+    return _once(fields) if len(fields) > 5 else fields
 
 
 def _fields(headers: Iterable[tuple[str, str]]) -> list[Field]:

@@ -246,16 +246,23 @@ class Forks:
 
 def _target(message: Message) -> str | None:
     """The URI of the Contact, without the headers that a Request-URI must not have (19.1.1)."""
+    row = message.first_lines.get("contact")
+    if row is None:
+        return None
+    if len(message.first_lines) == len(message.fields):  # one row
+        uri = NameAddr.plain_uri(row, row.find(":") + 1)
+        if uri is not None:
+            return uri
     try:
         contact = message.contact
     except ParseError:
         return None
     if contact is None:
         return None
-    uri = contact.uri
-    if uri.headers:
-        uri = Uri(uri.scheme, uri.user, uri.host, uri.port, uri.params, None, uri.password)
-    return str(uri)
+    address = contact.uri
+    if address.headers:
+        address = Uri(address.scheme, address.user, address.host, address.port, address.params, None, address.password)
+    return str(address)
 
 
 def _reversed_routes(response: Response) -> list[str]:

@@ -7,6 +7,7 @@ what the torture tests send. Text comes in unfolded. Nothing here knows of messa
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from pbxcore.sip.errors import ParseError
@@ -220,6 +221,12 @@ class CSeq(NamedTuple):
         match = _plain_cseq(text, start)
         return cls(int(match[1]), match[2]) if match is not None else None
 
+    @staticmethod
+    @lru_cache(maxsize=4096)
+    def of_row(row: str) -> CSeq | None:
+        """As `plain` for a whole row; the rows seen lately are remembered, for most say `CSeq: 1 INVITE`."""
+        return CSeq.plain(row, row.find(":") + 1)
+
     @classmethod
     def _by_hand(cls, text: str) -> CSeq:
         number, _, method = text.replace("\t", " ").partition(" ")
@@ -276,6 +283,15 @@ class NameAddr:
         match = _plain_name_addr(text, start)
         return None if match is None or match[8] is not None else match[7] or ""
 
+    @staticmethod
+    def plain_uri(text: str, start: int) -> str | None:
+        """The URI alone, as text, of a value that `plain` would read. It is a SIP URI and has no headers."""
+        match = _plain_name_addr(text, start)
+        if match is None or ((port := match[5]) is not None and int(port) > 65535):
+            return None
+        at = match.start(2)
+        return text[at : text.index(">", at)]
+
     @classmethod
     def _by_hand(cls, text: str) -> NameAddr:
         if text[:1] == '"':
@@ -331,7 +347,7 @@ class NameAddr:
 class Via:
     """One Via value (20.42). `transport` is upper-case; IPv6 hosts are without brackets, `received` too."""
 
-    __slots__ = ("host", "params", "port", "protocol", "transport")
+    __slots__ = ("_params", "_tail", "host", "port", "protocol", "transport")
 
     def __init__(
         self,
@@ -345,7 +361,8 @@ class Via:
         self.transport = transport
         self.host = host
         self.port = port
-        self.params: Params = {} if params is None else params
+        self._params = params
+        self._tail: str | None = None  # parameters that nobody has asked for yet
 
     @classmethod
     def parse(cls, text: str) -> Via:
@@ -359,13 +376,12 @@ class Via:
         if match is None:
             return None
         transport, host, port, tail = match.groups()
-        params: Params = {}
-        if tail is not None:
-            add_params(params, tail)
-        if port is None:
-            return cls(transport, host, None, params)
-        number = int(port)
-        return cls(transport, host, number, params) if number < 65536 else None
+        number = None
+        if port is not None and (number := int(port)) > 65535:
+            return None
+        via = cls(transport, host, number)
+        via._tail = tail
+        return via
 
     @classmethod
     def _by_hand(cls, text: str) -> Via:
@@ -386,7 +402,28 @@ class Via:
         return cls(transport.upper(), host, port, parse_params((semicolon + tail).strip(WS)), protocol)
 
     @property
+    def params(self) -> Params:
+        params = self._params
+        if params is None:
+            params = self._params = {}
+            if self._tail is not None:
+                add_params(params, self._tail)
+        return params
+
+    def came_from(self, host: str, port: int) -> None:
+        """Adds `received` and the value of `rport`, where `params` has none of the two yet."""
+        tail = self._tail
+        if self._params is None and tail is not None:
+            self._tail = tail.replace(";rport", f";rport={port}") + f";received={host}"
+        else:
+            self.params.update(rport=str(port), received=host)
+
+    @property
     def branch(self) -> str | None:
+        tail = self._tail
+        if tail is not None and self._params is None and tail[:8] == ";branch=":  # where nearly everybody has it
+            end = tail.find(";", 8)
+            return (tail[8:] if end < 0 else tail[8:end]) or None
         return self.params.get("branch") or None
 
     @property
@@ -409,6 +446,7 @@ class Via:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Via):
             return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in Via.__slots__)
+        names = ("protocol", "transport", "host", "port", "params")
+        return all(getattr(self, name) == getattr(other, name) for name in names)
 
     __hash__ = None  # type: ignore[assignment]  # mutable

@@ -244,7 +244,7 @@ class Layer:
     def _receive_response(self, response: Response, now: float) -> None:
         self.counters.responses_in += 1
         via = response.via
-        tx = self._clients.get(f"{via.params.get('branch')}{response.cseq.method}")
+        tx = self._clients.get(f"{via.branch}{response.cseq.method}")
         if tx is None:
             self.counters.stray_responses += 1
             return
@@ -416,8 +416,8 @@ def _put_via(request: Request, flow: Flow, branch: str) -> None:
 def _server_key(request: Request, method: str) -> str:
     """17.2.3: branch, sent-by and method; `method` is INVITE for the ACK and the CANCEL of one."""
     via = request.via
-    branch = via.params.get("branch")
-    if branch is not None and branch.startswith(COOKIE) and len(branch) > 7:
+    branch = via.branch
+    if branch is not None and branch[:7] == COOKIE and len(branch) > 7:
         return f"{branch} {via.host} {via.port} {method}"
     # RFC 2543: what an INVITE and its ACK have in common. The To tag, which an INVITE has not yet, is left out.
     number = request.cseq.number

@@ -10,7 +10,8 @@ Octets that are no UTF-8 are kept as surrogates (PEP 383) and written back as th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pbxcore.sip.errors import ParseError
@@ -173,19 +174,26 @@ class Message:
 
     def to_bytes(self) -> bytes:
         """The message for the wire. Content-Length is set right; rows that were not edited are as they came."""
-        lines = [self._start_line()]
-        length = len(self.body)
+        body = self.body
+        length = f"Content-Length: {len(body)}"
+        keys, lines = zip(*self.fields, strict=True) if self.fields else ((), ())
+        if "content-length" in keys:
+            lines = tuple(self._with_length(length))
+            length = ""
+        text = "\r\n".join((self._start_line(), *lines, length))
+        return (text + ("\r\n\r\n" if length else "\r\n")).encode("utf-8", "surrogateescape") + body
+
+    def _with_length(self, length: str) -> Iterator[str]:
+        """The rows with one Content-Length among them, which is right."""
         right = False
-        for key, line in self.fields:  # one pass: most messages are written once, without an index
+        for key, line in self.fields:
             if key == "content-length":
-                if right or digits(value_of(line), MAX_SIZE) != length:
+                if right or digits(value_of(line), MAX_SIZE) != len(self.body):
                     continue
                 right = True
-            lines.append(line)
+            yield line
         if not right:
-            lines.append(f"Content-Length: {length}")
-        lines.append("\r\n")
-        return "\r\n".join(lines).encode("utf-8", "surrogateescape") + self.body
+            yield length
 
     def _start_line(self) -> str:
         raise NotImplementedError
@@ -216,25 +224,36 @@ class Request(Message):
         added to, unless it claims a `received` of its own.
         """
         via = self.via
+        row = self.first_lines["via"]
+        found = row.find(";rport")
+        if (
+            found > 0
+            and row[found + 6 : found + 7] in ("", ";")
+            and row.find(";rport", found + 6) < 0
+            and "received" not in row
+            and "," not in row
+            and "\n" not in row
+        ):
+            via.came_from(host, port)
+            self._put_via(row, row.replace(";rport", f";rport={port}").rstrip(BLANKS) + f";received={host}")
+            return
         params = via.params
         wants_port = "rport" in params
         if not wants_port and "received" not in params and via.host == host:
             return
-        row = self.first_lines["via"]
-        at = self.fields.index(("via", row))
-        plain = params.get("rport") is None and "received" not in params and "," not in row and "\n" not in row
+        plain = not wants_port and "received" not in params and "," not in row and "\n" not in row
         params["received"] = host
         if wants_port:
             params["rport"] = str(port)
-            found = row.find(";rport")
-            plain = plain and row.count(";rport") == 1 and row[found + 6 : found + 7] in ("", ";")
-            plain = plain or via.host == UNREADABLE
-        if plain:
-            row = row.replace(";rport", f";rport={port}").rstrip(BLANKS) + f";received={host}"
+        if plain or via.host == UNREADABLE:
+            self._put_via(row, row.rstrip(BLANKS) + f";received={host}")
         else:
-            row = f"Via: {', '.join([str(via), *split(value_of(row), ',')[1:]])}"
-        self.fields[at] = ("via", row)
-        self.first_lines["via"] = row  # and not `_edit`: all views but this one are still right
+            self._put_via(row, f"Via: {', '.join([str(via), *split(value_of(row), ',')[1:]])}")
+
+    def _put_via(self, old: str, new: str) -> None:
+        """Puts a row in the place of the topmost Via. Not `_edit`: all views but this one are still right."""
+        self.fields[self.fields.index(("via", old))] = ("via", new)
+        self.first_lines["via"] = new
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.uri}>"
@@ -285,7 +304,9 @@ def parse(data: bytes) -> Request | Response:
         lines, body, problem = repair(data)
     start = lines.pop(0)
     try:
-        keys = [known_key(name := line[: line.index(":")]) or rare_key(name) for line in lines]
+        keys = list(map(known_key, [line[: line.index(":")] for line in lines]))
+        if None in keys:
+            keys = [key or rare_key(line[: line.index(":")]) for key, line in zip(keys, lines, strict=True)]
         fields = list(zip(keys, lines, strict=True))
         if len(fields) > MAX_HEADERS:
             problem = "Too many headers"
@@ -294,7 +315,7 @@ def parse(data: bytes) -> Request | Response:
         problem = problem or trouble
     message: Request | Response
     if start[:8] == "SIP/2.0 ":
-        message = _response(start, fields)
+        message = Response(*_status_line(start), fields)
     else:
         parts = start.split(" ")
         if len(parts) == 3 and parts[2] == "SIP/2.0" and parts[0] in METHODS:
@@ -308,11 +329,13 @@ def parse(data: bytes) -> Request | Response:
     return message
 
 
-def _response(start: str, fields: list[Field]) -> Response:
+@lru_cache(maxsize=512)
+def _status_line(start: str) -> tuple[int, str]:
+    """Status and reason. Nearly all are `SIP/2.0 200 OK`, so those seen lately are remembered."""
     status, _, reason = start[8:].lstrip(" ").partition(" ")
     if len(status) != 3 or not "100" <= status <= "699" or not (status.isascii() and status.isdigit()):
         raise ParseError(400, "Malformed status line")
-    return Response(int(status), reason, fields)
+    return int(status), reason
 
 
 def _careful_start(start: str, fields: list[Field]) -> Request | Response:
@@ -323,7 +346,7 @@ def _careful_start(start: str, fields: list[Field]) -> Request | Response:
     if parts[0][:4].upper() == "SIP/":
         if parts[0].upper() != "SIP/2.0":
             raise ParseError(505, "Version Not Supported")
-        return _response("SIP/2.0 " + " ".join(parts[1:]), fields)
+        return Response(*_status_line("SIP/2.0 " + " ".join(parts[1:])), fields)
     version = parts[-1].upper()
     if len(parts) < 3 or version[:4] != "SIP/" or not is_token(parts[0]):
         raise ParseError(400, "Malformed request line")
@@ -416,7 +439,7 @@ def _check_common(message: Message) -> None:
         message.to = to_of(message)
     else:
         message.to_tag = tag or None
-    message.cseq = CSeq.plain(cseq_row, cseq_row.find(":") + 1) or cseq_of(message)
+    message.cseq = CSeq.of_row(cseq_row) or cseq_of(message)
     if via.protocol != "SIP/2.0":
         raise ParseError(400, "Malformed Via")
     if "," in via_row:
@@ -437,25 +460,33 @@ def _check_request(request: Request) -> None:
         if hops is None:
             raise ParseError(400, "Malformed Max-Forwards")
     if "contact" in first:
-        contacts = request.contacts = contacts_of(request)
-        request.contact = contacts[0] if contacts else None
+        _check_contact(request)
     if "route" in first:
         request.routes  # noqa: B018
     if "record-route" in first:
         request.record_routes  # noqa: B018
-    uri = request.request_uri = Uri.parse(request.uri)
+    if Uri.is_plain(request.uri):
+        return
+    uri = request.request_uri
     if uri.scheme not in _SCHEMES:
         raise ParseError(416, "Unsupported URI Scheme")
     if uri.headers:  # 19.1.1 forbids them here; nothing may ever turn them into headers
         raise ParseError(400, "Headers in the Request-URI")
 
 
+def _check_contact(message: Message) -> None:
+    """Reads every Contact; the one that nearly everybody sends is only looked at, for few messages' Contact is used."""
+    row = message.first_lines["contact"]
+    if len(message.first_lines) != len(message.fields) or NameAddr.plain_uri(row, row.find(":") + 1) is None:
+        contacts = message.contacts = contacts_of(message)
+        message.contact = contacts[0] if contacts else None
+
+
 def _check_response(response: Response) -> None:
     first = response.first_lines
     try:
         if "contact" in first:
-            contacts = response.contacts = contacts_of(response)
-            response.contact = contacts[0] if contacts else None
+            _check_contact(response)
         if "record-route" in first:
             response.record_routes  # noqa: B018
     except ParseError:

@@ -135,6 +135,10 @@ class Runner:
         trail = self._trails.get(call_id)
         return () if trail is None else trail.steps()
 
+    def decided_by(self, call_id: str) -> str | None:
+        trail = self._trails.get(call_id)
+        return None if trail is None else trail.decided_by()
+
     # -- the panel, /metrics and the command line --------------------------------------------------------------------
 
     async def explain_number(self, number: str, to: str) -> Explanation:

@@ -21,6 +21,13 @@ class Trail:
         """Note who was asked and the outcome (a card: what the embedded CRM knew) after `elapsed` seconds."""
         self._steps.append((source, outcome, elapsed, decision))
 
+    def decided_by(self) -> str | None:
+        """Who made the last decision that was noted."""
+        for source, _, _, decision in reversed(self._steps):
+            if decision is not None:
+                return source
+        return None
+
     def steps(self) -> tuple[ExplainStep, ...]:
         return tuple([_step(*step) for step in self._steps])
 

@@ -232,6 +232,10 @@ class CallHooks(Protocol):
         """What was asked for a call and what came of it; empty for a call that is not known any more."""
         ...
 
+    def decided_by(self, call_id: str) -> str | None:
+        """Whose decision `on_incoming` gave for a call, in the words of `explain`."""
+        ...
+
 
 class CallJournal(Protocol):
     """Where calls are written down. Writing never blocks: rows are grouped and committed on a writer thread."""

@@ -7,6 +7,7 @@ trunks by address, extensions by digest. Nothing else gets further than a challe
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from pbxcore.call.body import sdp_in
 from pbxcore.call.call import WRITE, Call
 from pbxcore.call.leg import ALLOW, Leg
 from pbxcore.call.message import MessageRelay
-from pbxcore.call.registrar import Registrar, TooBrief
+from pbxcore.call.outbound import EXTENSIONS, instance_in
+from pbxcore.call.registrar import Registrar, TooBrief, one_a_phone
 from pbxcore.call.router import DialPlan, Target
 from pbxcore.call.signal import Kind, Signal
 from pbxcore.call.trunks import Trunk, Trunks
@@ -38,11 +40,13 @@ from pbxcore.sip.transaction import ServerTransaction
 log = structlog.get_logger("call")
 
 FlowTo = Callable[[str, str, int], Flow]
+Way = tuple[Flow, str, Trunk | None, tuple[str, ...]]
 
 METHODS = frozenset({"REGISTER", "SUBSCRIBE", "NOTIFY", "PUBLISH", "REFER", "UPDATE", "PRACK", "INFO", "BYE"})
 IN_DIALOG_ONLY = frozenset({"BYE", "INFO", "UPDATE", "PRACK", "NOTIFY"})
 KEPT_HEADERS = frozenset({"user-agent", "diversion", "history-info", "subject"})
 MAX_COUNTING = 10_000
+REMEMBERED_DIALOGS = 5000
 RETRY_AFTER = [("Retry-After", "5")]
 
 
@@ -100,6 +104,7 @@ class Exchange:
         self.counters = Counters()
         self.dialogs: dict[tuple[str, str], Leg] = {}
         self.live: dict[str, LiveCall] = {}
+        self.trail: deque[tuple[str, str]] = deque(maxlen=REMEMBERED_DIALOGS)  # our call id, Call-ID of one dialog
         self.dial_plan = DialPlan()
         self.trunks = Trunks()
         self.secrets: Mapping[str, Secret] = {}
@@ -177,9 +182,9 @@ class Exchange:
 
     # ---- admission
 
-    def _check_headers(self, request: Request, flow: Flow) -> None:
+    def _check_headers(self, request: Request, flow: Flow, known: frozenset[str] = frozenset()) -> None:
         """What a UAS refuses before it looks further (8.2.2): extensions, hops, and its own requests come back."""
-        _check_required(request)
+        _check_required(request, known)
         via = request.via
         if (via.host, via.port or 5060) == flow.local:
             raise SipError(482, build.REASONS[482])
@@ -200,7 +205,7 @@ class Exchange:
     def _register(self, tx: ServerTransaction, request: Request) -> None:
         if request.to.uri.scheme not in ("sip", "sips"):
             raise SipError(400, "To must be a SIP URI")
-        self._check_headers(request, tx.flow)
+        self._check_headers(request, tx.flow, EXTENSIONS)
         extension = self._authenticate(tx, request)
         if extension is None:
             return
@@ -218,8 +223,10 @@ class Exchange:
         sender = self._authenticate(tx, request)
         if sender is None:
             return
-        ways = self.ways(Target(request.request_uri.username), tx.flow, sender)
-        MessageRelay(self.layer, tx, request, sender, self.domain).start([(flow, uri) for flow, uri, _ in ways])
+        ways = self.ways(Target(request.request_uri.username), tx.flow, sender, request.uri)
+        MessageRelay(self.layer, tx, request, sender, self.domain).start(
+            [(flow, uri, path) for flow, uri, _, path in ways]
+        )
 
     def _invite(self, tx: ServerTransaction, request: Request) -> None:
         if not self._takes_calls():
@@ -292,24 +299,29 @@ class Exchange:
 
     # ---- for calls
 
-    def ways(self, target: Target, caller: Flow, extension: str | None) -> list[tuple[Flow, str, Trunk | None]]:
-        """How to reach a target: flow, Request-URI and trunk of each branch. Raises SipError when there is no way.
+    def ways(self, target: Target, caller: Flow, extension: str | None, uri: str = "") -> list[Way]:
+        """How to reach a target: flow, Request-URI, trunk and Route of each branch. Raises SipError when there is no
+        way.
 
-        A phone that calls its own extension does not ring itself; `extension` is the caller's.
+        A phone that calls its own extension does not ring itself; `extension` is the caller's. `uri` is what was
+        called: a GRUU (RFC 5627) means one of the phones.
         """
         if target.trunk is not None:
             trunk = self.trunks.get(target.trunk)
             if trunk is None or trunk.full():
                 raise SipError(503, build.REASONS[503])
-            return [(trunk.flow(), trunk.uri(target.number), trunk)]
-        found: list[tuple[Flow, str, Trunk | None]] = []
+            return [(trunk.flow(), trunk.uri(target.number), trunk, ())]
+        found: list[Way] = []
         own = target.number == extension
-        for binding in self.registrar.bindings(target.number):
+        bindings = self.registrar.bindings(target.number)
+        if len(bindings) > 1 or ";gr=" in uri:
+            bindings = one_a_phone(bindings, instance_in(uri, target.number))
+        for binding in bindings:
             if own and (binding.transport, binding.remote) == (caller.transport, caller.remote):
                 continue
             with suppress(SipError):  # no way to this phone does not mean: to none
                 # Headers in a Contact never become headers of ours, and a Request-URI has none (19.1.1).
-                found.append((self.registrar.flow(binding), binding.contact.partition("?")[0], None))
+                found.append((self.registrar.flow(binding), binding.contact.partition("?")[0], None, binding.path))
         if not found:
             known = target.number in self.dial_plan.extensions
             raise SipError(480, build.REASONS[480]) if known else SipError(404, build.REASONS[404])
@@ -317,11 +329,8 @@ class Exchange:
 
     def decided_by(self, call_id: str, decision: Decision | None) -> str:
         """Whose decision it was, by the hooks' own account."""
-        if decision is not None:
-            for step in reversed(self.hooks.explain(call_id)):
-                if step.decision is not None:
-                    return step.source
-        return "dial plan"
+        source = self.hooks.decided_by(call_id) if decision is not None else None
+        return source or "dial plan"
 
     def fault(self, call_id: str, error: Exception) -> None:
         """A fault of ours in a call's coroutine: the call is ended cleanly, the log has the traceback."""
@@ -383,9 +392,10 @@ class BadExtension(SipError):
         self.names = names
 
 
-def _check_required(request: Request) -> None:
+def _check_required(request: Request, known: frozenset[str] = frozenset()) -> None:
     if "require" in request or "proxy-require" in request:
-        wanted = ", ".join(request.require + request.proxy_require)
+        wanted = ", ".join([option for option in request.require if option.lower() not in known])
+        wanted = ", ".join(filter(None, (wanted, *request.proxy_require)))
         if wanted:
             raise BadExtension(wanted)
 

@@ -106,6 +106,9 @@ class VirtualHooks:
     def explain(self, call_id: str) -> tuple[ExplainStep, ...]:
         return ()
 
+    def decided_by(self, call_id: str) -> str | None:
+        return None
+
 
 class VirtualRelay:
     """Hands out port numbers and rewrites c= and m= with them; knows which are out. Answers at once, or after `delay`
@@ -177,10 +180,10 @@ class KeptBindings:
         self.kept: dict[tuple[str, str], Binding] = {}
 
     def put_binding(self, binding: Binding) -> None:
-        self.kept[binding.extension, binding.contact] = binding
+        self.kept[binding.extension, binding.name] = binding
 
-    def drop_binding(self, extension: str, contact: str) -> None:
-        self.kept.pop((extension, contact), None)
+    def drop_binding(self, extension: str, name: str) -> None:
+        self.kept.pop((extension, name), None)
 
 
 class Office:

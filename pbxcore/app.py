@@ -104,36 +104,43 @@ class KeptBindings:
         self._bindings.put(
             StoredBinding(
                 binding.extension,
-                binding.contact,
+                binding.name,
                 binding.expires_at,
                 received,
                 binding.transport,
                 binding.call_id,
                 binding.cseq,
                 binding.user_agent,
+                binding.instance,
+                binding.path,
             )
         )
 
-    def drop_binding(self, extension: str, contact: str) -> None:
-        self._bindings.drop(extension, contact)
+    def drop_binding(self, extension: str, name: str) -> None:
+        self._bindings.drop(extension, name)
 
     def load(self, now: float) -> list[Binding]:
         """Blocks: for the start."""
         found = []
         for kept in self._bindings.load(now):
             host, port = split_host(kept.received)
+            contact, _, flow = kept.contact.partition(" ")  # `Binding.name`
             if port is not None:
                 remote = (host.strip("[]"), port)
                 found.append(
                     Binding(
                         kept.aor,
-                        kept.contact,
+                        contact,
                         kept.expires_at,
                         kept.transport,
                         remote,
                         kept.call_id,
                         kept.cseq,
                         kept.user_agent,
+                        instance=kept.instance,
+                        reg_id=int(flow.rpartition(" ")[2] or 0),
+                        path=kept.path,
+                        since=now,
                     )
                 )
         return found

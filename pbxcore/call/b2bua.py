@@ -245,8 +245,10 @@ class LiveCall:
         live: list[Branch] = []
         for target in step.targets:
             try:
-                for flow, uri, trunk in self.exchange.ways(target, self.a.flow, self.call.offered.extension):
+                extension, called = self.call.offered.extension, self.a.invite.uri
+                for flow, uri, trunk, path in self.exchange.ways(target, self.a.flow, extension, called):
                     branch = Branch(self.exchange, self, f"b{len(self.branches) + 1}", target, flow, trunk)
+                    branch.path = path
                     self.branches.append(branch)
                     await self._invite(branch, uri)
                     live.append(branch)

@@ -65,6 +65,8 @@ class InviteMaker:
             ("allow", f"Allow: {ALLOW}"),
             ("user-agent", "User-Agent: Hookline"),
         ]
+        if branch.path:
+            fields += [("route", f"Route: {proxy}") for proxy in branch.path]
         if branch.trunk is None:
             fields.append(("x-hookline-call", f"X-Hookline-Call: {self.offered.call_id}"))
             alert = self.decision.alert_info if self.decision else None

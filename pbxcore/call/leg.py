@@ -253,7 +253,7 @@ class CallerLeg(Leg):
 class Branch(Leg):
     """A leg that the exchange opened. Several can ring; one is answered."""
 
-    __slots__ = ("answered", "invite", "target", "tx", "unacknowledged")
+    __slots__ = ("answered", "invite", "path", "target", "tx", "unacknowledged")
 
     def __init__(
         self, host: LegHost, call: LiveCall, label: str, target: Target, flow: Flow, trunk: Trunk | None
@@ -262,6 +262,7 @@ class Branch(Leg):
         self.target = target
         self.invite: Request | None = None
         self.tx: ClientTransaction | None = None
+        self.path: tuple[str, ...] = ()  # of the binding: the Route of the INVITE (RFC 3327 section 5.3)
         self.answered = False
         self.unacknowledged: Response | None = None
 

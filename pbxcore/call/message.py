@@ -28,11 +28,13 @@ class MessageRelay:
         self._waiting = 0
         self._best: Outcome | None = None
 
-    def start(self, ways: list[tuple[Flow, str]]) -> None:
-        """Send a copy to each phone: its flow and its contact URI."""
+    def start(self, ways: list[tuple[Flow, str, tuple[str, ...]]]) -> None:
+        """Send a copy to each phone: its flow, its contact URI and the proxies before it."""
         self._waiting = len(ways)
-        for flow, uri in ways:
-            self._layer.request(self._copy(flow, uri), flow, self)
+        for flow, uri, path in ways:
+            copy = self._copy(flow, uri)
+            copy.fields += [("route", f"Route: {proxy}") for proxy in path]
+            self._layer.request(copy, flow, self)
 
     def _copy(self, flow: Flow, uri: str) -> Request:
         request = self._request

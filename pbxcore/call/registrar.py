@@ -2,7 +2,8 @@
 
 Bindings live in memory and are handed to a store that outlives the process; they are read back at start. A phone is
 reached where its REGISTER came from, because that is the one address a NAT keeps open (RFC 3581, RFC 5626 section 3).
-Authentication has happened before: `register` is given the extension that the credentials belong to.
+Authentication has happened before: `register` is given the extension that the credentials belong to. What a phone says
+about its flows, its proxies and its instance is read in `outbound`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
+from pbxcore.call.outbound import FLOW_TIMER, check_first_hop, gruu, instance_of, path_of, reg_id_of, speaks
 from pbxcore.profiles import PhoneProfile, phone
 from pbxcore.sip import build
 from pbxcore.sip.errors import SipError
@@ -19,7 +21,7 @@ from pbxcore.sip.headers import NameAddr
 from pbxcore.sip.layer import Flow
 from pbxcore.sip.message import Request, Response
 from pbxcore.sip.timers import Timers
-from pbxcore.sip.uri import Uri
+from pbxcore.sip.uri import Uri, join_host
 
 MAX_BINDINGS = 10
 MAX_CONTACT = 512
@@ -28,7 +30,8 @@ MAX_CONTACT = 512
 @dataclass(slots=True)
 class Binding:
     """One phone of an extension. `contact` is the URI it gave, `remote` the address its REGISTER came from,
-    `expires_at` is Unix time in seconds."""
+    `expires_at` and `since` are Unix time in seconds. `instance` and `reg_id` are RFC 5626's, `path` RFC 3327's: the
+    Route of requests to it."""
 
     extension: str
     contact: str
@@ -39,14 +42,40 @@ class Binding:
     cseq: int
     user_agent: str = ""
     flow: Flow | None = None
+    instance: str = ""
+    reg_id: int = 0
+    path: tuple[str, ...] = ()
+    since: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """What tells it from the extension's other bindings: its Contact, and where a phone has several flows, those
+        (no URI has a blank)."""
+        return f"{self.contact} {self.instance} {self.reg_id}" if self.reg_id else self.contact
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One Contact of a REGISTER; `expires` in seconds, 0 to remove it."""
+
+    uri: Uri
+    expires: int
+    instance: str = ""
+    reg_id: int = 0
 
 
 class BindingStore(Protocol):
-    """Where bindings survive a restart. Neither call blocks."""
+    """Where bindings survive a restart, by extension and `Binding.name`. Neither call blocks."""
 
     def put_binding(self, binding: Binding) -> None: ...
 
-    def drop_binding(self, extension: str, contact: str) -> None: ...
+    def drop_binding(self, extension: str, name: str) -> None: ...
+
+
+class Watcher(Protocol):
+    """Who wants to know of every single binding; `event` is a word of RFC 3680 section 4.7.1."""
+
+    def binding_changed(self, binding: Binding, event: str) -> None: ...
 
 
 class TooBrief(SipError):
@@ -83,6 +112,8 @@ class Registrar:
         self._bindings: dict[str, list[Binding]] = {}
         self._armed: dict[str, float] = {}  # by extension, when the earliest of its timers is due
         self.profiles: Mapping[str, PhoneProfile] = {}
+        self.watcher: Watcher | None = None
+        self.domain = ""  # of the GRUUs; empty: our address
 
     def restore(self, bindings: Iterable[Binding]) -> int:
         """Take bindings kept from an earlier run; those that have expired are dropped. Returns how many live."""
@@ -110,26 +141,50 @@ class Registrar:
 
     def register(self, request: Request, flow: Flow, extension: str, to_tag: str) -> Response:
         """The answer to an authenticated REGISTER. Raises SipError for one that must be refused whole."""
-        wanted = self._requested(request, flow, extension)
-        for contact, expires in wanted:
-            self._apply(request, flow, extension, contact, expires)
+        path = path_of(request)
+        wanted = self._requested(request, extension, path)
+        outbound = False
+        for each in wanted:
+            self._apply(request, flow, extension, each, path)
+            outbound = outbound or bool(each.reg_id and each.expires)
         if wanted and self._changed is not None:
             self._changed(extension, len(self.bindings(extension)))
-        now = self._wall()
-        headers = [
-            ("Contact", f"<{binding.contact}>;expires={max(0, round(binding.expires_at - now))}")
-            for binding in self.bindings(extension)
-        ]
+        headers = self._contacts(request, flow, extension)
+        if path:
+            headers += [("Path", value) for value in path]  # the phone may want to know its way (RFC 3327 section 5.3)
+        if outbound:
+            headers.append(("Require", "outbound"))
+            if not path:  # an edge proxy says its own
+                headers.append(("Flow-Timer", str(FLOW_TIMER)))
         return build.response(request, 200, to_tag=to_tag, headers=headers)
 
-    def _requested(self, request: Request, flow: Flow, extension: str) -> list[tuple[Uri, int]]:
+    def _contacts(self, request: Request, flow: Flow, extension: str) -> list[tuple[str, str]]:
+        """All bindings, each with what is left of it; with its GRUU for who knows what that is (RFC 5627 section
+        5.3)."""
+        now, host = self._wall(), self.domain or join_host(flow.local[0], None)
+        with_gruu = speaks(request, "gruu")
+        rows = []
+        for binding in self.bindings(extension):
+            text = f"<{binding.contact}>;expires={max(0, round(binding.expires_at - now))}"
+            if binding.instance:
+                text += f';+sip.instance="<{binding.instance}>"'
+                if binding.reg_id:
+                    text += f";reg-id={binding.reg_id}"
+                if with_gruu:
+                    text += f';pub-gruu="{gruu(extension, binding.instance, host)}"'
+            rows.append(("Contact", text))
+        return rows
+
+    def _requested(self, request: Request, extension: str, path: tuple[str, ...]) -> list[Wanted]:
         """What the REGISTER asks, checked whole before anything is changed (10.3 steps 6 and 7)."""
         if request.contact_star:
             if request.expires != 0 or len(request.values("contact")) != 1:
                 raise SipError(400, "Contact: * needs Expires: 0 and no other Contact")
-            return [(Uri.parse(binding.contact), 0) for binding in self._in_order(request, self.bindings(extension))]
-        wanted: list[tuple[Uri, int]] = []
+            held = self._in_order(request, self.bindings(extension))
+            return [Wanted(Uri.parse(binding.contact), 0, binding.instance, binding.reg_id) for binding in held]
+        wanted: list[Wanted] = []
         profile = self.profiles.get(extension) or phone("generic")
+        outbound = speaks(request, "outbound")
         for contact in request.contacts:
             uri = contact.uri
             if uri.scheme not in ("sip", "sips") or len(str(uri)) > MAX_CONTACT or not uri.host:
@@ -137,9 +192,13 @@ class Registrar:
             expires = _expires(contact, request.expires, profile)
             if 0 < expires < profile.register_min_seconds:
                 raise TooBrief(profile.register_min_seconds)
-            wanted.append((uri, min(expires, profile.register_max_seconds)))
-        self._in_order(request, [b for uri, _ in wanted if (b := self._find(extension, uri)) is not None])
-        new = [uri for uri, expires in wanted if expires and self._find(extension, uri) is None]
+            instance = instance_of(contact)
+            reg_id = reg_id_of(contact) if instance and outbound else 0
+            if reg_id and expires:
+                check_first_hop(request, path)
+            wanted.append(Wanted(uri, min(expires, profile.register_max_seconds), instance, reg_id))
+        self._in_order(request, [b for each in wanted if (b := self._find(extension, each)) is not None])
+        new = [each for each in wanted if each.expires and self._find(extension, each) is None]
         if len(self.bindings(extension)) + len(new) > MAX_BINDINGS:
             raise SipError(403, "Too Many Bindings")
         return wanted
@@ -151,40 +210,62 @@ class Registrar:
                 raise SipError(500, "Out Of Order")
         return bindings
 
-    def _find(self, extension: str, uri: Uri) -> Binding | None:
-        for binding in self._bindings.get(extension, ()):
-            if Uri.parse(binding.contact).equivalent(uri):
+    def _find(self, extension: str, wanted: Wanted) -> Binding | None:
+        """The binding that this Contact is about: that of the same flow of the same phone, else that of the same
+        URI."""
+        held = self._bindings.get(extension, ())
+        if wanted.reg_id:
+            for binding in held:
+                if binding.reg_id == wanted.reg_id and binding.instance == wanted.instance:
+                    return binding
+        for binding in held:
+            if (not wanted.reg_id or not binding.reg_id) and Uri.parse(binding.contact).equivalent(wanted.uri):
                 return binding
         return None
 
-    def _apply(self, request: Request, flow: Flow, extension: str, contact: Uri, expires: int) -> None:
+    def _apply(
+        self, request: Request, flow: Flow, extension: str, wanted: Wanted, path: tuple[str, ...]
+    ) -> None:
         held = self._bindings.setdefault(extension, [])
-        old = self._find(extension, contact)
+        old = self._find(extension, wanted)
         if old is not None:
             held.remove(old)
-        if not expires:
+        if not wanted.expires:
             if old is not None:
-                self._forget(old)
+                self._forget(old, "unregistered")
             return
+        now = self._wall()
         binding = Binding(
             extension,
-            str(contact),
-            self._wall() + expires,
+            str(wanted.uri),
+            now + wanted.expires,
             flow.transport,
             flow.remote,
             request.call_id,
             request.cseq.number,
             request.first("user-agent") or "",
             flow,
+            wanted.instance,
+            wanted.reg_id,
+            path,
+            now if old is None else old.since,
         )
         held.insert(0, binding)
         self._watch(binding)
         if self._store is not None:
+            if old is not None and old.name != binding.name:
+                self._store.drop_binding(extension, old.name)
             self._store.put_binding(binding)
+        if self.watcher is not None:
+            if old is not None and old.contact != binding.contact:
+                self.watcher.binding_changed(old, "deactivated")
+            self.watcher.binding_changed(binding, "registered" if old is None else "refreshed")
 
-    def _forget(self, binding: Binding) -> None:
+    def _forget(self, binding: Binding, event: str = "expired") -> None:
         if self._store is not None:
-            self._store.drop_binding(binding.extension, binding.contact)
+            self._store.drop_binding(binding.extension, binding.name)
+        if self.watcher is not None:
+            self.watcher.binding_changed(binding, event)
 
     def _watch(self, binding: Binding) -> None:
         """Have a timer for the binding that runs out first: one an extension, however often its phones register."""
@@ -210,6 +291,30 @@ class Registrar:
             self._bindings.pop(name, None)
         if gone and self._changed is not None:
             self._changed(name, len(held))
+
+
+def one_a_phone(bindings: Iterable[Binding], instance: str = "") -> list[Binding]:
+    """The bindings to ring: of a phone with several flows the one that was used last and is still open, because a
+    second one would ring it twice (RFC 5626 section 7). With the `instance` of a GRUU that phone alone."""
+    chosen: list[Binding] = []
+    flows: dict[str, int] = {}
+    for binding in bindings:
+        if instance and binding.instance != instance:
+            continue
+        if not binding.reg_id:
+            chosen.append(binding)
+            continue
+        at = flows.setdefault(binding.instance, len(chosen))
+        if at == len(chosen):
+            chosen.append(binding)
+        elif _closed(chosen[at]) and not _closed(binding):
+            chosen[at] = binding
+    return chosen
+
+
+def _closed(binding: Binding) -> bool:
+    """A connection that the phone opened and that is gone: nobody can open it but the phone."""
+    return binding.flow is not None and binding.flow.closed
 
 
 def _expires(contact: NameAddr, header: int | None, profile: PhoneProfile) -> int:

@@ -30,7 +30,7 @@ class Relayed:
 
     def on_request(self, tx: ServerTransaction, message: Request) -> None:
         relay = MessageRelay(self.layer, tx, message, "102", self.domain)
-        relay.start([(flow, f"sip:101@{flow.remote[0]}") for flow in self.phones])
+        relay.start([(flow, f"sip:101@{flow.remote[0]}", ()) for flow in self.phones])
 
     def on_stray_ack(self, *_: Any) -> None:
         return

@@ -38,10 +38,10 @@ class Desk:
         return self.flows[-1]
 
     def put_binding(self, binding: Binding) -> None:
-        self.kept[binding.extension, binding.contact] = binding
+        self.kept[binding.extension, binding.name] = binding
 
-    def drop_binding(self, extension: str, contact: str) -> None:
-        self.kept.pop((extension, contact), None)
+    def drop_binding(self, extension: str, name: str) -> None:
+        self.kept.pop((extension, name), None)
 
     def send(
         self, *contacts: str, expires: int | None = None, call_id: str = "r", cseq: int = 0,

@@ -26,10 +26,14 @@ from pbxcore.call.registrar import Binding, Registrar
 from pbxcore.call.trunks import Trunks
 from pbxcore.collector import Collector
 from pbxcore.events import RegistrationChanged
+from pbxcore.inquiry import Inquiries, socket_beside
 from pbxcore.media.backend import MediaBackend
 from pbxcore.media.factory import make_backend
 from pbxcore.metrics import Metrics
 from pbxcore.net.endpoint import Endpoint
+from pbxcore.net.hep import DEFAULT_PORT as HEP_PORT
+from pbxcore.net.hep import HepExport
+from pbxcore.net.ring import Ring
 from pbxcore.settings import Settings
 from pbxcore.sip.digest import Authenticator
 from pbxcore.sip.timers import Timers
@@ -38,6 +42,7 @@ from pbxcore.store import Store
 from pbxcore.store import open as open_store
 from pbxcore.store.repo import Binding as StoredBinding
 from pbxcore.store.repo import Bindings, Extensions, Secrets, StoredExtension, Users
+from pbxcore.store.sql import beside
 from web.app import create_app
 from web.auth import first_admin
 from web.server import Listening
@@ -164,7 +169,10 @@ class App:
         self.interrupted = 0
         self.sip_addresses: tuple[str, ...] = ()
         self.web_address = ""
+        self.control: Control
         self._panel: Listening | None = None
+        self._inquiries: Inquiries | None = None
+        self._hep: HepExport | None = None
         self._collector: Collector | None = None
 
     async def start(self) -> None:
@@ -178,6 +186,8 @@ class App:
         await self._first_start()
         self.runner = build_runner(settings, self.crm, self.bus, annotate=self.crm.journal.annotate)
         await self._start_sip()
+        self.control = Control(self.exchange, self.endpoint.ring)
+        await self._start_tracing()
         await self._start_panel()
         self._collector = Collector(time.monotonic, lambda: self.exchange.counters.calls)
         self._collector.start()
@@ -199,7 +209,7 @@ class App:
 
     async def _start_sip(self) -> None:
         settings = self.settings
-        self.endpoint = endpoint = Endpoint()
+        self.endpoint = endpoint = Endpoint(ring=Ring(settings.sip.trace_messages))
         self.timers = timers = Timers(endpoint.wake_at)
         bindings = KeptBindings(self.store)
         registrar = Registrar(
@@ -237,11 +247,32 @@ class App:
         listeners = [await endpoint.listen(spec) for spec in settings.sip.listen]
         self.sip_addresses = tuple(str(listener) for listener in listeners)
 
+    async def _start_tracing(self) -> None:
+        """For `hookline trace`, and for Homer. No call depends on either."""
+        sip, path = self.settings.sip, socket_beside(beside(self.settings.database.url))
+        inquiries = Inquiries(self.control)
+        try:
+            await inquiries.start(path)
+        except OSError as error:
+            log.warning("hookline trace will not work", socket=str(path), reason=error.strerror)
+        self._inquiries = inquiries
+        if sip.hep:
+            host, port = split_host(sip.hep.partition(":")[2])
+            self._hep = HepExport(
+                self.endpoint.ring,
+                host.strip("[]"),
+                port or HEP_PORT,
+                agent=sip.hep_id,
+                password=sip.hep_password.get_secret_value(),
+                dialogs=lambda: {theirs: ours for ours, theirs in self.exchange.trail},
+            )
+            self._hep.start()
+
     async def _start_panel(self) -> None:
         key = await Secrets(self.store).get_or_make("panel", secrets.token_hex(32))
         self.metrics = Metrics(self.exchange, self.endpoint, self.bus, self.store)
         panel = create_app(
-            control=Control(self.exchange),
+            control=self.control,
             desk=self.crm,
             bus=self.bus,
             settings=self.settings,
@@ -282,7 +313,11 @@ class App:
             await self.exchange.media.close()
         if hasattr(self, "runner"):
             await self.runner.close()
+        if self._inquiries is not None:
+            await self._inquiries.stop()
         if hasattr(self, "endpoint"):
             await self.endpoint.close()
+        if self._hep is not None:  # after the last message is out
+            await self._hep.stop()
         if hasattr(self, "store"):
             await self.store.close()

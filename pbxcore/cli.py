@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -92,6 +93,25 @@ def explain(number: str, called: str, config: Path | None, as_json: bool) -> Non
     from pbxcore.explain import explain as ask
 
     run(ask(read_settings(config), number, called, as_json))
+
+
+@main.command()
+@click.argument("call", required=False, default="")
+@click.option("--last", type=click.IntRange(1, 100), default=1, help="The last so many calls; 1 if nothing is said.")
+@click.option("--follow", is_flag=True, help="Every message from now on, a line each, until Ctrl-C.")
+@click.option("--whole", is_flag=True, help="With every message in full, secrets masked.")
+@click.option("--pcap", type=click.Path(path_type=Path, dir_okay=False), help="Write the call as a capture file.")
+@config_option
+@json_option
+def trace(
+    call: str, last: int, follow: bool, whole: bool, pcap: Path | None, config: Path | None, as_json: bool
+) -> None:
+    """Show the SIP ladder of a live or recent call of the running exchange: CALL, or the last."""
+    from pbxcore.trace import trace as ask
+
+    job = ask(read_settings(config), call, last, follow=follow, whole=whole, as_json=as_json, pcap=pcap)
+    with suppress(KeyboardInterrupt):
+        run(job)
 
 
 @main.command()

@@ -42,6 +42,42 @@ class TrunkState:
     calls: int
 
 
+@dataclass(frozen=True, slots=True)
+class TraceParty:
+    """One of the others in a ladder, who has a dialog of his own with the exchange: `name` is his number or name,
+    `address` host and port, `side` "a" for who called in, "b" for whom the exchange called."""
+
+    name: str
+    address: str
+    transport: str
+    side: Literal["a", "b"]
+
+
+@dataclass(frozen=True, slots=True)
+class TraceStep:
+    """One message: `party` is its place in `Trace.parties`, `at` Unix time, `out` whether the exchange sent it, `text`
+    its method or status, `again` whether the same has gone this way before, `message` the whole without secrets."""
+
+    at: float
+    party: int
+    out: bool
+    text: str
+    again: bool
+    local: str
+    remote: str
+    transport: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The SIP of one call, all of its dialogs together, as far as it is still remembered."""
+
+    call_id: str
+    parties: tuple[TraceParty, ...]
+    steps: tuple[TraceStep, ...]
+
+
 class PbxControl(Protocol):
     """The exchange, as a panel or a program controls it."""
 
@@ -60,6 +96,14 @@ class PbxControl(Protocol):
     def trunks(self) -> list[TrunkState]: ...
 
     def explain(self, call_id: str) -> tuple[ExplainStep, ...]: ...
+
+    def trace(self, call_id: str) -> Trace:
+        """The ladder of a live or recent call. Raises NotFound when nothing of it is remembered."""
+        ...
+
+    def trace_capture(self, call_id: str) -> bytes:
+        """The same as a capture file (pcap), secrets masked. Raises NotFound."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

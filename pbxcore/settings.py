@@ -31,6 +31,10 @@ class Sip(Section):
     drain_seconds: Seconds = 30.0
     max_calls: Count = 5000
     max_calls_per_second: Count = 2000
+    trace_messages: CountOrZero = 5000   # what `hookline trace` and the panel can look back on
+    hep: str = ""              # "udp:homer.example.net:9060": every message is told there (HEP3)
+    hep_id: Annotated[int, Field(ge=0, le=0xFFFFFFFF)] = 2001   # which of its agents we are
+    hep_password: SecretStr = SecretStr("")
 
 
 class Media(Section):

@@ -7,6 +7,7 @@ lost interest in it, it settles alone: a 2xx that crossed our CANCEL gets its AC
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
@@ -34,6 +35,7 @@ class LegHost(Protocol):
 
     layer: Layer
     dialogs: dict[tuple[str, str], Leg]
+    trail: deque[tuple[str, str]]
 
     def flow_to(self, transport: str, host: str, port: int) -> Flow: ...
 
@@ -67,6 +69,8 @@ class Leg:
     def _enter(self, call_id: str, local_tag: str) -> None:
         self.key = (call_id, local_tag)
         self.host.dialogs[self.key] = self
+        if self.call is not None:
+            self.host.trail.append((self.call.call.offered.call_id, call_id))
         if self.trunk is not None:
             self.trunk.calls += 1
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pbxcore.call.exchange import Exchange
-from pbxcore.control import ExtensionState, NotFound, TrunkState
+from pbxcore.control import ExtensionState, NotFound, Trace, TraceStep, TrunkState
 from pbxcore.hooks import CallSnapshot, ExplainStep
+from pbxcore.net import ladder, pcap
+from pbxcore.net.ring import Ring
 from pbxcore.sip.uri import join_host
 
 
 class Control:
-    """A view of one exchange; it keeps nothing itself."""
+    """A view of one exchange; it keeps nothing itself. `ring` has its last messages."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, ring: Ring | None = None) -> None:
         self._exchange = exchange
+        self._ring = Ring(0) if ring is None else ring
 
     def calls(self) -> list[CallSnapshot]:
         return [live.snapshot() for live in self._exchange.live.values()]
@@ -54,3 +57,36 @@ class Control:
 
     def explain(self, call_id: str) -> tuple[ExplainStep, ...]:
         return self._exchange.hooks.explain(call_id)
+
+    def trace(self, call_id: str) -> Trace:
+        found = ladder.build(call_id, self._dialogs(call_id), self._ring.rows())
+        if not found.steps:
+            raise NotFound(f"no message of the call {call_id} is remembered")
+        return found
+
+    def trace_capture(self, call_id: str) -> bytes:
+        rows = [row for _, row in ladder.own(self._dialogs(call_id), self._ring.rows())]
+        if not rows:
+            raise NotFound(f"no message of the call {call_id} is remembered")
+        return pcap.capture(rows)
+
+    def _dialogs(self, call_id: str) -> list[str]:
+        """The Call-IDs of a call's dialogs. Whoever has one of them has the call; what belongs to no call, such as a
+        REGISTER, is asked for by its own."""
+        trail = list(self._exchange.trail)
+        ours = next((ours for ours, theirs in trail if theirs == call_id), call_id)
+        found = [theirs for one, theirs in trail if one == ours]
+        return list(dict.fromkeys(found)) or [call_id]
+
+    def recent(self, count: int) -> list[str]:
+        """The last calls of which something is remembered, the oldest of them first."""
+        calls = list(dict.fromkeys(ours for ours, _ in reversed(self._exchange.trail)))[:count]
+        return calls[::-1]
+
+    def messages(self, since: int) -> tuple[int, list[TraceStep]]:
+        """What went in and out since the `since`th message (0: since the oldest that is remembered; -1: nothing yet),
+        without order of calls: `party` has no meaning here. And the count to go on with."""
+        if since < 0:
+            return self._ring.count, []
+        count, rows = self._ring.since(since)
+        return count, [ladder.step(row) for row in rows]

@@ -31,6 +31,7 @@ from pbxcore.net.flow import (
     source_towards,
     why_not,
 )
+from pbxcore.net.ring import Ring
 from pbxcore.net.stream import StreamFlow
 from pbxcore.net.udp import UdpFlow, UdpSocket
 from pbxcore.sip.errors import ParseError
@@ -87,9 +88,12 @@ class Endpoint:
     `timers = Timers(endpoint.wake_at)`, then `endpoint.attach(layer, timers)`, then `await endpoint.listen(...)`.
     """
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic, limits: Limits | None = None) -> None:
+    def __init__(
+        self, *, clock: Callable[[], float] = time.monotonic, limits: Limits | None = None, ring: Ring | None = None
+    ) -> None:
         self.clock = clock
         self.limits = limits or Limits()
+        self.ring = Ring() if ring is None else ring
         self.counters = Counters()
         self.buffer = bytearray(READ_SIZE)   # every stream reads into it and copies at once
         self.listeners: list[Listener] = []
@@ -304,6 +308,7 @@ class Endpoint:
         layer = self._layer
         if layer is None:
             return False
+        self.ring.note(False, flow, data)
         try:
             layer.receive(parse(data), flow, now)
         except ParseError as error:

@@ -63,6 +63,8 @@ class StreamFlow(asyncio.BufferedProtocol):
             self._endpoint.mark(self)
         self._pending.append(data)
         self._pending_size += len(data)
+        if data is not PONG:
+            self._endpoint.ring.note(True, self, data)
 
     def flush(self) -> None:
         writer = self._writer

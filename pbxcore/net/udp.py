@@ -39,6 +39,7 @@ class UdpFlow:
         if not udp.outbox:
             udp.endpoint.mark(udp)
         udp.outbox.append((data, self._address))
+        udp.endpoint.ring.note(True, self, data)
 
     def to(self, host: str, port: int) -> UdpFlow:
         """Another peer from the same local socket: an answer that must go to the port of the Via (section 18.2.2).

@@ -76,6 +76,12 @@ def _sip(raw: Mapping[str, Any]) -> Findings:
     domain = text(sip, "domain")
     if domain and not is_host(domain):
         yield Finding(("sip", "domain"), f'"{domain}" is no host name; write it like "pbx.example.net", without sip:')
+    hep = text(sip, "hep")
+    if hep:
+        transport, _, address = hep.partition(":")
+        host, port = split_port(address)
+        if transport != "udp" or not (is_host(host) or is_address(host)) or (port and port_fault(hep, port)):
+            yield Finding(("sip", "hep"), f'"{hep}" is no HEP collector; write it like "udp:homer.example.net:9060"')
 
 
 def _media(raw: Mapping[str, Any]) -> Findings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from pbxcore.events import Event
 
@@ -66,10 +66,11 @@ class Subscription:
 class Bus:
     """Publishes to every subscription at once. `wanted` is False while nobody listens: build no event then."""
 
-    __slots__ = ("_subscriptions", "dropped_readers", "published", "wanted")
+    __slots__ = ("_listeners", "_subscriptions", "dropped_readers", "published", "wanted")
 
     def __init__(self) -> None:
         self._subscriptions: list[Subscription] = []
+        self._listeners: list[Callable[[Event], None]] = []
         self.wanted = False
         self.published = 0
         self.dropped_readers = 0
@@ -83,10 +84,25 @@ class Bus:
     def unsubscribe(self, subscription: Subscription) -> None:
         if subscription in self._subscriptions:
             self._subscriptions.remove(subscription)
-            self.wanted = bool(self._subscriptions)
+            self._note_wanted()
+
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """Have `listener` called with every event while it is published: for the exchange's own rooms, which are quick
+        and never raise."""
+        self._listeners = [*self._listeners, listener]  # a new one: it may be in the middle of publishing
+        self.wanted = True
+
+    def unlisten(self, listener: Callable[[Event], None]) -> None:
+        self._listeners = [each for each in self._listeners if each != listener]
+        self._note_wanted()
+
+    def _note_wanted(self) -> None:
+        self.wanted = bool(self._subscriptions or self._listeners)
 
     def publish(self, event: Event) -> None:
         self.published += 1
+        for listener in self._listeners:
+            listener(event)
         for subscription in [s for s in self._subscriptions if not s.put(event)]:
             self.dropped_readers += 1
             self.unsubscribe(subscription)

@@ -25,6 +25,8 @@ from pbxcore.call.outbound import EXTENSIONS, instance_in
 from pbxcore.call.registrar import Registrar, TooBrief, one_a_phone
 from pbxcore.call.router import DialPlan, Target
 from pbxcore.call.signal import Kind, Signal
+from pbxcore.call.subscriptions.package import Refused
+from pbxcore.call.subscriptions.service import EventService
 from pbxcore.call.trunks import Trunk, Trunks
 from pbxcore.hooks import CallHooks, CallJournal, CallSnapshot, Decision, Direction, IncomingCall, StreamStats
 from pbxcore.media.backend import MediaBackend
@@ -118,6 +120,8 @@ class Exchange:
         self._second = 0
         self._in_second = 0
         self._counting: dict[str, Call] = {}
+        self.events = EventService(self)
+        registrar.domain = self.domain
 
     # ---- TransactionUser
 
@@ -126,6 +130,8 @@ class Exchange:
             self._dispatch(tx, request)
         except BadExtension as error:
             self._answer(tx, request, 420, headers=[("Unsupported", error.names)])
+        except Refused as error:
+            self._answer(tx, request, error.status, error.reason, error.headers)
         except SipError as error:
             headers = [("Accept", "application/sdp")] if error.status == 415 else []
             self._answer(tx, request, error.status, error.reason, headers)
@@ -141,6 +147,8 @@ class Exchange:
                 if method != "BYE":  # which ends a call whatever it requires
                     _check_required(request)
                 leg.on_request(tx, request)
+            elif method == "SUBSCRIBE" and (request.call_id, tag) in self.events.notifier:
+                self._subscribe_or_publish(tx, request)
             elif method == "INVITE" or method in METHODS or method in ("OPTIONS", "MESSAGE"):
                 self._turn_away(tx, request, 481)
             else:
@@ -152,11 +160,14 @@ class Exchange:
         elif method == "OPTIONS":
             self._check_headers(request, tx.flow)
             if self._takes_calls():  # what an INVITE would be told (11.2): balancers ask this way
-                self._answer(tx, request, 200, headers=[("Allow", ALLOW), ("Accept", "application/sdp")])
+                allowed = ("Allow-Events", self.events.notifier.allow_events)
+                self._answer(tx, request, 200, headers=[("Allow", ALLOW), allowed, ("Accept", "application/sdp")])
             else:
                 self._turn_away(tx, request, 503, RETRY_AFTER)
         elif method == "MESSAGE":
             self._message(tx, request)
+        elif method == "SUBSCRIBE" or method == "PUBLISH":
+            self._subscribe_or_publish(tx, request)
         elif method in IN_DIALOG_ONLY:
             self._turn_away(tx, request, 481)
         else:
@@ -217,6 +228,12 @@ class Exchange:
             self._answer(tx, request, 423, headers=[("Min-Expires", str(error.minimum))])
             return
         self.layer.respond(tx, response)
+
+    def _subscribe_or_publish(self, tx: ServerTransaction, request: Request) -> None:
+        self._check_headers(request, tx.flow)
+        extension = self._authenticate(tx, request)
+        if extension is not None:
+            self.events.on_request(tx, request, extension)
 
     def _message(self, tx: ServerTransaction, request: Request) -> None:
         self._check_headers(request, tx.flow)

@@ -26,7 +26,7 @@ from pbxcore.sip.uri import join_host
 if TYPE_CHECKING:
     from pbxcore.call.b2bua import LiveCall
 
-ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, REGISTER"
+ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, REGISTER, SUBSCRIBE, PUBLISH"
 SDP_TYPE: Field = ("content-type", "Content-Type: application/sdp")
 
 

@@ -112,7 +112,7 @@ class Registrar:
         self._bindings: dict[str, list[Binding]] = {}
         self._armed: dict[str, float] = {}  # by extension, when the earliest of its timers is due
         self.profiles: Mapping[str, PhoneProfile] = {}
-        self.watcher: Watcher | None = None
+        self.watchers: list[Watcher] = []
         self.domain = ""  # of the GRUUs; empty: our address
 
     def restore(self, bindings: Iterable[Binding]) -> int:
@@ -256,16 +256,16 @@ class Registrar:
             if old is not None and old.name != binding.name:
                 self._store.drop_binding(extension, old.name)
             self._store.put_binding(binding)
-        if self.watcher is not None:
-            if old is not None and old.contact != binding.contact:
-                self.watcher.binding_changed(old, "deactivated")
-            self.watcher.binding_changed(binding, "registered" if old is None else "refreshed")
+        for watcher in self.watchers:
+            if old is not None and old.name != binding.name:
+                watcher.binding_changed(old, "deactivated")
+            watcher.binding_changed(binding, "registered" if old is None else "refreshed")
 
     def _forget(self, binding: Binding, event: str = "expired") -> None:
         if self._store is not None:
             self._store.drop_binding(binding.extension, binding.name)
-        if self.watcher is not None:
-            self.watcher.binding_changed(binding, event)
+        for watcher in self.watchers:
+            watcher.binding_changed(binding, event)
 
     def _watch(self, binding: Binding) -> None:
         """Have a timer for the binding that runs out first: one an extension, however often its phones register."""

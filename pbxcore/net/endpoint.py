@@ -10,7 +10,6 @@ Does not resolve names (RFC 3263): every host is an IP address.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 import time
@@ -18,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from pbxcore.net.connections import Connections, Options
 from pbxcore.net.flow import (
     Counters,
     Limits,
@@ -32,7 +32,8 @@ from pbxcore.net.flow import (
     why_not,
 )
 from pbxcore.net.ring import Ring
-from pbxcore.net.stream import StreamFlow
+from pbxcore.net.stream import SECURE, StreamFlow
+from pbxcore.net.tls import CertificateFault, Certificates
 from pbxcore.net.udp import UdpFlow, UdpSocket
 from pbxcore.sip.errors import ParseError
 from pbxcore.sip.message import parse
@@ -47,7 +48,7 @@ TICK = 0.01             # seconds between two firings of timers: SIP's shortest 
 SWEEP = 1.0             # seconds between two looks at the streams' deadlines
 FORGET = 60.0           # seconds that a route or a UDP peer's local address is believed
 LOG_EVERY = 1.0         # seconds between two tracebacks; all of them are counted
-CLOSE_SECONDS = 1.0     # how long closing waits for streams to drain
+LOOK_AT_CERTIFICATES = 5.0   # seconds between two looks at their files
 READ_SIZE = 16 * 1024
 
 
@@ -89,10 +90,14 @@ class Endpoint:
     """
 
     def __init__(
-        self, *, clock: Callable[[], float] = time.monotonic, limits: Limits | None = None, ring: Ring | None = None
-    ) -> None:
+        self, *, clock: Callable[[], float] = time.monotonic, limits: Limits | None = None, ring: Ring | None = None,
+        options: Options | None = None,
+    ) -> None:  # fmt: skip
         self.clock = clock
         self.limits = limits or Limits()
+        self.options = options = options or Options()
+        self.certificates = Certificates(options.certificate, options.key, options.authorities)
+        self.streams = Connections(self)
         self.ring = Ring() if ring is None else ring
         self.counters = Counters()
         self.buffer = bytearray(READ_SIZE)   # every stream reads into it and copies at once
@@ -107,16 +112,14 @@ class Endpoint:
         self._busy = False
         self._dirty: list[_Writer] = []
         self._flush_soon: asyncio.Handle | None = None
-        self._streams: set[StreamFlow] = set()
-        self._by_remote: dict[tuple[str, int], StreamFlow] = {}
-        self._per_host: dict[str, int] = {}
-        self._connecting: dict[StreamFlow, asyncio.Task[None]] = {}
         self._routes: dict[tuple[str, str, int, tuple[str, int] | None], UdpFlow] = {}
         self._sweep_handle: asyncio.TimerHandle | None = None
         self._forget_at = 0.0
         self._logged_at = float("-inf")
+        self._looked_at = 0.0       # when the certificates' files were last looked at
+        self._looking: asyncio.Future[None] | None = None
         self._closed = False
-        self._empty: asyncio.Event | None = None   # set while closing, when the last stream is gone
+        self.lost_listeners: list[Callable[[Flow], None]] = []   # told of each connection that is gone, but at the end
 
     def attach(self, layer: Layer, timers: Timers) -> None:
         """Joins the two halves; timers started before are picked up."""
@@ -143,12 +146,22 @@ class Endpoint:
             listener.udp = UdpSocket(self, sock, self._loop)
         else:
             try:
-                listener.server = await self._loop.create_server(lambda: StreamFlow(self), sock=sock, backlog=512)
+                await self._serve(listener, sock)
             except OSError as error:   # SO_REUSEADDR lets a second program bind: it is `listen` that fails then
                 sock.close()
                 raise ListenError(why_not(spec, host, port, error)) from error
         self.listeners.append(listener)
         return listener
+
+    async def _serve(self, listener: Listener, sock: socket.socket) -> None:
+        transport = listener.transport
+        if transport in SECURE:
+            try:
+                self.certificates.server()
+            except CertificateFault as fault:
+                sock.close()
+                raise ListenError(f"cannot listen on {listener.spec}: {fault}") from None
+        listener.server = await self._loop.create_server(lambda: StreamFlow(self, transport), sock=sock, backlog=512)
 
     def _listener(self, transport: str, host: str, port: int) -> Listener | None:
         for listener in self.listeners:
@@ -158,11 +171,22 @@ class Endpoint:
 
     # Flows to others
 
-    def flow_to(self, transport: str, host: str, port: int, *, local: tuple[str, int] | None = None) -> Flow:
-        """A flow to an IP address. UDP is at hand at once; of TCP an open connection is taken, else one is opened in
-        the background, and what is sent meanwhile waits (bounded). A connection that fails ends in `layer.flow_lost`.
+    def flow_to(
+        self,
+        transport: str,
+        host: str,
+        port: int,
+        *,
+        local: tuple[str, int] | None = None,
+        domain: str = "",
+        authorities: str = "",
+    ) -> Flow:
+        """A flow to an IP address. UDP is at hand at once; of TCP and TLS an open connection is taken, else one is
+        opened in the background, and what is sent meanwhile waits (bounded). A connection that fails ends in
+        `layer.flow_lost`. Of WebSocket, and of TLS without a `domain`, there are only those that the peer opened.
 
-        `local` asks for one of our listening addresses, as `Flow.local` gives them.
+        `local` asks for one of our listening addresses, as `Flow.local` gives them. `domain` is whom the certificate
+        of a TLS peer must name (RFC 5922), `authorities` a file of CAs to check it by instead of the office's.
         Raises NoFlow (503): no route, no listener of that family, a name, a broadcast or multicast address.
         """
         if transport == "UDP":
@@ -174,18 +198,16 @@ class Endpoint:
                     del self._routes[next(iter(self._routes))]
                 self._routes[key] = flow
             return flow
-        if transport == "TCP":
-            return self._tcp_flow(host, port, local)
-        raise NoFlow(f"transport {transport} is not served")
+        return self.streams.flow_to(transport, host, port, local=local, domain=domain, authorities=authorities)
 
     def _udp_flow(self, host: str, port: int, local: tuple[str, int] | None) -> UdpFlow:
         family, plain = destination(host, port)
-        listener = self._choose("UDP", family, plain, local)
+        listener = self.choose("UDP", family, plain, local)
         if listener is None or listener.udp is None:
             raise NoFlow(f"no UDP listener that reaches {plain}")
         return listener.udp.flow_to(plain, port)
 
-    def _choose(self, transport: str, family: int, host: str, local: tuple[str, int] | None) -> Listener | None:
+    def choose(self, transport: str, family: int, host: str, local: tuple[str, int] | None) -> Listener | None:
         """The listener that speaks to `host`: the one asked for, else the one bound to the address the kernel would
         send from, else a wildcard, else any on the same side of the loopback fence."""
         usable = [one for one in self.listeners if one.transport == transport and one.reaches(family)]
@@ -202,95 +224,6 @@ class Endpoint:
             if is_wildcard(one.host) or _is_loopback(one.host) == loopback
         ]
         return usable[min(rank)[1]] if rank else None
-
-    def _tcp_flow(self, host: str, port: int, local: tuple[str, int] | None) -> StreamFlow:
-        family, plain = destination(host, port)
-        flow = self._by_remote.get((plain, port))
-        if flow is not None and not flow.closed and local in (None, flow.local):
-            return flow
-        if len(self._streams) >= self.limits.connections:
-            self.counters.refused += 1
-            raise NoFlow("too many connections are open")
-        listener = self._choose("TCP", family, plain, local)
-        if listener is None and local is not None:
-            raise NoFlow(f"no TCP listener at {local[0]}:{local[1]}")
-        source = source_towards(family, plain) if listener is None or is_wildcard(listener.host) else listener.host
-        try:
-            sock = socket.socket(family, socket.SOCK_STREAM)
-        except OSError as error:
-            raise NoFlow(f"no socket: {error.strerror}") from None
-        try:
-            sock.setblocking(False)
-            if listener is None or not is_wildcard(listener.host):
-                sock.bind((source, 0))
-            own_port = listener.port if listener is not None else sock.getsockname()[1]
-        except OSError as error:
-            sock.close()
-            raise NoFlow(f"cannot send from {source}: {error.strerror}") from None
-        flow = StreamFlow(self, local=(source, own_port), remote=(plain, port))
-        self._add(flow)
-        task = self._connecting[flow] = self._loop.create_task(self._connect(flow, sock, (plain, port)))
-        task.add_done_callback(lambda done: self._connect_done(flow, sock, done))
-        return flow
-
-    async def _connect(self, flow: StreamFlow, sock: socket.socket, address: tuple[str, int]) -> None:
-        async with asyncio.timeout(self.limits.connect_seconds):
-            await self._loop.sock_connect(sock, address)
-            await self._loop.create_connection(lambda: flow, sock=sock)
-
-    def _connect_done(self, flow: StreamFlow, sock: socket.socket, task: asyncio.Task[None]) -> None:
-        del self._connecting[flow]
-        if not task.cancelled() and task.exception() is None:
-            self.counters.connected += 1
-            return
-        self.counters.connect_failures += 1   # refused, unreachable, too slow, or we are closing
-        sock.close()
-        flow.closed = True
-        self.lost(flow)
-
-    # What streams tell
-
-    def admit(self, flow: StreamFlow) -> bool:
-        """A stranger has connected: may he stay?"""
-        if (
-            self._closed
-            or len(self._streams) >= self.limits.connections
-            or self._per_host.get(flow.remote[0], 0) >= self.limits.connections_per_address
-        ):
-            self.counters.refused += 1
-            return False
-        self.counters.accepted += 1
-        self._add(flow)
-        return True
-
-    def _add(self, flow: StreamFlow) -> None:
-        host = flow.remote[0]
-        self._streams.add(flow)
-        self._by_remote[flow.remote] = flow
-        self._per_host[host] = self._per_host.get(host, 0) + 1
-
-    def lost(self, flow: StreamFlow) -> None:
-        """A stream is gone: its transactions are told. A stream that was not admitted is nobody's."""
-        if flow not in self._streams:
-            return
-        self._streams.discard(flow)
-        if self._by_remote.get(flow.remote) is flow:
-            del self._by_remote[flow.remote]
-        host = flow.remote[0]
-        self._per_host[host] -= 1
-        if not self._per_host[host]:
-            del self._per_host[host]
-        if self._empty is not None and not self._streams:
-            self._empty.set()
-        if self._layer is None:
-            return
-        self.begin()
-        try:
-            self._layer.flow_lost(flow)
-        except Exception:   # a fault of ours must not take asyncio's callback down
-            self._crashed(flow)
-        finally:
-            self.end()
 
     # The wake-up
 
@@ -327,6 +260,21 @@ class Endpoint:
             self._layer.receive_error(error, flow, now)
         except Exception:   # as in `handle`
             self._crashed(flow)
+
+    def lost(self, flow: StreamFlow) -> None:
+        """A connection is gone: its transactions are told, and who else asked to be."""
+        if not self.streams.remove(flow) or self._layer is None:
+            return
+        self.begin()
+        try:
+            self._layer.flow_lost(flow)
+            if not self._closed:
+                for listener in self.lost_listeners:
+                    listener(flow)
+        except Exception:   # a fault of ours must not take asyncio's callback down
+            self._crashed(flow)
+        finally:
+            self.end()
 
     def mark(self, writer: _Writer) -> None:
         """`writer` has something to send: at the end of this wake-up, or at the next turn of the loop."""
@@ -387,9 +335,10 @@ class Endpoint:
     def _sweep(self) -> None:
         """Once a second: streams past their deadline, and routes too old to be believed."""
         now = self.clock()
-        for flow in [flow for flow in self._streams if flow.deadline <= now and flow.is_open]:
-            self.counters.idle_closed += 1
-            flow.abort()
+        self.streams.sweep(now)
+        if now >= self._looked_at + LOOK_AT_CERTIFICATES and (self._looking is None or self._looking.done()):
+            self._looked_at = now
+            self._looking = self._loop.run_in_executor(None, self.certificates.refresh)
         if now >= self._forget_at:
             self._forget_at = now + FORGET
             self._routes.clear()
@@ -402,7 +351,7 @@ class Endpoint:
 
     @property
     def connections(self) -> int:
-        return len(self._streams)
+        return len(self.streams)
 
     async def close(self) -> None:
         """Sends what is waiting, closes every socket and timer. Streams get a second to drain."""
@@ -418,23 +367,9 @@ class Endpoint:
             listener.close()
         self.listeners.clear()
         self._routes.clear()
-        tasks = list(self._connecting.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        for flow in list(self._streams):
-            flow.close()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._drained(), CLOSE_SECONDS)
-        for flow in list(self._streams):
-            flow.abort()
-        await self._drained()
-
-    async def _drained(self) -> None:
-        """Until asyncio has told the end of every stream."""
-        if self._streams:
-            self._empty = asyncio.Event()
-            await self._empty.wait()
+        await self.streams.close()
+        if self._looking is not None:
+            await self._looking
 
 
 def _is_loopback(host: str) -> bool:

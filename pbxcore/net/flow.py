@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from pbxcore.sip.errors import SipError
 
-DEFAULT_PORT = 5060
+# RFC 3261 section 19.1.2, RFC 7118 section 5.3: the port of an address that names none.
+PORTS = {"UDP": 5060, "TCP": 5060, "TLS": 5061, "WS": 80, "WSS": 443}
 MAPPED = "::ffff:"   # how a dual-stack socket writes an IPv4 address (RFC 4291 section 2.5.5.2)
 
 
@@ -46,6 +47,9 @@ class Limits:
     first_message_seconds: float = 10.0   # a stranger who connects and says nothing
     message_seconds: float = 30.0      # from the first byte of a message to its last
     idle_seconds: float = 3700.0       # a registration lives for an hour, and some phones send no keep-alive
+    brief_connect_seconds: float = 1.0   # to try TCP for one large request, which goes by UDP if this fails
+    brief_seconds: float = 120.0       # such a connection without a message
+    narrow_seconds: float = 600.0      # a peer that took no TCP is not asked again
 
 
 @dataclass(slots=True)
@@ -67,14 +71,20 @@ class Counters:
     connect_failures: int = 0
     idle_closed: int = 0
     slow_closed: int = 0       # peers that did not read what we wrote
+    tls_failures: int = 0      # handshakes that failed, certificates that were not accepted
+    websocket_refused: int = 0   # wrong path, origin or subprotocol, or no WebSocket at all
+    pings: int = 0             # keep-alives of ours
+    pong_timeouts: int = 0     # connections given up for want of an answer to them
+    large_by_tcp: int = 0      # requests too large for a datagram
     crashes: int = 0           # faults of ours: each has a traceback in the log
 
 
 def parse_spec(spec: str) -> tuple[str, str, int]:
-    """`udp:0.0.0.0:5060` or `tcp:[::1]:5060` as transport (upper case), host and port. Raises ListenError."""
+    """`udp:0.0.0.0:5060` or `tls:[::1]:5061` as transport (upper case), host and port. Raises ListenError."""
     transport, _, address = spec.partition(":")
-    if transport.lower() not in ("udp", "tcp"):
-        raise ListenError(f"{spec!r}: the transport is {transport!r}, and only udp and tcp are known")
+    if transport.upper() not in PORTS:
+        known = ", ".join(PORTS).lower()
+        raise ListenError(f"{spec!r}: the transport is {transport!r}, and only {known} are known")
     if address.startswith("["):
         host, bracket, rest = address[1:].partition("]")
         if not bracket:
@@ -88,7 +98,7 @@ def parse_spec(spec: str) -> tuple[str, str, int]:
         raise ListenError(f"{spec!r}: {host!r} is not an IP address (IPv6 goes in brackets)") from None
     if port_text and not (port_text.isascii() and port_text.isdigit() and int(port_text) <= 65535):
         raise ListenError(f"{spec!r}: {port_text!r} is not a port")
-    return transport.upper(), host, int(port_text) if port_text else DEFAULT_PORT
+    return transport.upper(), host, int(port_text) if port_text else PORTS[transport.upper()]
 
 
 def plain_host(host: str) -> str:

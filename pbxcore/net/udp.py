@@ -1,7 +1,7 @@
 """SIP over UDP (RFC 3261 section 18): drain what is there, handle it all, send everything in one burst.
 
 The socket is read by `loop.add_reader` (asyncio's datagram transport costs 0.2 ms more a call). Not here: STUN
-keep-alives (RFC 5626 section 4.4.2) are dropped, and a datagram that would need fragments is sent as it is.
+keep-alives (RFC 5626 section 4.4.2) are dropped. A request too large for a datagram goes another way (`UdpFlow.wide`).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pbxcore.net.flow import NoFlow, is_wildcard, plain_host, source_towards
 
 if TYPE_CHECKING:
     from pbxcore.net.endpoint import Endpoint
+    from pbxcore.net.stream import StreamFlow
 
 Address = tuple[Any, ...]   # as the socket module has it: (host, port) or (host, port, flow info, scope)
 
@@ -51,6 +52,14 @@ class UdpFlow:
         if host == self.remote[0]:   # same route, same scope
             return self._socket.flow_of((self._address[0], port, *self._address[2:]), self.local[0])
         return self._socket.flow_to(host, port)
+
+    def wide(self) -> StreamFlow | None:
+        """TCP to the same address, for what a datagram should not carry (section 18.1.1); None where there is none."""
+        return self._socket.endpoint.streams.wide(self.remote)
+
+    def keep_narrow(self, seconds: float) -> None:
+        """No TCP leads to this peer: a phone behind a NAT."""
+        self._socket.endpoint.streams.narrow(self.remote, seconds)
 
     def __repr__(self) -> str:
         return f"<UDP {self.local} - {self.remote}>"

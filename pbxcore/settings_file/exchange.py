@@ -16,6 +16,7 @@ from typing import Any
 
 import phonenumbers
 
+from pbxcore.settings_file.certificates import authorities_fault, certificate_fault
 from pbxcore.settings_file.values import (
     Finding,
     Findings,
@@ -34,6 +35,7 @@ from pbxcore.settings_file.values import (
 KEY_BYTES = range(24, 65)   # Standard Webhooks 1.0, "Symmetric"
 LOWEST_PORT = 1024   # ports under it need root
 
+_ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?")   # RFC 6454 section 6.2
 _PYTHON_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 _RECIPE = "make one with: echo whsec_$(openssl rand -base64 24)"
 
@@ -73,15 +75,47 @@ def _sip(raw: Mapping[str, Any]) -> Findings:
         if fault:
             yield Finding(path, fault, spec)
         seen.add(spec)
+    yield from _tls(sip)
+    path = ("sip", "websocket_path")
+    if "websocket_path" in sip and re.fullmatch(r"/[^\s?#]*", text(sip, "websocket_path")) is None:
+        yield Finding(path, f'"{text(sip, "websocket_path")}" is no path; it begins with /, like "/sip"')
+    for origin in texts(sip, "websocket_origins"):
+        if origin != "*" and _ORIGIN.fullmatch(origin) is None:
+            message = f'"{origin}" is no origin of a page; write it like "https://crm.example.net", without a path'
+            yield Finding(("sip", "websocket_origins"), message, origin)
     domain = text(sip, "domain")
     if domain and not is_host(domain):
         yield Finding(("sip", "domain"), f'"{domain}" is no host name; write it like "pbx.example.net", without sip:')
+    for server in texts(sip, "nameservers"):
+        host, port = split_port(server) if not is_address(server) else (server, None)
+        if not is_address(host):
+            message = f'"{server}" is no IP address; write a DNS server like "192.0.2.53" or "192.0.2.53:5353"'
+            yield Finding(("sip", "nameservers"), message, server)
+        elif port is not None and (wrong := port_fault(server, port)):
+            yield Finding(("sip", "nameservers"), wrong, server)
     hep = text(sip, "hep")
     if hep:
         transport, _, address = hep.partition(":")
         host, port = split_port(address)
         if transport != "udp" or not (is_host(host) or is_address(host)) or (port and port_fault(hep, port)):
             yield Finding(("sip", "hep"), f'"{hep}" is no HEP collector; write it like "udp:homer.example.net:9060"')
+
+
+def _tls(sip: Mapping[str, Any]) -> Findings:
+    certificate, key = text(sip, "tls_certificate"), text(sip, "tls_key")
+    secure = [spec for spec in texts(sip, "listen") if spec.lower().startswith(("tls:", "wss:"))]
+    if secure and not certificate:
+        message = f'"{secure[0]}" needs a certificate; say where it is: tls_certificate = "certificate.pem"'
+        yield Finding(("sip", "listen"), message, secure[0])
+    if key and not certificate:
+        yield Finding(("sip", "tls_key"), "a key without its certificate; add tls_certificate")
+    fault = certificate_fault(certificate, key) if certificate else None
+    if fault:
+        yield Finding(("sip", fault[0]), fault[1])
+    authorities = text(sip, "tls_ca")
+    wrong = authorities_fault(authorities) if authorities else None
+    if wrong:
+        yield Finding(("sip", "tls_ca"), wrong)
 
 
 def _media(raw: Mapping[str, Any]) -> Findings:

@@ -11,7 +11,8 @@ from typing import Any
 
 import phonenumbers
 
-TRANSPORTS = ("udp", "tcp")
+TRANSPORTS = {"udp": 5060, "tcp": 5060, "tls": 5061, "ws": 80, "wss": 443}   # with the port of an address without one
+TRUNK_TRANSPORTS = ("udp", "tcp", "tls")
 SHORTEST_NATIONAL = 7   # fewer digits are a short number of the trunk's own, and stay as they are
 
 Path = tuple[str | int, ...]
@@ -69,24 +70,30 @@ def texts(section: Mapping[str, Any], key: str) -> list[str]:
 
 
 def listen_fault(spec: str) -> str | None:
-    """What is wrong with a listening address of `sip.listen`; without a port it is 5060."""
+    """What is wrong with a listening address of `sip.listen`; without a port it is the transport's own."""
     transport, _, address = spec.partition(":")
     transport = transport.lower()
     if transport not in TRANSPORTS:
         looks_bare = transport.replace(".", "").isdigit() or transport.startswith("[")
         said = f'"{spec}" names no transport' if looks_bare else f'transport "{transport}:" is not known'
-        return f'{said}; the transports are {" and ".join(f"{name}:" for name in TRANSPORTS)}'
+        return f"{said}; the transports are {_list(TRANSPORTS)}"
     host, port = split_port(address)
     if not is_address(host) or (address.startswith("[") and "]" not in address):
-        return f'"{spec}" has no IP address; write it like "{transport}:0.0.0.0:5060" or "{transport}:[::]:5060"'
+        usual = TRANSPORTS[transport]
+        return f'"{spec}" has no IP address; write it like "{transport}:0.0.0.0:{usual}" or "{transport}:[::]:{usual}"'
     return None if port is None else port_fault(spec, port)
 
 
 def full_listen(spec: str) -> str:
     """A listening address without fault, with its port."""
     transport, _, address = spec.partition(":")
-    port = "" if split_port(address)[1] is not None else ":5060"
+    port = "" if split_port(address)[1] is not None else f":{TRANSPORTS[transport.lower()]}"
     return f"{transport.lower()}:{address}{port}"
+
+
+def _list(transports: Collection[str]) -> str:
+    *others, last = (f"{name}:" for name in transports)
+    return f"{', '.join(others)} and {last}"
 
 
 def split_port(address: str) -> tuple[str, str | None]:
@@ -133,10 +140,10 @@ def server_fault(server: str) -> str | None:
         return None   # an IPv6 address needs brackets only when a port follows
     transport, colon, rest = server.partition(":")
     transport, address = transport.lower(), server
-    if colon and transport in TRANSPORTS:
+    if colon and transport in TRUNK_TRANSPORTS:
         address = rest
-    elif colon and transport in ("tls", "ws", "wss", "sctp"):
-        return f'transport "{transport}:" is not known; the transports are {" and ".join(f"{t}:" for t in TRANSPORTS)}'
+    elif colon and transport in ("ws", "wss", "sctp"):
+        return f'no carrier is reached by "{transport}:"; the transports are {_list(TRUNK_TRANSPORTS)}'
     host, port = split_port(address)
     if not is_host(host):
         return f'"{server}" is no server; write it like "sip.example.net", "192.0.2.1:5060" or "tcp:192.0.2.1:5060"'

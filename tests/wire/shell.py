@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pbxcore.net.connections import Options
 from pbxcore.net.endpoint import Endpoint
 from pbxcore.net.flow import Limits
 from pbxcore.sip import build
@@ -99,10 +100,10 @@ class Recorder:
 
 @contextlib.asynccontextmanager
 async def exchange(
-    *specs: str, layer: Any = None, limits: Limits | None = None
+    *specs: str, layer: Any = None, limits: Limits | None = None, options: Options | None = None
 ) -> AsyncIterator[tuple[Endpoint, Any, list[Any]]]:
     """(endpoint, recorder, listeners)."""
-    endpoint = Endpoint(limits=limits)
+    endpoint = Endpoint(limits=limits, options=options)
     recorder = layer or Recorder()
     endpoint.attach(recorder, Timers(endpoint.wake_at))
     try:

@@ -184,8 +184,8 @@ async def test_five_hundred_requests_each_followed_by_a_reset_leave_nothing() ->
         await until(lambda: endpoint.connections == 0 and open_files() == during)
         assert len(layer.lost) == endpoint.counters.accepted
         assert all(flow.closed for flow in layer.lost)
-        assert endpoint._by_remote == {}
-        assert endpoint._per_host == {}
+        assert endpoint.streams._by_key == {}
+        assert endpoint.streams._per_host == {}
         reader, writer = await connect(listener)
         writer.write(tcp())
         await answers(reader, 1)

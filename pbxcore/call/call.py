@@ -243,7 +243,7 @@ class Call:
         if fold is not None:
             fold(self, happened)
         state, effect = row
-        if state is ANSWERED and any([leg.held for leg in self.legs.values()]):
+        if state is ANSWERED and any(leg.held for leg in self.legs.values()):
             state = CallState.HELD
         self.state = state
         return effect

@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from pbxcore.sip import build
 from pbxcore.sip.errors import ParseError, SipError
-from pbxcore.sip.headers import NameAddr
+from pbxcore.sip.headers import LONGEST_REMEMBERED, NameAddr
 from pbxcore.sip.message import Message, Request, Response
 from pbxcore.sip.uri import Uri
 
@@ -249,8 +249,8 @@ def _target(message: Message) -> str | None:
     row = message.first_lines.get("contact")
     if row is None:
         return None
-    if len(message.first_lines) == len(message.fields):  # one row
-        uri = NameAddr.plain_uri(row, row.find(":") + 1)
+    if len(message.first_lines) == len(message.fields) and len(row) <= LONGEST_REMEMBERED:  # one row
+        uri = NameAddr.uri_of_row(row)
         if uri is not None:
             return uri
     try:

@@ -13,6 +13,9 @@ from typing import NamedTuple
 from pbxcore.sip.errors import ParseError
 from pbxcore.sip.uri import PLAIN, Params, Uri, add_params, join_host, split_host
 
+ROWS_REMEMBERED = 4096  # of each kind, where what they say is remembered
+LONGEST_REMEMBERED = 256  # characters; a longer row is read anew each time, so that no stranger fills our memory
+
 WS = " \t"
 BLANKS = " \t\r\n"  # with folds
 
@@ -222,7 +225,7 @@ class CSeq(NamedTuple):
         return cls(int(match[1]), match[2]) if match is not None else None
 
     @staticmethod
-    @lru_cache(maxsize=4096)
+    @lru_cache(maxsize=ROWS_REMEMBERED)
     def of_row(row: str) -> CSeq | None:
         """As `plain` for a whole row; the rows seen lately are remembered, for most say `CSeq: 1 INVITE`."""
         return CSeq.plain(row, row.find(":") + 1)
@@ -277,20 +280,23 @@ class NameAddr:
         return cls(Uri.plain(scheme, user, host, port, inner), display, params)
 
     @staticmethod
-    def plain_tag(text: str, start: int) -> str | None:
-        """The tag alone, of a value that `plain` would read and that has no parameter but it; "" when there is none.
-        None says nothing."""
-        match = _plain_name_addr(text, start)
+    @lru_cache(maxsize=ROWS_REMEMBERED)
+    def tag_of_row(row: str) -> str | None:
+        """The tag alone, of a row whose value `plain` would read and that has no parameter but it; "" when there is
+        none. None says nothing. A dialog says the same rows again and again."""
+        match = _plain_name_addr(row, row.find(":") + 1)
         return None if match is None or match[8] is not None else match[7] or ""
 
     @staticmethod
-    def plain_uri(text: str, start: int) -> str | None:
-        """The URI alone, as text, of a value that `plain` would read. It is a SIP URI and has no headers."""
-        match = _plain_name_addr(text, start)
+    @lru_cache(maxsize=ROWS_REMEMBERED)
+    def uri_of_row(row: str) -> str | None:
+        """The URI alone, as text, of a row whose value `plain` would read. It is a SIP URI and has no headers. A phone
+        has one Contact for all its calls."""
+        match = _plain_name_addr(row, row.find(":") + 1)
         if match is None or ((port := match[5]) is not None and int(port) > 65535):
             return None
         at = match.start(2)
-        return text[at : text.index(">", at)]
+        return row[at : row.index(">", at)]
 
     @classmethod
     def _by_hand(cls, text: str) -> NameAddr:
@@ -362,7 +368,7 @@ class Via:
         self.host = host
         self.port = port
         self._params = params
-        self._tail: str | None = None  # parameters that nobody has asked for yet
+        self._tail: str | None = None  # the parameters, as text, until somebody asks for them
 
     @classmethod
     def parse(cls, text: str) -> Via:
@@ -388,12 +394,11 @@ class Via:
         """White space around every mark (wsinv of RFC 4475), other protocols, other transports."""
         name, _, rest = text.partition("/")
         version, slash, rest = rest.partition("/")
-        rest = rest.replace("\t", " ").strip(" ")
-        transport, _, rest = rest.partition(" ")
+        rest, semicolon, tail = rest.partition(";")
+        transport, _, sent_by = rest.replace("\t", " ").strip(" ").partition(" ")
         name, version = name.strip(WS), version.strip(WS)
         if not (slash and _token(name) and _token(version) and _token(transport)):
             raise ParseError(400, "Malformed Via")
-        sent_by, semicolon, tail = rest.partition(";")
         sent_by = sent_by.strip(" ")
         if " " in sent_by:
             sent_by = ":".join([part.strip(" ") for part in sent_by.split(":")])

@@ -18,6 +18,7 @@ from pbxcore.sip.errors import ParseError
 from pbxcore.sip.headers import (
     BLANKS,
     LISTS,
+    LONGEST_REMEMBERED,
     MAX_HEADERS,
     METHODS,
     CSeq,
@@ -47,6 +48,7 @@ UNREADABLE = "unreadable.invalid"
 _MANDATORY = {"via": "Via", "from": "From", "to": "To", "call-id": "Call-ID", "cseq": "CSeq"}
 _SINGLE = frozenset(("from", "to", "call-id", "cseq", "max-forwards", "content-type"))
 _SCHEMES = ("sip", "sips", "tel")
+_tag_of = NameAddr.tag_of_row
 
 class Message:
     """What requests and responses share.
@@ -304,10 +306,10 @@ def parse(data: bytes) -> Request | Response:
         lines, body, problem = repair(data)
     start = lines.pop(0)
     try:
-        keys = list(map(known_key, [line[: line.index(":")] for line in lines]))
-        if None in keys:
-            keys = [key or rare_key(line[: line.index(":")]) for key, line in zip(keys, lines, strict=True)]
-        fields = list(zip(keys, lines, strict=True))
+        names = [line[: line.index(":")] for line in lines]
+        known = list(map(known_key, names))
+        keys = [key or rare_key(name) for key, name in zip(known, names, strict=True)] if None in known else known
+        fields: list[Field] = list(zip(keys, lines, strict=True))  # type: ignore[arg-type]  # no None is left
         if len(fields) > MAX_HEADERS:
             problem = "Too many headers"
     except ValueError:
@@ -315,7 +317,8 @@ def parse(data: bytes) -> Request | Response:
         problem = problem or trouble
     message: Request | Response
     if start[:8] == "SIP/2.0 ":
-        message = Response(*_status_line(start), fields)
+        read = _status_line if len(start) <= LONGEST_REMEMBERED else _status_line.__wrapped__
+        message = Response(*read(start), fields)
     else:
         parts = start.split(" ")
         if len(parts) == 3 and parts[2] == "SIP/2.0" and parts[0] in METHODS:
@@ -346,7 +349,7 @@ def _careful_start(start: str, fields: list[Field]) -> Request | Response:
     if parts[0][:4].upper() == "SIP/":
         if parts[0].upper() != "SIP/2.0":
             raise ParseError(505, "Version Not Supported")
-        return Response(*_status_line("SIP/2.0 " + " ".join(parts[1:])), fields)
+        return Response(*_status_line.__wrapped__("SIP/2.0 " + " ".join(parts[1:])), fields)
     version = parts[-1].upper()
     if len(parts) < 3 or version[:4] != "SIP/" or not is_token(parts[0]):
         raise ParseError(400, "Malformed request line")
@@ -429,17 +432,17 @@ def _check_common(message: Message) -> None:
     # The slots are filled here and not by __getattr__: a microsecond each, on every message.
     via = message.via = Via.plain(via_row, via_row.find(":") + 1) or via_of(message)
     # Of From and To nobody wants more than the tags, mostly: the address is made when it is asked for.
-    tag = NameAddr.plain_tag(from_row, from_row.find(":") + 1)
+    tag = _tag_of(from_row) if len(from_row) <= LONGEST_REMEMBERED else None
     if tag is None:
         message.from_ = from_of(message)
     else:
         message.from_tag = tag or None
-    tag = NameAddr.plain_tag(to_row, to_row.find(":") + 1)
+    tag = _tag_of(to_row) if len(to_row) <= LONGEST_REMEMBERED else None
     if tag is None:
         message.to = to_of(message)
     else:
         message.to_tag = tag or None
-    message.cseq = CSeq.of_row(cseq_row) or cseq_of(message)
+    message.cseq = (CSeq.of_row(cseq_row) if len(cseq_row) <= LONGEST_REMEMBERED else None) or cseq_of(message)
     if via.protocol != "SIP/2.0":
         raise ParseError(400, "Malformed Via")
     if "," in via_row:
@@ -465,7 +468,7 @@ def _check_request(request: Request) -> None:
         request.routes  # noqa: B018
     if "record-route" in first:
         request.record_routes  # noqa: B018
-    if Uri.is_plain(request.uri):
+    if len(request.uri) <= LONGEST_REMEMBERED and Uri.is_plain(request.uri):
         return
     uri = request.request_uri
     if uri.scheme not in _SCHEMES:
@@ -477,7 +480,8 @@ def _check_request(request: Request) -> None:
 def _check_contact(message: Message) -> None:
     """Reads every Contact; the one that nearly everybody sends is only looked at, for few messages' Contact is used."""
     row = message.first_lines["contact"]
-    if len(message.first_lines) != len(message.fields) or NameAddr.plain_uri(row, row.find(":") + 1) is None:
+    plain = len(message.first_lines) == len(message.fields) and len(row) <= LONGEST_REMEMBERED
+    if not plain or NameAddr.uri_of_row(row) is None:
         contacts = message.contacts = contacts_of(message)
         message.contact = contacts[0] if contacts else None
 

@@ -23,6 +23,7 @@ from pbxcore.bus import Bus
 from pbxcore.call.exchange import Doors, Exchange
 from pbxcore.call.panel import Control
 from pbxcore.call.registrar import Binding, Registrar
+from pbxcore.call.texts import Text
 from pbxcore.call.trunks import Trunks
 from pbxcore.collector import Collector
 from pbxcore.events import RegistrationChanged
@@ -41,7 +42,7 @@ from pbxcore.sip.uri import split_host
 from pbxcore.store import Store
 from pbxcore.store import open as open_store
 from pbxcore.store.repo import Binding as StoredBinding
-from pbxcore.store.repo import Bindings, Extensions, Secrets, StoredExtension, Users
+from pbxcore.store.repo import Bindings, Extensions, Secrets, StoredExtension, StoredText, StoredTexts, Users
 from pbxcore.store.sql import beside
 from web.app import create_app
 from web.auth import first_admin
@@ -151,6 +152,32 @@ class KeptBindings:
         return found
 
 
+class KeptTexts:
+    """The texts that wait for their phones in the database (`texts.TextStore`)."""
+
+    def __init__(self, store: Store) -> None:
+        self._texts = StoredTexts(store)
+
+    def put_text(self, text: Text) -> None:
+        self._texts.put(
+            StoredText(
+                text.id, text.receiver, text.sender, text.content_type, text.body, text.sent_at, text.expires_at
+            )
+        )
+
+    def drop_text(self, text_id: str) -> None:
+        self._texts.drop(text_id)
+
+    def load(self, now: float) -> list[Text]:
+        """Blocks: for the start."""
+        return [
+            Text(
+                kept.text_id, kept.receiver, kept.sender, kept.content_type, kept.body, kept.sent_at, kept.expires_at
+            )
+            for kept in self._texts.load(now)
+        ]
+
+
 class App:
     """One running exchange. Made and used inside one event loop."""
 
@@ -244,6 +271,8 @@ class App:
         await media.start(exchange)
         endpoint.attach(exchange.layer, timers)
         registrar.restore(bindings.load(time.time()))  # before the first caller is heard
+        exchange.texts.store = texts = KeptTexts(self.store)
+        exchange.texts.restore(texts.load(time.time()))
         listeners = [await endpoint.listen(spec) for spec in settings.sip.listen]
         self.sip_addresses = tuple(str(listener) for listener in listeners)
 
@@ -301,6 +330,7 @@ class App:
         exchange = self.exchange
         for call_id in list(exchange.live):
             exchange.hang_up(call_id)
+        exchange.events.close()
         await _until(lambda: not exchange.dialogs, RELEASE_SECONDS)
 
     async def stop(self) -> None:

@@ -27,6 +27,7 @@ from pbxcore.call.router import DialPlan, Target
 from pbxcore.call.signal import Kind, Signal
 from pbxcore.call.subscriptions.package import Refused
 from pbxcore.call.subscriptions.service import EventService
+from pbxcore.call.texts import Texts
 from pbxcore.call.trunks import Trunk, Trunks
 from pbxcore.hooks import CallHooks, CallJournal, CallSnapshot, Decision, Direction, IncomingCall, StreamStats
 from pbxcore.media.backend import MediaBackend
@@ -121,7 +122,9 @@ class Exchange:
         self._in_second = 0
         self._counting: dict[str, Call] = {}
         self.events = EventService(self)
+        self.texts = Texts(self.layer, timers, registrar, clock=clock, wall=wall, domain=self.domain)
         registrar.domain = self.domain
+        registrar.watchers.append(self.texts)
 
     # ---- TransactionUser
 
@@ -240,10 +243,16 @@ class Exchange:
         sender = self._authenticate(tx, request)
         if sender is None:
             return
-        ways = self.ways(Target(request.request_uri.username), tx.flow, sender, request.uri)
-        MessageRelay(self.layer, tx, request, sender, self.domain).start(
-            [(flow, uri, path) for flow, uri, _, path in ways]
-        )
+        try:
+            found = self.ways(Target(request.request_uri.username), tx.flow, sender, request.uri)
+        except SipError as error:
+            if error.status != 480:
+                raise
+            found = []  # one of the office, and no phone: the text may wait
+        ways = [(flow, uri, path) for flow, uri, _, path in found]
+        MessageRelay(
+            self.layer, tx, request, sender, self.domain, lambda: self.texts.keep(request, sender)
+        ).start(ways)
 
     def _invite(self, tx: ServerTransaction, request: Request) -> None:
         if not self._takes_calls():

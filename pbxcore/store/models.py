@@ -155,6 +155,20 @@ class BindingRow(Table, table=True):
     path: list[str] = Field(default_factory=list, sa_type=sa.JSON)
 
 
+class TextRow(Table, table=True):
+    """A text that waits for a phone of its receiver (RFC 3428); `body` is base64."""
+
+    __tablename__ = "texts"
+
+    text_id: str = Field(primary_key=True)
+    receiver: str
+    sender: str
+    content_type: str
+    body: str
+    sent_at: float
+    expires_at: float
+
+
 class ExtensionRow(Table, table=True):
     """An extension made in the panel, or on the first start; those of the settings file are not here."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -10,7 +11,7 @@ from sqlmodel import Session, col, select
 
 from pbxcore.control import Invalid, NotFound
 from pbxcore.store.database import Store
-from pbxcore.store.models import BindingRow, ExtensionRow, MetaRow, UserRow
+from pbxcore.store.models import BindingRow, ExtensionRow, MetaRow, TextRow, UserRow
 from pbxcore.store.rows import Packed
 from pbxcore.store.statements import clean
 
@@ -151,6 +152,50 @@ class Bindings:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredText:
+    """A text that waits for its receiver's phone. Times are Unix seconds."""
+
+    text_id: str
+    receiver: str
+    sender: str
+    content_type: str
+    body: bytes
+    sent_at: float
+    expires_at: float
+
+
+class StoredTexts:
+    """Texts through a restart. Changes are queued: nobody waits for them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._plan = store.plans["texts"]
+
+    def put(self, text: StoredText) -> None:
+        self._store.writer.put(self._plan, text.text_id, text, _pack_text)
+
+    def drop(self, text_id: str) -> None:
+        self._store.writer.put(self._plan, text_id, (text_id,))
+
+    def load(self, now: float) -> list[StoredText]:
+        """Those still good at `now`; the rest is forgotten. Blocks: for the start."""
+
+        def query(session: Session) -> list[StoredText]:
+            rows = session.exec(select(TextRow).where(col(TextRow.expires_at) > now)).all()
+            session.connection().execute(sa.delete(TextRow).where(col(TextRow.expires_at) <= now))
+            session.commit()
+            return [
+                StoredText(
+                    row.text_id, row.receiver, row.sender, row.content_type, b64decode(row.body),
+                    row.sent_at, row.expires_at,
+                )
+                for row in rows
+            ]  # fmt: skip
+
+        return self._store.ask_now(query)
+
+
+@dataclass(frozen=True, slots=True)
 class StoredExtension:
     """An extension that is not in the settings file; `secret` is its SIP password."""
 
@@ -236,6 +281,11 @@ def _pack_binding(binding: Binding) -> Packed:
         binding.aor, binding.contact, binding.expires_at, binding.received, binding.transport,
         binding.call_id, binding.cseq, binding.user_agent, binding.instance, binding.path,
     )  # fmt: skip
+
+
+def _pack_text(text: StoredText) -> Packed:
+    body = b64encode(text.body).decode("ascii")
+    return (text.text_id, text.receiver, text.sender, text.content_type, body, text.sent_at, text.expires_at)
 
 
 def _user(row: UserRow) -> User:

@@ -51,10 +51,12 @@ def known_plans(statements: Mapping[str, Statement]) -> dict[str, Plan]:
     calls = (statements["calls.put"], statements["activities.put"])
     contacts = (statements["calls.contact_id"], statements["activities.contact_id"])
     bindings = (statements["bindings.put"], statements["bindings.drop"])
+    texts = (statements["texts.put"], statements["texts.drop"])
     plans = (
         Plan("calls", 1, calls, _call_rows),
         Plan("contacts", 1, contacts, _contact_rows),
         Plan("bindings", 2, bindings, _binding_rows),
+        Plan("texts", 1, texts, _text_rows),
     )
     return {plan.name: plan for plan in plans}
 
@@ -145,6 +147,12 @@ def _binding_rows(packed: Packed) -> Sequence[Row | None]:
     if len(values) == 2:
         return None, values
     return (*values[:-1], json.dumps([clean(value) for value in values[-1]])), None
+
+
+def _text_rows(packed: Packed) -> Sequence[Row | None]:
+    """All columns of a text, or only its key when it is gone."""
+    values = tuple(clean(value) if isinstance(value, str) else value for value in packed)
+    return (None, values) if len(values) == 1 else (values, None)
 
 
 def call_snapshot(row: CallRow) -> CallSnapshot:

@@ -62,6 +62,8 @@ def known(dialect: Dialect) -> dict[str, Statement]:
         update(dialect, "activities", "contact_id", "call_id", unless="settled"),
         upsert(dialect, "bindings", 2, columns("bindings")),
         delete(dialect, "bindings", columns("bindings")[:2]),
+        upsert(dialect, "texts", 1, columns("texts")),
+        delete(dialect, "texts", columns("texts")[:1]),
     )
     return {statement.name: statement for statement in found}
 

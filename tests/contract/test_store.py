@@ -19,7 +19,7 @@ from pbxcore.events import SummaryWritten
 from pbxcore.hooks import CallState, Disposition
 from pbxcore.store import Store
 from pbxcore.store.models import Table
-from pbxcore.store.repo import Binding, Bindings, Extensions, Secrets, StoredExtension, Users
+from pbxcore.store.repo import Binding, Bindings, Extensions, Secrets, StoredExtension, StoredText, StoredTexts, Users
 from tests.unit.store.calls import answered, call, ended, full
 
 ANN = ContactEntry("", "Ann Lee", ("+12125550100",), instructions="ask for the order number")
@@ -380,6 +380,21 @@ class TestRepositories:
             Binding("104", "sip:back", 3000.0, cseq=1 << 31),
         ]
         assert Bindings(store).load(0.0) == Bindings(store).load(1000.0)
+        await store.close()
+
+    async def test_texts_survive_a_restart_and_expired_ones_do_not(self, store: Store, url: str) -> None:
+        kept = StoredText("a", "101", "102", "text/plain", b"\x00\r\n\xff '; --", 1000.0, 2000.0)
+        texts = StoredTexts(store)
+        texts.put(kept)
+        texts.put(replace(kept, text_id="old", expires_at=999.0))
+        texts.put(replace(kept, text_id="gone"))
+        await store.settle()
+        texts.drop("gone")
+        texts.put(replace(kept, text_id="short"))
+        texts.drop("short")
+        store, _ = await again(store, url)
+        assert StoredTexts(store).load(1000.0) == [kept]
+        assert StoredTexts(store).load(0.0) == [kept]
         await store.close()
 
     async def test_extensions(self, store: Store) -> None:

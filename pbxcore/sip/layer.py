@@ -41,6 +41,9 @@ COOKIE = "z9hG4bK"
 ACCEPTED = State.ACCEPTED
 REQUEST, ACK, CANCEL, REFUSAL = Input.REQUEST, Input.ACK, Input.CANCEL, Input.REFUSAL
 TRANSPORT_ERROR = Input.TRANSPORT_ERROR
+UNHEARD = (State.CALLING, State.TRYING)
+MOST_BY_UDP = 1300
+"""Bytes of a request; a larger one tries TCP first (18.1.1: the path MTU is not known)."""
 
 
 class Flow(Protocol):
@@ -145,6 +148,7 @@ class Layer:
         self._clients: dict[str, ClientTransaction] = {}
         self._by_dialog: dict[str, ServerTransaction] = {}
         self._streams: dict[Flow, set[ServerTransaction | ClientTransaction]] = {}
+        self._narrow: dict[object, Flow] = {}  # by transaction, the way of its request if TCP leads nowhere
 
     def server_count(self) -> int:
         return len(self._servers)
@@ -259,7 +263,19 @@ class Layer:
         """A stream was closed: what waits for its peer ends with on_transport_error."""
         now = self.clock()
         for tx in self._streams.pop(flow, ()):
-            tx.feed(TRANSPORT_ERROR, None, now)
+            if not (self._narrow and self._by_datagram(tx, now)):
+                tx.feed(TRANSPORT_ERROR, None, now)
+
+    def _by_datagram(self, tx: ServerTransaction | ClientTransaction, now: float) -> bool:
+        """18.1.1: a large request that nobody took over TCP goes by UDP after all. False for any other."""
+        flow = self._narrow.pop(tx, None)
+        if flow is None or not isinstance(tx, ClientTransaction) or tx.state not in UNHEARD:
+            return False
+        tx.flow, tx.sent_by = flow, flow.local
+        tx.data = data = _via_again(tx.request, flow, tx.branch)
+        tx.restart(A if isinstance(tx, InviteClient) else E, self.t1, now)
+        flow.send(data)
+        return True
 
     # ---- from the transaction user
 
@@ -287,6 +303,10 @@ class Layer:
         _put_via(request, flow, branch)
         data = request.to_bytes()
         self.counters.requests_out += 1
+        narrow: Flow | None = None
+        if len(data) > MOST_BY_UDP and (wide := way_for_large(flow)) is not None:
+            narrow, flow = flow, wide
+            data = _via_again(request, flow, branch)
         reliable = flow.reliable
         kept = b"" if reliable else data
         start = self.timers.start
@@ -299,6 +319,8 @@ class Layer:
             again, last = E, F
         self._clients[tx.key] = tx
         start(now + 64 * self.t1, tx, last)
+        if narrow is not None:
+            self._narrow[tx] = narrow
         if reliable:
             self._bind(tx, flow)
         else:
@@ -371,6 +393,8 @@ class Layer:
 
     def forget_client(self, tx: ClientTransaction) -> None:
         self._clients.pop(tx.key, None)
+        if self._narrow:
+            self._narrow.pop(tx, None)
         if tx.flow.reliable:
             self._unbind(tx, tx.flow)
 
@@ -411,6 +435,19 @@ def _put_via(request: Request, flow: Flow, branch: str) -> None:
         del request.first_lines
     except AttributeError:  # was never read
         return
+
+
+def _via_again(request: Request, flow: Flow, branch: str) -> bytes:
+    """The bytes of a request of ours that goes another way than was thought."""
+    request.remove("via")
+    _put_via(request, flow, branch)
+    return request.to_bytes()
+
+
+def way_for_large(flow: Flow) -> Flow | None:
+    """A reliable way to the same peer; None when there is none, or `flow` is one."""
+    wide: Callable[[], Flow | None] | None = getattr(flow, "wide", None)
+    return None if wide is None else wide()
 
 
 def _server_key(request: Request, method: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import socket
+import sys
 import sysconfig
 import time
 from collections.abc import Iterator
@@ -33,7 +34,10 @@ def facts() -> dict[str, str]:
 def profile_guided() -> bool:
     """Whether this interpreter was built with profile-guided optimisation."""
     config = str(sysconfig.get_config_var("CONFIG_ARGS") or "")
-    return "--enable-optimizations" in config or "-fprofile-use" in str(sysconfig.get_config_var("PY_CORE_CFLAGS"))
+    if "--enable-optimizations" in config or "-fprofile-use" in str(sysconfig.get_config_var("PY_CORE_CFLAGS")):
+        return True
+    # Debian's rules run `make profile-opt` themselves: the flags that are kept say nothing of it.
+    return sys.base_prefix == "/usr" and Path("/etc/debian_version").exists()
 
 
 def _loop() -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from pbxcore.settings_file.certificates import authorities_fault, certificate_fault
+from pbxcore.certificates import authorities_fault, certificate_fault
 
 log = structlog.get_logger("net")
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import phonenumbers
 
-from pbxcore.settings_file.certificates import authorities_fault, certificate_fault
+from pbxcore.certificates import authorities_fault, certificate_fault
 from pbxcore.settings_file.values import (
     Finding,
     Findings,

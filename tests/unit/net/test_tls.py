@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
+from pbxcore.certificates import authorities_fault, certificate_fault
 from pbxcore.net.tls import CertificateFault, Certificates, PeerRefused, TlsWire, check_name, identities
-from pbxcore.settings_file.certificates import authorities_fault, certificate_fault
 from tests.authority import Authority, Pair
 
 

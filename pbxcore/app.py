@@ -7,10 +7,12 @@ go in the opposite order. Nothing else imports upward.
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 import structlog
 
@@ -21,8 +23,10 @@ from crmhooks.runner import Runner
 from pbxcore import office
 from pbxcore.bus import Bus
 from pbxcore.call.exchange import Doors, Exchange
+from pbxcore.call.keeper import TrunkKeeper
 from pbxcore.call.panel import Control
 from pbxcore.call.registrar import Binding, Registrar
+from pbxcore.call.registration import Tools
 from pbxcore.call.texts import Text
 from pbxcore.call.trunks import Trunks
 from pbxcore.collector import Collector
@@ -31,11 +35,14 @@ from pbxcore.inquiry import Inquiries, socket_beside
 from pbxcore.media.backend import MediaBackend
 from pbxcore.media.factory import make_backend
 from pbxcore.metrics import Metrics
+from pbxcore.net.connections import Options
 from pbxcore.net.endpoint import Endpoint
 from pbxcore.net.hep import DEFAULT_PORT as HEP_PORT
 from pbxcore.net.hep import HepExport
+from pbxcore.net.resolver import Dns, Resolver, families
 from pbxcore.net.ring import Ring
-from pbxcore.settings import Settings
+from pbxcore.net.websocket import Door
+from pbxcore.settings import Settings, Sip
 from pbxcore.sip.digest import Authenticator
 from pbxcore.sip.timers import Timers
 from pbxcore.sip.uri import split_host
@@ -54,6 +61,8 @@ log = structlog.get_logger("app")
 DIGESTS = {"md5": ("MD5",), "sha-256": ("SHA-256",), "both": ("SHA-256", "MD5")}
 DRAIN_LOOK = 0.1
 RELEASE_SECONDS = 2.0
+LOOK_UP_SECONDS = 1.0      # how long the start waits for the DNS: then it goes on without
+UNREGISTER_SECONDS = 1.0   # how long the end waits for carriers that registrations are taken back from
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +95,26 @@ class Tokens:
 token = Tokens()
 
 
+def transport_options(sip: Sip) -> Options:
+    """What the settings say of TLS, WebSocket and keep-alives."""
+    return Options(
+        certificate=sip.tls_certificate,
+        key=sip.tls_key,
+        authorities=sip.tls_ca,
+        door=Door(sip.websocket_path, sip.websocket_origins),
+        keep_alive_seconds=sip.keep_alive_seconds,
+        large_by_tcp=sip.large_requests_by_tcp,
+    )
+
+
 def _hosts(listen: Iterable[str]) -> list[str]:
     """The local addresses that SIP is heard on; wildcards name none."""
     hosts = [spec.split(":", 1)[1].rpartition(":")[0].strip("[]") for spec in listen]
     return [host for host in hosts if host not in ("0.0.0.0", "::", "")]
+
+
+def _is_ipv6(text: str) -> bool:
+    return text.count(":") > 1 and not text.startswith("[")
 
 
 async def _until(done: Callable[[], bool], seconds: float) -> None:
@@ -197,13 +222,15 @@ class App:
         self.sip_addresses: tuple[str, ...] = ()
         self.web_address = ""
         self.control: Control
+        self.resolver: Resolver | None = None
+        self._keeper: TrunkKeeper | None = None
         self._panel: Listening | None = None
         self._inquiries: Inquiries | None = None
         self._hep: HepExport | None = None
         self._collector: Collector | None = None
 
     async def start(self) -> None:
-        """Raises StoreUnavailable, ListenError, TrunkUnresolved, InvalidHook, each with a sentence for people."""
+        """Raises StoreUnavailable, ListenError, InvalidHook, each with a sentence for people."""
         settings = self.settings
         self.store = open_store(settings.database.url, settings.database.durability, serving=True)
         self.store.start()
@@ -236,7 +263,8 @@ class App:
 
     async def _start_sip(self) -> None:
         settings = self.settings
-        self.endpoint = endpoint = Endpoint(ring=Ring(settings.sip.trace_messages))
+        ring = Ring(settings.sip.trace_messages)
+        self.endpoint = endpoint = Endpoint(ring=ring, options=transport_options(settings.sip))
         self.timers = timers = Timers(endpoint.wake_at)
         bindings = KeptBindings(self.store)
         registrar = Registrar(
@@ -267,7 +295,7 @@ class App:
         exchange.dial_plan = made.dial_plan
         exchange.secrets = made.secrets
         registrar.profiles = made.profiles
-        exchange.trunks = Trunks(await office.trunks(settings.trunk, endpoint.flow_to, token))
+        exchange.trunks = Trunks(office.trunks(settings, endpoint.flow_to, token, endpoint.clock, random.random))
         await media.start(exchange)
         endpoint.attach(exchange.layer, timers)
         registrar.restore(bindings.load(time.time()))  # before the first caller is heard
@@ -275,6 +303,24 @@ class App:
         exchange.texts.restore(texts.load(time.time()))
         listeners = [await endpoint.listen(spec) for spec in settings.sip.listen]
         self.sip_addresses = tuple(str(listener) for listener in listeners)
+        await self._start_trunks([listener.host for listener in listeners], [one.transport for one in listeners])
+
+    async def _start_trunks(self, hosts: list[str], listening: list[str]) -> None:
+        """Names are looked up and registrations begun; an office whose carrier cannot be found starts all the same."""
+        settings, endpoint, exchange = self.settings, self.endpoint, self.exchange
+        nameservers = [split_host(server) if not _is_ipv6(server) else (server, None)
+                       for server in settings.sip.nameservers]
+        self.resolver = Resolver(
+            Dns(clock=endpoint.clock, nameservers=[(host, port or 53) for host, port in nameservers]),
+            transports=[*(["UDP"] if "UDP" in listening else []), "TCP", "TLS"],
+            kinds=families(hosts),
+            loopback=all(ip_address(host).is_loopback for host in hosts),
+        )
+        tools = Tools(exchange.layer, self.timers, endpoint.clock, token, random.random)
+        registering = frozenset(trunk.name for trunk in settings.trunk if trunk.register)
+        self._keeper = TrunkKeeper(exchange.trunks, tools, self.resolver, office.questions(settings), registering)
+        self._keeper.start()
+        await self.resolver.settled(LOOK_UP_SECONDS)
 
     async def _start_tracing(self) -> None:
         """For `hookline trace`, and for Homer. No call depends on either."""
@@ -335,6 +381,10 @@ class App:
 
     async def stop(self) -> None:
         """Let go of everything; the journal is written out first. Works after a start that failed half way, too."""
+        if self._keeper is not None:
+            self._keeper.stop()
+            keeper = self._keeper
+            await _until(lambda: not keeper.busy, UNREGISTER_SECONDS)
         if self._collector is not None:
             await self._collector.stop()
         if self._panel is not None:
@@ -345,6 +395,8 @@ class App:
             await self.runner.close()
         if self._inquiries is not None:
             await self._inquiries.stop()
+        if self.resolver is not None:
+            await self.resolver.close()
         if hasattr(self, "endpoint"):
             await self.endpoint.close()
         if self._hep is not None:  # after the last message is out

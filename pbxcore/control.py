@@ -37,9 +37,15 @@ class ExtensionState:
 
 @dataclass(frozen=True, slots=True)
 class TrunkState:
+    """A trunk as the panel shows it. `reason` says in words why it is not registered or not reachable; empty when all
+    is well. A trunk that is not to register is "off"."""
+
     name: str
     server: str
     calls: int
+    registration: Literal["off", "trying", "registered", "failed"] = "off"
+    reachable: bool = True
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

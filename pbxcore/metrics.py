@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector as Source
 
 from pbxcore.bus import Bus
 from pbxcore.call.exchange import Exchange
+from pbxcore.call.keeper import state_of
 from pbxcore.collector import Collector
 from pbxcore.net.endpoint import Endpoint
 from pbxcore.store import Store
@@ -37,6 +38,24 @@ class Metrics(Source):
                 yield CounterMetricFamily(name, field.name.replace("_", " "), getattr(counters, field.name))
         for name, what, value in self._gauges():
             yield GaugeMetricFamily(f"hookline_{name}", what, value)
+        yield from self._trunks()
+
+    def _trunks(self) -> Iterator[Metric]:
+        calls = GaugeMetricFamily("hookline_trunk_calls", "calls of a trunk", labels=["trunk"])
+        reachable = GaugeMetricFamily("hookline_trunk_reachable", "whether a server of it answers", labels=["trunk"])
+        registered = GaugeMetricFamily(
+            "hookline_trunk_registered", "whether it is registered; only trunks that register", labels=["trunk"]
+        )
+        problem = GaugeMetricFamily("hookline_trunk_problem", "what is wrong, in words", labels=["trunk", "reason"])
+        for trunk in self._exchange.trunks:
+            state = state_of(trunk)
+            calls.add_metric([state.name], state.calls)
+            reachable.add_metric([state.name], float(state.reachable))
+            if state.registration != "off":
+                registered.add_metric([state.name], float(state.registration == "registered"))
+            if state.reason:
+                problem.add_metric([state.name, state.reason], 1.0)
+        yield from (calls, reachable, registered, problem)
 
     def _gauges(self) -> Iterator[tuple[str, str, float]]:
         exchange = self._exchange

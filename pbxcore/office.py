@@ -5,23 +5,21 @@ An extension of the settings file wins over a stored one of the same number.
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
-import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from pbxcore import profiles
 from pbxcore.call.router import DialPlan, ExtensionEntry, OutboundRule, digits
+from pbxcore.call.servers import Servers
 from pbxcore.call.trunks import FlowTo, Trunk
 from pbxcore.settings import Extension, Settings
 from pbxcore.settings import Trunk as TrunkSettings
+from pbxcore.settings_file.values import TRUNK_TRANSPORTS, split_port
 from pbxcore.sip.digest import Secret
+from pbxcore.sip.location import Question, numeric
+from pbxcore.sip.uri import join_host
 from pbxcore.store.repo import StoredExtension
-
-
-class TrunkUnresolved(Exception):
-    """A trunk's server cannot be found; the message says which and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +32,8 @@ class Office:
 
 
 def build(settings: Settings, stored: Iterable[StoredExtension], realm: str) -> Office:
-    """Join the two sources."""
+    """Join the two sources. Raises BadProfile, also for a make of phone that nobody has yet."""
+    profiles.check_all()
     extensions: dict[str, tuple[ExtensionEntry, str, str]] = {}
     for kept in stored:
         entry = ExtensionEntry(kept.number, kept.name, kept.crm_control)
@@ -50,28 +49,46 @@ def build(settings: Settings, stored: Iterable[StoredExtension], realm: str) -> 
     return Office(
         plan,
         {number: Secret.from_password(number, realm, secret) for number, (_, secret, _) in extensions.items()},
-        {number: profiles.phone(profile) for number, (_, _, profile) in extensions.items()},
+        {number: profiles.phone(profile) for number, (_, _, profile) in extensions.items() if profile},
     )
 
 
 def _from_file(extension: Extension) -> tuple[ExtensionEntry, str, str]:
-    entry = ExtensionEntry(extension.number, extension.name, extension.crm_control)
+    entry = ExtensionEntry(extension.number, extension.name, extension.crm_control, extension.caller_id)
     return entry, extension.password.get_secret_value(), extension.profile
 
 
-async def trunks(settings: Sequence[TrunkSettings], flow_to: FlowTo, token: Callable[[], str]) -> list[Trunk]:
-    """The trunks with the addresses of their servers looked up. Raises TrunkUnresolved."""
-    return [await _trunk(trunk, flow_to, token) for trunk in settings]
+def trunks(
+    settings: Settings,
+    flow_to: FlowTo,
+    token: Callable[[], str],
+    clock: Callable[[], float],
+    chance: Callable[[], float],
+) -> list[Trunk]:
+    """The trunks. Where the servers are that have names is found out later, from `questions`."""
+    made = [_trunk(trunk, settings.office.country, flow_to, token, clock, chance) for trunk in settings.trunk]
+    asked = questions(settings)
+    for trunk in made:   # those with addresses are known by them before the first packet comes
+        trunk.servers.locate([found for question in asked[trunk.name] if (found := numeric(question)) is not None])
+    return made
 
 
-async def _trunk(trunk: TrunkSettings, flow_to: FlowTo, token: Callable[[], str]) -> Trunk:
-    transport, host, port = server_of(trunk.server, profiles.trunk(trunk.profile).default_port)
-    return Trunk(
+def _trunk(
+    trunk: TrunkSettings,
+    country: str,
+    flow_to: FlowTo,
+    token: Callable[[], str],
+    clock: Callable[[], float],
+    chance: Callable[[], float],
+) -> Trunk:
+    profile = profiles.trunk(trunk.profile)
+    named = server_of(trunk.server, profile)
+    made = Trunk(
         trunk.name,
-        transport,
-        host,
-        await _address(trunk.name, host),
-        port,
+        named.transport,
+        named.host,
+        "",
+        named.port or 0,
         flow_to,
         token,
         trunk.username,
@@ -79,34 +96,41 @@ async def _trunk(trunk: TrunkSettings, flow_to: FlowTo, token: Callable[[], str]
         trunk.caller_id,
         trunk.max_calls,
         [ipaddress.ip_network(source, strict=False) for source in trunk.accept_from],
+        auth_username=trunk.auth_username,
+        profile=profile,
+        trusted=trunk.trusted,
+        numbers=frozenset(digits(number) for number in trunk.numbers),
+        country=country,
+        authorities=trunk.tls_ca,
+        clock=clock,
+        chance=chance,
+        servers=Servers(profile.options_down_after),
     )
+    if trunk.outbound_proxy and profile.proxy_in_route:
+        proxy = server_of(trunk.outbound_proxy, profile)
+        transport = f";transport={proxy.transport.lower()}" if proxy.transport not in ("", "UDP") else ""
+        made.proxy = f"<sip:{join_host(proxy.host, proxy.port)}{transport};lr>"
+    return made
 
 
-def server_of(server: str, default_port: int) -> tuple[str, str, int]:
-    """`tcp:sip.example.net:5070` as transport, host and port; UDP and the profile's port where they are left out."""
-    transport = "UDP"
+def questions(settings: Settings) -> dict[str, list[Question]]:
+    """By trunk, whom to look for in the order to try them (RFC 3263); an outbound proxy takes the server's place."""
+    found: dict[str, list[Question]] = {}
+    for trunk in settings.trunk:
+        profile = profiles.trunk(trunk.profile)
+        servers = [trunk.outbound_proxy or trunk.server, *trunk.backup_servers]
+        found[trunk.name] = [server_of(server, profile) for server in servers]
+    return found
+
+
+def server_of(server: str, profile: profiles.TrunkProfile) -> Question:
+    """`tcp:sip.example.net:5070` as what is to be found; what is left out is the profile's word, or the DNS's."""
+    transport: str = profile.transport
     head, colon, rest = server.partition(":")
-    if colon and head.lower() in ("udp", "tcp"):
-        transport, server = head.upper(), rest
-    if server.startswith("["):
-        host, _, port = server[1:].partition("]")
-        return transport, host, int(port.lstrip(":") or default_port)
-    host, _, port = server.partition(":")
-    if ":" in port:  # an IPv6 address without brackets
-        return transport, server, default_port
-    return transport, host, int(port or default_port)
-
-
-async def _address(name: str, host: str) -> str:
-    try:
-        return str(ipaddress.ip_address(host))
-    except ValueError:
-        pass
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_DGRAM)
-    except OSError as error:
-        raise TrunkUnresolved(
-            f"trunk {name}: the server {host} cannot be found ({error.strerror}); "
-            "check [[trunk]] server, or write its IP address"
-        ) from error
-    return str(found[0][4][0])
+    if colon and head.lower() in TRUNK_TRANSPORTS:
+        transport, server = head.lower(), rest
+    host, port = server, None
+    if server.count(":") < 2 or server.startswith("["):   # else an IPv6 address without brackets
+        host, text = split_port(server)
+        port = int(text) if text else None
+    return Question(host, port, transport.upper(), profile.default_port)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -11,6 +12,10 @@ CountOrZero = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Milliseconds = Annotated[int, Field(ge=1, le=10_000)]
+
+
+# ABCMeta has a method of this name, which no settings section is asked for.
+warnings.filterwarnings("ignore", 'Field name "register" in "Trunk" shadows', UserWarning)
 
 
 class Section(BaseModel):
@@ -27,7 +32,15 @@ class Office(Section):
 class Sip(Section):
     listen: tuple[str, ...] = ("udp:127.0.0.1:5060", "tcp:127.0.0.1:5060")
     domain: str = ""           # realm of the digest and host of our URIs; empty: "hookline", and our address
+    nameservers: tuple[str, ...] = ()   # DNS servers for the names of carriers; empty: those of the machine
     digest: Literal["md5", "sha-256", "both"] = "md5"   # baresip 1.0 gives up when it sees SHA-256, SIPp when first
+    tls_certificate: str = ""  # PEM file: the certificate, then those that lead to its CA
+    tls_key: str = ""          # PEM file; empty: the key is in the file of the certificate
+    tls_ca: str = ""           # PEM file of the CAs that others are checked by; empty: the system's
+    websocket_path: str = "/"
+    websocket_origins: tuple[str, ...] = ()   # pages that may open a WebSocket; "*": every page
+    keep_alive_seconds: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 25.0   # RFC 5626 4.4: 24 to 29
+    large_requests_by_tcp: bool = True        # RFC 3261 section 18.1.1
     drain_seconds: Seconds = 30.0
     max_calls: Count = 5000
     max_calls_per_second: Count = 2000
@@ -73,17 +86,25 @@ class Extension(Section):
     number: str
     name: str = ""
     password: SecretStr
-    profile: str = "generic"
+    profile: str = ""          # make of phone; empty: told by the User-Agent of its REGISTER
     crm_control: Literal["third-party", "first-party"] = "third-party"
+    caller_id: str = ""        # its own number on calls out; empty: that of the trunk
 
 
 class Trunk(Section):
     name: str
     profile: str = "generic"
     server: str                # "sip.example.net", "192.0.2.1:5060", "tcp:192.0.2.1:5060"
+    backup_servers: tuple[str, ...] = ()   # as `server`, tried in their order when it fails
+    outbound_proxy: str = ""   # as `server`: where everything goes, while `server` is what URIs name
+    register: bool = False
     username: str = ""
+    auth_username: str = ""    # of the digest, where it is another one
     password: SecretStr = SecretStr("")
+    numbers: tuple[str, ...] = ()   # ours: tells trunks of one carrier apart
+    trusted: bool = False      # P-Asserted-Identity of this carrier is believed
     accept_from: tuple[str, ...] = ()
+    tls_ca: str = ""           # of this carrier; empty: that of [sip]
     caller_id: str = ""
     max_calls: CountOrZero = 0   # 0: no limit
 

@@ -15,14 +15,13 @@ from crmhooks.connector import InvalidHook
 from pbxcore.app import App
 from pbxcore.media.backend import MediaBackend, MediaError
 from pbxcore.net.flow import ListenError
-from pbxcore.office import TrunkUnresolved
 from pbxcore.settings import Settings
 from pbxcore.store import StoreUnavailable
 from pbxcore.store import open as open_store
 from pbxcore.store.repo import Extensions
 from web.server import CannotListen
 
-START_ERRORS = (StoreUnavailable, ListenError, TrunkUnresolved, InvalidHook, CannotListen, MediaError)
+START_ERRORS = (BadProfile, StoreUnavailable, ListenError, InvalidHook, CannotListen, MediaError)
 
 
 def stored_numbers(url: str) -> frozenset[str]:

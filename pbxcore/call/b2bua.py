@@ -9,7 +9,7 @@ that crosses a CANCEL meets a call that is still there to deal with it. What it 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from pbxcore.call import call as inputs
@@ -22,7 +22,9 @@ from pbxcore.call.leg import Branch, CallerLeg, Leg
 from pbxcore.call.outcome import Outcome, worse
 from pbxcore.call.passing import passed_back
 from pbxcore.call.router import Redirection, Refusal, Round, Step, asks_crm, plan
+from pbxcore.call.servers import Key
 from pbxcore.call.signal import Kind, Signal
+from pbxcore.call.tailor import tailored
 from pbxcore.call.telling import event_of, originated
 from pbxcore.hooks import CallSnapshot, Decision, IncomingCall
 from pbxcore.media.backend import MediaError
@@ -58,7 +60,7 @@ class LiveCall:
         self.answers: dict[str, bytes] = {}  # what each branch has answered so far, early media included
         self.conversation: Conversation | None = None
         self.offer = sdp_or_nothing(invite)
-        self.maker = InviteMaker(offered, invite)
+        self.maker = InviteMaker(offered, invite, trusted=trunk is not None and trunk.trusted)
         self.failure: Outcome | None = None
         self.last: Outcome | None = None
         self.told_ringing = False
@@ -184,6 +186,8 @@ class LiveCall:
                     continue
                 case Round():
                     answered = await self._ring_round(step)
+                    if answered is None and step.targets[0].trunk is not None:
+                        answered = await self._other_servers(step)
                     if answered is not None:
                         return answered
             if self.a.tx is None:
@@ -201,10 +205,26 @@ class LiveCall:
                 return True
         return False
 
-    async def _ring_round(self, step: Round) -> Answered | None:
+    async def _other_servers(self, step: Round) -> Answered | None:
+        """The trunk's next server, for as long as the one before did not take the call (RFC 3263 section 4.3)."""
+        tried: set[Key] = set()
+        while self.a.tx is not None and self.branches:
+            last = self.branches[-1]
+            if not last.unserved or last.trunk is None:
+                break
+            last.unserved = False
+            tried.add((last.flow.transport, last.flow.remote))
+            if not last.trunk.has_other(tried):
+                break
+            answered = await self._ring_round(step, tried)
+            if answered is not None:
+                return answered
+        return None
+
+    async def _ring_round(self, step: Round, tried: Collection[Key] = ()) -> Answered | None:
         deadline = self.exchange.clock() + step.timeout
         self.last = None
-        live = await self._dial(step)
+        live = await self._dial(step, tried)
         while live:
             signal = await self.next(deadline)
             branch, response = signal.leg, signal.response
@@ -240,13 +260,13 @@ class LiveCall:
 
     # ---- ringing
 
-    async def _dial(self, step: Round) -> list[Branch]:
-        """One branch for each phone of each extension, one for each trunk."""
+    async def _dial(self, step: Round, tried: Collection[Key]) -> list[Branch]:
+        """One branch for each phone of each extension, one for each trunk, at none of its servers that are `tried`."""
         live: list[Branch] = []
         for target in step.targets:
             try:
                 extension, called = self.call.offered.extension, self.a.invite.uri
-                for flow, uri, trunk, path in self.exchange.ways(target, self.a.flow, extension, called):
+                for flow, uri, trunk, path in self.exchange.ways(target, self.a.flow, extension, called, tried):
                     branch = Branch(self.exchange, self, f"b{len(self.branches) + 1}", target, flow, trunk)
                     branch.path = path
                     self.branches.append(branch)
@@ -271,6 +291,10 @@ class LiveCall:
                 raise SipError(503, build.REASONS[503])
         tag = exchange.token()
         invite = self.maker.make(branch, uri, tag, exchange, body)
+        make = exchange.registrar.makes.get((branch.target.number, uri))
+        if make is not None:
+            branch.make = make
+            invite = tailored(invite, make)
         self.apply(inputs.LegDialed(exchange.wall(), branch.label, branch.party, branch.target.number))
         branch.start(invite, tag)
 

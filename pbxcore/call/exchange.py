@@ -8,7 +8,7 @@ trunks by address, extensions by digest. Nothing else gets further than a challe
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -19,11 +19,13 @@ from pbxcore.call import call as inputs
 from pbxcore.call.b2bua import LiveCall
 from pbxcore.call.body import sdp_in
 from pbxcore.call.call import WRITE, Call
+from pbxcore.call.identity import arriving, called_in, dialed
 from pbxcore.call.leg import ALLOW, Leg
 from pbxcore.call.message import MessageRelay
 from pbxcore.call.outbound import EXTENSIONS, instance_in
 from pbxcore.call.registrar import Registrar, TooBrief, one_a_phone
 from pbxcore.call.router import DialPlan, Target
+from pbxcore.call.servers import Key
 from pbxcore.call.signal import Kind, Signal
 from pbxcore.call.subscriptions.package import Refused
 from pbxcore.call.subscriptions.service import EventService
@@ -260,6 +262,9 @@ class Exchange:
             return
         self._check_headers(request, tx.flow)
         trunk = self.trunks.by_source(tx.flow.remote[0])
+        if trunk is not None and trunk.twins:
+            plan = self.dial_plan
+            trunk = self.trunks.meant(request, tx.flow.remote[0], lambda one: called_in(one, request, plan))
         extension = None if trunk is not None else self._authenticate(tx, request)
         if trunk is None and extension is None:
             return
@@ -279,6 +284,7 @@ class Exchange:
         offered = self._offered(request, trunk, extension)
         self.counters.calls += 1
         call = LiveCall(self, offered, tx, request, trunk)
+        call.a.make = self.registrar.caller(extension, request)
         self.live[offered.call_id] = call
         call.start()
 
@@ -307,6 +313,8 @@ class Exchange:
             entry = self.dial_plan.extensions.get(extension)
             name = entry.name if entry and entry.name else name
             direction = "internal" if called in self.dial_plan.extensions else "outbound"
+        elif trunk is not None:
+            number, name, called = arriving(trunk, request, self.dial_plan)
         return IncomingCall(
             call_id=self.token(),
             caller=printable(number),
@@ -325,18 +333,20 @@ class Exchange:
 
     # ---- for calls
 
-    def ways(self, target: Target, caller: Flow, extension: str | None, uri: str = "") -> list[Way]:
+    def ways(
+        self, target: Target, caller: Flow, extension: str | None, uri: str = "", tried: Collection[Key] = ()
+    ) -> list[Way]:
         """How to reach a target: flow, Request-URI, trunk and Route of each branch. Raises SipError when there is no
         way.
 
         A phone that calls its own extension does not ring itself; `extension` is the caller's. `uri` is what was
-        called: a GRUU (RFC 5627) means one of the phones.
+        called: a GRUU (RFC 5627) means one of the phones. `tried` are servers of a trunk that are passed over.
         """
         if target.trunk is not None:
             trunk = self.trunks.get(target.trunk)
             if trunk is None or trunk.full():
                 raise SipError(503, build.REASONS[503])
-            return [(trunk.flow(), trunk.uri(target.number), trunk, ())]
+            return [(trunk.flow(tried), trunk.uri(dialed(trunk, target.number)), trunk, trunk.route)]
         found: list[Way] = []
         own = target.number == extension
         bindings = self.registrar.bindings(target.number)

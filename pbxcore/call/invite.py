@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from pbxcore.call.identity import ANONYMOUS, dialed, leaving, way_so_far
 from pbxcore.call.leg import ALLOW, SDP_TYPE, Branch, contact_of
 from pbxcore.call.passing import passed
+from pbxcore.call.router import DialPlan
+from pbxcore.call.trunks import Trunk
 from pbxcore.hooks import Decision, IncomingCall
 from pbxcore.sip.headers import CSeq, one_line, quote
 from pbxcore.sip.message import Field, Request
@@ -19,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_FORWARDS = 70
-ANONYMOUS = "anonymous"  # as RFC 3261 section 8.1.1.3 has it
 FIRST = CSeq(1, "INVITE")
 
 
@@ -28,6 +30,7 @@ class Office(Protocol):
 
     domain: str
     token: Callable[[], str]
+    dial_plan: DialPlan
 
 
 def display(name: str) -> str:
@@ -40,10 +43,13 @@ def display(name: str) -> str:
 class InviteMaker:
     """Makes the INVITEs of one call."""
 
-    __slots__ = ("_common", "_hops", "decision", "offered")
+    __slots__ = ("_common", "_hops", "_invite", "_trusted", "decision", "offered")
 
-    def __init__(self, offered: IncomingCall, invite: Request) -> None:
+    def __init__(self, offered: IncomingCall, invite: Request, *, trusted: bool = False) -> None:
+        """`trusted`: what the caller's side says of the call's way so far is believed."""
         self.offered = offered
+        self._invite = invite
+        self._trusted = trusted
         self.decision: Decision | None = None
         hops = invite.max_forwards
         self._hops = f"Max-Forwards: {MAX_FORWARDS if hops is None else min(hops, 255) - 1}"
@@ -52,13 +58,14 @@ class InviteMaker:
     def make(self, branch: Branch, uri: str, tag: str, office: Office, body: bytes) -> Request:
         """The INVITE of this branch; `tag` is our From tag on it."""
         host = office.domain or join_host(branch.flow.local[0], None)
-        number = escape_user(branch.target.number)
-        user = self._user(branch)
+        if branch.trunk is not None:
+            return self._to_carrier(branch, branch.trunk, uri, tag, office, host, body)
+        user = escape_user(self.offered.caller or ANONYMOUS)
         call_id = office.token()
         fields: list[Field] = [
             ("max-forwards", self._hops),
-            ("from", f"From: {self._name(branch)}<sip:{user}@{host}>;tag={tag}"),
-            ("to", f"To: <sip:{number}@{self._to_host(branch, host)}>"),
+            ("from", f"From: {self._name()}<sip:{user}@{host}>;tag={tag}"),
+            ("to", f"To: <sip:{escape_user(branch.target.number)}@{host}>"),
             ("call-id", f"Call-ID: {call_id}"),
             ("cseq", f"CSeq: {FIRST}"),
             ("contact", f"Contact: {contact_of(user, branch.flow)}"),
@@ -67,12 +74,13 @@ class InviteMaker:
         ]
         if branch.path:
             fields += [("route", f"Route: {proxy}") for proxy in branch.path]
-        if branch.trunk is None:
-            fields.append(("x-hookline-call", f"X-Hookline-Call: {self.offered.call_id}"))
-            alert = self.decision.alert_info if self.decision else None
-            if alert:
-                fields.append(("alert-info", f"Alert-Info: {one_line(alert)}"))
+        fields.append(("x-hookline-call", f"X-Hookline-Call: {self.offered.call_id}"))
+        alert = self.decision.alert_info if self.decision else None
+        if alert:
+            fields.append(("alert-info", f"Alert-Info: {one_line(alert)}"))
         fields += self._common
+        if self._trusted:
+            fields += way_so_far(self._invite)
         if body:
             fields.append(SDP_TYPE)
         invite = Request("INVITE", uri, fields, body)
@@ -80,17 +88,38 @@ class InviteMaker:
         invite.call_id, invite.cseq, invite.from_tag = call_id, FIRST, tag
         return invite
 
-    def _user(self, branch: Branch) -> str:
-        if branch.trunk is not None and self.offered.direction != "inbound":
-            return escape_user(branch.trunk.caller_id or branch.trunk.username or self.offered.caller or ANONYMOUS)
-        return escape_user(self.offered.caller or ANONYMOUS)
+    def _to_carrier(
+        self, branch: Branch, trunk: Trunk, uri: str, tag: str, office: Office, host: str, body: bytes
+    ) -> Request:
+        """Who calls is said as the trunk's profile wants it (`identity`)."""
+        offered = self.offered
+        entry = office.dial_plan.extensions.get(offered.extension or "")
+        before = way_so_far(self._invite) if self._trusted else ()
+        caller = leaving(trunk, offered, self._invite, entry.caller_id if entry else "", host, before)
+        number = escape_user(dialed(trunk, branch.target.number))
+        name = f"{display(caller.name)} " if caller.name else ""
+        registered = trunk.registration is not None
+        user = escape_user(trunk.username) if registered else caller.user
+        call_id = office.token()
+        fields: list[Field] = [
+            *[("route", f"Route: {proxy}") for proxy in branch.path],
+            ("max-forwards", self._hops),
+            ("from", f"From: {name}<sip:{caller.user}@{caller.host}>;tag={tag}"),
+            ("to", f"To: <sip:{number}@{join_host(trunk.host, None)}>"),
+            ("call-id", f"Call-ID: {call_id}"),
+            ("cseq", f"CSeq: {FIRST}"),
+            ("contact", f"Contact: {contact_of(user, branch.flow)}"),
+            ("allow", f"Allow: {ALLOW}"),
+            ("user-agent", "User-Agent: Hookline"),
+            *caller.rows,
+            *self._common,
+        ]
+        if body:
+            fields.append(SDP_TYPE)
+        return Request("INVITE", uri, fields, body)
 
-    def _name(self, branch: Branch) -> str:
+    def _name(self) -> str:
         """The CRM's name for the caller, on the office's own phones only; else what he calls himself."""
-        name = self.decision.display_name if self.decision and branch.trunk is None else None
+        name = self.decision.display_name if self.decision else None
         name = name or self.offered.caller_name
         return f"{display(name)} " if name else ""
-
-    @staticmethod
-    def _to_host(branch: Branch, host: str) -> str:
-        return branch.trunk.host if branch.trunk is not None else host

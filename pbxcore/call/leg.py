@@ -12,12 +12,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
+from pbxcore.call.registrar import contact_port
 from pbxcore.call.router import Target
 from pbxcore.call.signal import Kind, Signal
+from pbxcore.call.tailor import offered
 from pbxcore.call.trunks import Trunk
+from pbxcore.profiles import PhoneProfile
 from pbxcore.sip import build
 from pbxcore.sip.dialog import Dialog
 from pbxcore.sip.errors import SipError
+from pbxcore.sip.figures import State
 from pbxcore.sip.layer import Flow, Layer
 from pbxcore.sip.message import Field, Request, Response
 from pbxcore.sip.transaction import ClientTransaction, ServerTransaction
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from pbxcore.call.b2bua import LiveCall
 
 ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, REGISTER, SUBSCRIBE, PUBLISH"
+CALLING = State.CALLING
 SDP_TYPE: Field = ("content-type", "Content-Type: application/sdp")
 
 
@@ -51,7 +56,7 @@ def contact_of(user: str, flow: Flow) -> str:
 class Leg:
     """What both kinds share. `call` is None once the call has nothing more to do with the leg."""
 
-    __slots__ = ("call", "dialog", "ending", "flow", "host", "key", "label", "party", "trunk")
+    __slots__ = ("call", "dialog", "ending", "flow", "host", "key", "label", "make", "party", "trunk")
 
     def __init__(
         self, host: LegHost, call: LiveCall | None, label: str, party: str, flow: Flow, trunk: Trunk | None
@@ -62,6 +67,7 @@ class Leg:
         self.party = party
         self.flow = flow
         self.trunk = trunk
+        self.make: PhoneProfile | None = None   # of phones that need something special
         self.dialog: Dialog | None = None
         self.key = ("", "")
         self.ending = False
@@ -83,6 +89,16 @@ class Leg:
         """Where requests of ours inside of the dialog go: to a phone where it was last heard from, because that is the
         way its NAT keeps open; to a carrier by its routes and its Contact (12.2.1.1)."""
         self.flow = flow if self.trunk is None else self.trunk.flow_for(dialog.next_hop, flow)
+        if self.make is not None and self.make.reach == "contact":
+            self.flow = self._at_contact(dialog, flow)
+
+    def _at_contact(self, dialog: Dialog, flow: Flow) -> Flow:
+        """The way to a phone that does not listen where it sends from."""
+        with suppress(SipError):
+            port = contact_port(dialog.remote_target, flow.remote[0])
+            if port is not None and not flow.reliable:
+                return self.host.flow_to(flow.transport, flow.remote[0], port)
+        return flow
 
     def leave(self) -> None:
         """Forget the dialog: nothing of it is expected any more."""
@@ -97,6 +113,8 @@ class Leg:
         dialog = self.dialog
         if dialog is None:
             raise ValueError("a leg without a dialog sends nothing inside of one")
+        if body and self.make is not None:
+            body = offered(body, self.make)
         request = dialog.request(method, body=body)
         request.fields += fields
         return self.host.layer.request(request, self._way(), self)
@@ -257,7 +275,7 @@ class CallerLeg(Leg):
 class Branch(Leg):
     """A leg that the exchange opened. Several can ring; one is answered."""
 
-    __slots__ = ("answered", "invite", "path", "target", "tx", "unacknowledged")
+    __slots__ = ("answered", "invite", "path", "target", "tx", "unacknowledged", "unserved")
 
     def __init__(
         self, host: LegHost, call: LiveCall, label: str, target: Target, flow: Flow, trunk: Trunk | None
@@ -269,12 +287,23 @@ class Branch(Leg):
         self.path: tuple[str, ...] = ()  # of the binding: the Route of the INVITE (RFC 3327 section 5.3)
         self.answered = False
         self.unacknowledged: Response | None = None
+        self.unserved = False  # the carrier's server did not take the call: another one may
 
     def start(self, invite: Request, tag: str) -> None:
         """Send the INVITE."""
         self.invite = invite
         self._enter(invite.call_id, tag)
         self.tx = self.host.layer.request(invite, self.flow, self)
+        if self.trunk is not None and self.trunk.profile.answer_seconds:
+            layer = self.host.layer
+            layer.timers.start(layer.clock() + self.trunk.profile.answer_seconds, self, "silence")
+
+    def on_timer(self, name: str, now: float) -> None:
+        """A carrier's server that has said nothing at all is given up before Timer B does (RFC 3263 section 4.3)."""
+        tx = self.tx
+        if tx is not None and self.call is not None and tx.state is CALLING:
+            self.host.layer.cancel(tx)
+            self.on_timeout(tx)
 
     def on_response(self, tx: ClientTransaction, response: Response) -> None:
         if tx is not self.tx:
@@ -296,11 +325,18 @@ class Branch(Leg):
                 self.tx = self.host.layer.request(again, self.flow, self)
                 return
         if self.call is not None:
+            if status == 503 and self.trunk is not None:
+                self.unserved = True
+                self.trunk.unserved(self.flow, "it says 503 Service Unavailable", response)
             self.call.post(Signal(Kind.RESPONSE, self, client=tx, response=response))
         elif status >= 200:
             self.leave()
 
     def _settle(self, signal: Signal) -> None:
+        trunk = self.trunk
+        if trunk is not None and signal.kind is Kind.UNREACHED and signal.client is self.tx and self.call is not None:
+            self.unserved = True
+            trunk.unserved(self.flow, "no answer to INVITE")
         super()._settle(signal)
         if self.call is None:
             self.leave()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pbxcore.call.exchange import Exchange
+from pbxcore.call.keeper import state_of
 from pbxcore.control import ExtensionState, NotFound, Trace, TraceStep, TrunkState
 from pbxcore.hooks import CallSnapshot, ExplainStep
 from pbxcore.net import ladder, pcap
 from pbxcore.net.ring import Ring
-from pbxcore.sip.uri import join_host
 
 
 class Control:
@@ -50,10 +50,7 @@ class Control:
         ]
 
     def trunks(self) -> list[TrunkState]:
-        return [
-            TrunkState(trunk.name, f"{trunk.transport.lower()}:{join_host(trunk.host, trunk.port)}", trunk.calls)
-            for trunk in self._exchange.trunks
-        ]
+        return [state_of(trunk) for trunk in self._exchange.trunks]
 
     def explain(self, call_id: str) -> tuple[ExplainStep, ...]:
         return self._exchange.hooks.explain(call_id)

@@ -26,6 +26,7 @@ class ExtensionEntry:
     number: str
     name: str = ""
     crm_control: Literal["third-party", "first-party"] = "third-party"
+    caller_id: str = ""  # its own number on calls out
 
 
 @dataclass(frozen=True, slots=True)

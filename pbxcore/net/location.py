@@ -1,18 +1,19 @@
-"""Where the servers of a SIP name are: RFC 3263 section 4, with the order of RFC 2782.
+"""Where the servers of a SIP name are: RFC 3263 section 4.
 
 A name leads by NAPTR to a transport, by SRV to hosts with priorities and weights, by A and AAAA to addresses; a numeric
 host or a port that is written down bypasses the steps before it. `locate` is given what asks the DNS and never touches
-a socket; `Located.order` is given its chance. Not here: caching, refreshing, and what becomes of a server that does
+a socket. Not here: caching, refreshing, and what becomes of a server that does
 not answer (4.3), which is for whoever sends.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from pbxcore.sip.location import SECURE, Choice, Located, Question, Server, numeric
 
 Kind = Literal["NAPTR", "SRV", "A", "AAAA"]
 
@@ -26,7 +27,6 @@ SERVICES = {
     "SIP+D2U": "UDP", "SIP+D2T": "TCP", "SIPS+D2T": "TLS", "SIP+D2W": "WS", "SIPS+D2W": "WSS",
 }  # fmt: skip
 _SRV = {"UDP": "_sip._udp", "TCP": "_sip._tcp", "TLS": "_sips._tcp", "WS": "_sip._ws", "WSS": "_sips._ws"}
-_SECURE = ("TLS", "WSS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,96 +73,6 @@ class NotFound(Exception):
 Ask = Callable[[str, Kind], Awaitable[Answer]]
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """Whom to find: `port` and `transport` (None, empty) only where they are written down. `secure` is a sips URI."""
-
-    host: str
-    port: int | None = None
-    transport: str = ""
-    default_port: int = 5060
-    secure: bool = False
-
-    @property
-    def usual_port(self) -> int:
-        """RFC 3261 section 19.1.2; the secure transports are one above."""
-        return self.default_port + 1 if self.transport in _SECURE or self.secure else self.default_port
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """One place to send to. `name` is what the certificate of a secure one has to show (RFC 5922)."""
-
-    transport: str
-    address: str
-    port: int
-    name: str = ""
-
-    @property
-    def at(self) -> tuple[str, int]:
-        return self.address, self.port
-
-    def __str__(self) -> str:
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{self.transport.lower()}:{host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """The servers of one host, with its place among the others."""
-
-    servers: tuple[Server, ...]
-    priority: int = 0
-    weight: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Located:
-    """What was found, good for `seconds`."""
-
-    choices: tuple[Choice, ...]
-    seconds: float
-
-    def order(self, chance: Callable[[], float]) -> list[Server]:
-        """The servers in the order to try them; `chance` gives numbers from 0 up to 1."""
-        ordered = self.choices if len(self.choices) == 1 else rfc2782(self.choices, chance)
-        return [server for choice in ordered for server in choice.servers]
-
-    @property
-    def servers(self) -> frozenset[Server]:
-        return frozenset(server for choice in self.choices for server in choice.servers)
-
-
-def rfc2782(choices: Iterable[Choice], chance: Callable[[], float]) -> list[Choice]:
-    """Lower priorities first; among equals a draw by weight, in which those of weight 0 have a small chance."""
-    ordered: list[Choice] = []
-    by_priority: dict[int, list[Choice]] = {}
-    for choice in choices:
-        by_priority.setdefault(choice.priority, []).append(choice)
-    for priority in sorted(by_priority):
-        left = sorted(by_priority[priority], key=lambda choice: choice.weight > 0)
-        while len(left) > 1:
-            drawn = int(chance() * (sum(choice.weight for choice in left) + 1))
-            place = 0
-            while drawn > left[place].weight:
-                drawn -= left[place].weight
-                place += 1
-            ordered.append(left.pop(place))
-        ordered += left
-    return ordered
-
-
-def numeric(question: Question) -> Located | None:
-    """A host that is an address needs nobody to be asked (4.1, 4.2)."""
-    try:
-        address = str(ipaddress.ip_address(question.host.strip("[]")))
-    except ValueError:
-        return None
-    transport = question.transport or ("TLS" if question.secure else "UDP")
-    port = question.port or question.usual_port
-    return Located((Choice((Server(transport, address, port, question.host),)),), float("inf"))
-
-
 async def locate(
     question: Question,
     ask: Ask,
@@ -192,7 +102,7 @@ class _Search:
     ) -> None:
         self._question = question
         self._ask = ask
-        self._transports = [t for t in transports if t in _SECURE] if question.secure else list(transports)
+        self._transports = [t for t in transports if t in SECURE] if question.secure else list(transports)
         self._kinds = kinds
         self._usable = usable
         self._seconds = 86_400.0

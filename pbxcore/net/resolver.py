@@ -19,21 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pbxcore.net.flow import NoFlow, destination
-from pbxcore.net.location import (
-    Answer,
-    Ask,
-    Choice,
-    Kind,
-    Located,
-    Naptr,
-    NotFound,
-    Question,
-    Server,
-    Srv,
-    Unavailable,
-    locate,
-    numeric,
-)
+from pbxcore.net.location import Answer, Ask, Kind, Naptr, NotFound, Srv, Unavailable, locate
+from pbxcore.sip.location import Choice, Located, Question, Server, numeric
 
 if TYPE_CHECKING:
     from dns.asyncresolver import Resolver as DnsResolver

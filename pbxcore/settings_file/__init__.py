@@ -107,9 +107,11 @@ def _normal(raw: dict[str, Any]) -> dict[str, Any]:
     country = values.text(office, "country").upper()
     if country:
         office["country"] = country
-    for _, row in values.rows(normal, "trunk"):
+    for _, row in [*values.rows(normal, "trunk"), *values.rows(normal, "extension")]:
         if isinstance(row.get("caller_id"), str):
             row["caller_id"] = values.PUNCTUATION.sub("", row["caller_id"])
+        if isinstance(row.get("numbers"), list):
+            row["numbers"] = [values.normal_number(n, country) if isinstance(n, str) else n for n in row["numbers"]]
     for _, row in values.rows(normal, "inbound"):
         if isinstance(row.get("number"), str):
             row["number"] = values.normal_number(row["number"], country)

@@ -11,6 +11,7 @@ from typing import Any
 import phonenumbers
 
 from pbxcore import profiles
+from pbxcore.certificates import authorities_fault
 from pbxcore.settings import Database
 from pbxcore.settings_file.values import (
     DIALED,
@@ -55,6 +56,9 @@ def _extensions(raw: Mapping[str, Any]) -> Findings:
             message = f"extension {number} is there already, as the {ordinal(seen[number])} [[extension]]"
             yield Finding((*path, "number"), f"{message}; give this one another number")
         seen.setdefault(number, index)
+        caller_id = text(row, "caller_id")
+        if caller_id and DIALED.fullmatch(PUNCTUATION.sub("", caller_id)) is None:
+            yield Finding((*path, "caller_id"), f'"{caller_id}" is no number; write it like "+15550100"')
         if password == "":
             yield Finding((*path, "password"), "an empty password lets everybody in; write one")
         elif number and password == number:
@@ -64,9 +68,16 @@ def _extensions(raw: Mapping[str, Any]) -> Findings:
 
 def _profile(row: Mapping[str, Any], path: Path, kind: profiles.Kind) -> Findings:
     name = row.get("profile")
-    if isinstance(name, str) and name not in profiles.names(kind):
+    if not isinstance(name, str) or (not name and kind == "phones"):
+        return
+    if name not in profiles.names(kind):
         hint = did_you_mean(name, profiles.names(kind))
         yield Finding((*path, "profile"), f'there is no profile "{name}" in sip_profiles/{kind}{hint}')
+        return
+    try:
+        _ = profiles.phone(name) if kind == "phones" else profiles.trunk(name)
+    except profiles.BadProfile as fault:
+        yield Finding((*path, "profile"), str(fault))
 
 
 def _trunks(raw: Mapping[str, Any]) -> Findings:
@@ -80,9 +91,26 @@ def _trunks(raw: Mapping[str, Any]) -> Findings:
             message = f'trunk "{name}" is there already, as the {ordinal(seen[name])} [[trunk]]'
             yield Finding((*path, "name"), f"{message}; give this one another name")
         seen.setdefault(name, index)
-        fault = server_fault(text(row, "server")) if isinstance(row.get("server"), str) else None
-        if fault:
-            yield Finding((*path, "server"), fault)
+        for key in ("server", "outbound_proxy"):
+            fault = server_fault(row[key]) if isinstance(row.get(key), str) and (key == "server" or row[key]) else None
+            if fault:
+                yield Finding((*path, key), fault)
+        for server in texts(row, "backup_servers"):
+            fault = server_fault(server)
+            if fault:
+                yield Finding((*path, "backup_servers"), fault, server)
+        if row.get("register") is True and not text(row, "username"):
+            yield Finding((*path, "register"), "a trunk that registers needs a username")
+        if text(row, "auth_username") and not text(row, "username"):
+            yield Finding((*path, "auth_username"), "a trunk with an auth_username needs a username as well")
+        for number in texts(row, "numbers"):
+            fault = number_fault(number, text(table(raw, "office"), "country"))
+            if fault:
+                yield Finding((*path, "numbers"), fault, number)
+        authorities = text(row, "tls_ca")
+        wrong = authorities_fault(authorities) if authorities else None
+        if wrong:
+            yield Finding((*path, "tls_ca"), wrong)
         for key, other in (("username", "password"), ("password", "username")):
             if text(row, key) and not row.get(other):
                 yield Finding((*path, key), f"a trunk with a {key} needs a {other} as well")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from pbxcore.bus import Bus
 from pbxcore.call.exchange import Doors, Exchange
-from pbxcore.call.registrar import Binding, Registrar
+from pbxcore.call.registrar import Binding, BindingStore, Registrar
 from pbxcore.call.router import DialPlan, ExtensionEntry, OutboundRule
 from pbxcore.call.trunks import Trunk, Trunks
 from pbxcore.hooks import CallSnapshot, CallState, Decision, ExplainStep, IncomingCall, StreamStats
@@ -186,6 +186,25 @@ class KeptBindings:
         self.kept.pop((extension, name), None)
 
 
+def build_exchange(
+    node: Node, doors: Doors, bindings: BindingStore, settings: Sip, authenticator: Authenticator | None = None
+) -> Exchange:
+    """An exchange at this node, in the node's virtual time."""
+    world = node.world
+    registrar = Registrar(node.timers, clock=world.clock, wall=world.wall, flow_to=node.flow_to, store=bindings)
+    return Exchange(
+        doors,
+        node.timers,
+        clock=world.clock,
+        wall=world.wall,
+        token=world.token,
+        flow_to=node.flow_to,
+        registrar=registrar,
+        authenticator=authenticator or Authenticator(b"k" * 32, world.clock),
+        settings=settings,
+    )
+
+
 class Office:
     """An exchange with extensions 101 to 104, a carrier at 127.0.0.2, inbound +15550100 -> 101, outbound 9..."""
 
@@ -197,21 +216,8 @@ class Office:
         self.relay = VirtualRelay(self.world)
         self.bindings = KeptBindings()
         self.bus = Bus()
-        world = self.world
-        registrar = Registrar(
-            self.node.timers, clock=world.clock, wall=world.wall, flow_to=self.node.flow_to, store=self.bindings
-        )
-        self.exchange = Exchange(
-            Doors(self.hooks, self.journal, self.relay, self.bus),
-            self.node.timers,
-            clock=world.clock,
-            wall=world.wall,
-            token=world.token,
-            flow_to=self.node.flow_to,
-            registrar=registrar,
-            authenticator=Authenticator(b"k" * 32, world.clock),
-            settings=Sip.model_validate(sip),
-        )
+        doors = Doors(self.hooks, self.journal, self.relay, self.bus)
+        self.exchange = build_exchange(self.node, doors, self.bindings, Sip.model_validate(sip))
         self.node.layer = self.exchange.layer
         self.relay._listener = self.exchange
         numbers = ("101", "102", "103", "104")
@@ -223,9 +229,9 @@ class Office:
         )
         self.exchange.secrets = {n: Secret.from_password(n, self.exchange.realm, PASSWORD) for n in numbers}
         self.trunk = Trunk(
-            "carrier", "UDP", CARRIER[0], CARRIER[0], CARRIER[1], self.node.flow_to, world.token,
-            "office", "trunk password", "+15550100",
-        )
+            "carrier", "UDP", CARRIER[0], CARRIER[0], CARRIER[1], self.node.flow_to,
+            self.world.token, "office", "trunk password", "+15550100", clock=self.world.clock,
+        )  # fmt: skip
         self.exchange.trunks = Trunks([self.trunk])
 
     def phone(self, number: str, port: int = 0, *, transport: str = "UDP", registered: bool = True) -> Party:

@@ -52,7 +52,8 @@ def test_the_defaults_in_the_table_are_those_of_the_settings(key: str, said: str
     elif said.startswith("`") and "crm.deadline_ms" not in said:
         text = said.strip("`").strip('"')
         plain = getattr(default, "get_secret_value", lambda: default)()
-        assert text == str(plain).replace("()", "[]") or float(text) == plain
+        shown = str(plain).lower() if isinstance(plain, bool) else str(plain).replace("()", "[]")
+        assert text == shown or float(text) == plain
 
 
 def test_every_command_is_in_the_readme_and_every_option_it_names_exists() -> None:

@@ -22,7 +22,6 @@ import structlog
 from pbxcore.app import App
 from pbxcore.demo import free_ports
 from pbxcore.net.flow import ListenError
-from pbxcore.office import TrunkUnresolved
 from pbxcore.phone.audio import tone_sound
 from pbxcore.phone.call import PhoneCall
 from pbxcore.phone.host import CallFailed, Phone, PhoneHost
@@ -251,7 +250,6 @@ def in_the_way(directory: Path) -> Iterator[tuple[dict[str, Any], type[Exception
         yield {"sip": {"listen": [f"udp:127.0.0.1:{udp.getsockname()[1]}"]}}, ListenError
         yield {"sip": {"listen": ["udp:127.0.0.1:0", f"tcp:127.0.0.1:{tcp.getsockname()[1]}"]}}, ListenError
         yield {"web": {"listen": f"127.0.0.1:{tcp.getsockname()[1]}"}}, CannotListen
-        yield {"trunk": [{"name": "carrier", "server": "no-such-host.invalid"}]}, TrunkUnresolved
         (directory / "directory.db").mkdir()
         yield {"database": {"url": f"sqlite:///{directory}/directory.db"}}, StoreUnavailable
 

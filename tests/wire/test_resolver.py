@@ -10,8 +10,9 @@ import dns.rcode
 import pytest
 
 from pbxcore.net import resolver as resolving
-from pbxcore.net.location import Answer, Kind, NotFound, Question, Unavailable
+from pbxcore.net.location import Answer, Kind, NotFound, Unavailable
 from pbxcore.net.resolver import Dns, Resolver, families
+from pbxcore.sip.location import Question
 from tests.name_server import NameServer
 from tests.wire.shell import until
 

@@ -19,6 +19,7 @@ class FakeFlow:
         self.remote = remote
         self.closed = False
         self.sent: list[bytes] = []
+        self.asked_for: dict[str, str] = {}   # what `flow_to` was told besides
 
     def send(self, data: bytes) -> None:
         self.sent.append(data)

@@ -8,7 +8,7 @@ import pytest
 
 from pbxcore.call.invite import InviteMaker, display
 from pbxcore.call.leg import Branch
-from pbxcore.call.router import Target
+from pbxcore.call.router import DialPlan, Target
 from pbxcore.call.trunks import Trunk
 from pbxcore.hooks import Decision, Direction, IncomingCall, Proceed
 from pbxcore.sip.message import Request, check, parse
@@ -21,6 +21,7 @@ class FakeOffice:
     def __init__(self, domain: str = "") -> None:
         self.domain = domain
         self.token: Callable[[], str] = Counting()
+        self.dial_plan = DialPlan()
 
 
 def offered(direction: Direction = "inbound", caller: str = "+15557777", name: str | None = "Eve") -> IncomingCall:

@@ -8,21 +8,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from pbxcore.net.location import (
-    BRIEFLY,
-    MOST_SERVERS,
-    Answer,
-    Choice,
-    Kind,
-    Naptr,
-    NotFound,
-    Question,
-    Server,
-    Srv,
-    Unavailable,
-    locate,
-    rfc2782,
-)
+from pbxcore.net.location import BRIEFLY, MOST_SERVERS, Answer, Kind, Naptr, NotFound, Srv, Unavailable, locate
+from pbxcore.sip.location import Choice, Question, Server, rfc2782
 
 Zone = dict[tuple[str, Kind], list[Naptr | Srv | str]]
 

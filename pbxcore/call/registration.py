@@ -179,6 +179,10 @@ class Registration:
                 self._become(State.TRYING)
             self._send(flow, server, [])
             return
+        if not trunk.servers.known and not trunk.problem:   # the names are being looked up; who does it will tell
+            self._become(State.TRYING)
+            self._begin_at(tools.clock() + FIRST_PAUSE)
+            return
         if not reason and self._tried:
             reason = "no server can be reached"
         self._failed(reason or trunk.problem or trunk.servers.reason or "no server is known", tools.clock())

@@ -23,6 +23,7 @@ from crmhooks.runner import Runner
 from pbxcore import office
 from pbxcore.bus import Bus
 from pbxcore.call.exchange import Doors, Exchange
+from pbxcore.call.keepalive import KeepAlive
 from pbxcore.call.keeper import TrunkKeeper
 from pbxcore.call.panel import Control
 from pbxcore.call.registrar import Binding, Registrar
@@ -275,6 +276,8 @@ class App:
             store=bindings,
             changed=self._registration_changed,
         )
+        endpoint.lost_listeners.append(registrar.flow_lost)
+        KeepAlive(registrar, timers, endpoint.clock, settings.sip.keep_alive_seconds)
         secret = await Secrets(self.store).get_or_make("digest", secrets.token_hex(32))
         media = self._media or make_backend(settings.media, _hosts(settings.sip.listen))
         self.exchange = exchange = Exchange(

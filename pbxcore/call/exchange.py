@@ -30,7 +30,7 @@ from pbxcore.call.signal import Kind, Signal
 from pbxcore.call.subscriptions.package import Refused
 from pbxcore.call.subscriptions.service import EventService
 from pbxcore.call.texts import Texts
-from pbxcore.call.trunks import Trunk, Trunks
+from pbxcore.call.trunks import SECURE, Trunk, Trunks
 from pbxcore.hooks import CallHooks, CallJournal, CallSnapshot, Decision, Direction, IncomingCall, StreamStats
 from pbxcore.media.backend import MediaBackend
 from pbxcore.settings import Sip
@@ -275,6 +275,8 @@ class Exchange:
             raise SipError(483, build.REASONS[483])
         if request.request_uri.scheme not in ("sip", "sips", "tel"):
             raise SipError(416, build.REASONS[416])
+        if request.uri[:5] == "sips:" and tx.flow.transport not in SECURE:  # RFC 3261 section 26.2.2: every hop
+            raise SipError(403, build.REASONS[403])
         if "contact" not in request.first_lines and request.from_tag is not None:  # a caller of RFC 2543 has neither
             raise SipError(400, "INVITE without a Contact")
         if trunk is not None and trunk.full():
@@ -352,6 +354,8 @@ class Exchange:
         bindings = self.registrar.bindings(target.number)
         if len(bindings) > 1 or ";gr=" in uri:
             bindings = one_a_phone(bindings, instance_in(uri, target.number))
+        if uri[:5] == "sips:":  # by TLS to the last hop, or not at all (RFC 5630 section 5.3)
+            bindings = [binding for binding in bindings if binding.transport in SECURE]
         for binding in bindings:
             if own and (binding.transport, binding.remote) == (caller.transport, caller.remote):
                 continue

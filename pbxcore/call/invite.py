@@ -62,13 +62,14 @@ class InviteMaker:
             return self._to_carrier(branch, branch.trunk, uri, tag, office, host, body)
         user = escape_user(self.offered.caller or ANONYMOUS)
         call_id = office.token()
+        contact = contact_of(user, branch.flow, secure=uri[:5] == "sips:")
         fields: list[Field] = [
             ("max-forwards", self._hops),
             ("from", f"From: {self._name()}<sip:{user}@{host}>;tag={tag}"),
             ("to", f"To: <sip:{escape_user(branch.target.number)}@{host}>"),
             ("call-id", f"Call-ID: {call_id}"),
             ("cseq", f"CSeq: {FIRST}"),
-            ("contact", f"Contact: {contact_of(user, branch.flow)}"),
+            ("contact", f"Contact: {contact}"),
             ("allow", f"Allow: {ALLOW}"),
             ("user-agent", "User-Agent: Hookline"),
         ]

@@ -8,11 +8,12 @@ about its flows, its proxies and its instance is read in `outbound`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
+from pbxcore.call.keepalive import behind_nat
 from pbxcore.call.outbound import FLOW_TIMER, check_first_hop, gruu, instance_of, path_of, reg_id_of, speaks
 from pbxcore.profiles import PhoneProfile, phone
 from pbxcore.sip import build
@@ -25,6 +26,8 @@ from pbxcore.sip.uri import Uri, join_host
 
 MAX_BINDINGS = 10
 MAX_CONTACT = 512
+SECURE = ("TLS", "WSS")
+CONNECTED = ("TLS", "WS", "WSS")  # only the phone can open these: what a binding over them is worth ends with them
 
 
 @dataclass(slots=True)
@@ -119,7 +122,7 @@ class Registrar:
         """Take bindings kept from an earlier run; those that have expired are dropped. Returns how many live."""
         count = 0
         for binding in bindings:
-            if binding.expires_at <= self._wall():
+            if binding.expires_at <= self._wall() or binding.transport in CONNECTED:
                 self._forget(binding)
                 continue
             self._bindings.setdefault(binding.extension, []).append(binding)
@@ -132,6 +135,23 @@ class Registrar:
         now = self._wall()
         return [binding for binding in self._bindings.get(extension, ()) if binding.expires_at > now]
 
+    def all(self) -> Iterator[Binding]:
+        """Every binding there is, in no order."""
+        for held in self._bindings.values():
+            yield from held
+
+    def flow_lost(self, flow: Flow) -> None:
+        """A connection is gone: phones that only it led to are no longer registered (RFC 5626 section 5.3)."""
+        if flow.transport not in CONNECTED:
+            return
+        for extension in {binding.extension for binding in self.all() if binding.flow is flow}:
+            held = self._bindings[extension]
+            for binding in [one for one in held if one.flow is flow]:
+                held.remove(binding)
+                self._forget(binding, "deactivated")
+            if self._changed is not None:
+                self._changed(extension, len(self.bindings(extension)))
+
     def flow(self, binding: Binding) -> Flow:
         """How to reach the phone: the connection it registered over, or a new one to where that came from."""
         flow = binding.flow
@@ -141,6 +161,8 @@ class Registrar:
 
     def register(self, request: Request, flow: Flow, extension: str, to_tag: str) -> Response:
         """The answer to an authenticated REGISTER. Raises SipError for one that must be refused whole."""
+        if flow.transport not in SECURE and any(contact.uri.scheme == "sips" for contact in request.contacts):
+            raise SipError(403, "A sips Contact Needs TLS")  # RFC 5630: every hop to it, and this one is not
         path = path_of(request)
         wanted = self._requested(request, extension, path)
         outbound = False
@@ -251,6 +273,8 @@ class Registrar:
             now if old is None else old.since,
         )
         held.insert(0, binding)
+        if flow.transport == "UDP" and behind_nat(wanted.uri, flow.remote):
+            _keep_narrow(flow, wanted.expires)
         self._watch(binding)
         if self._store is not None:
             if old is not None and old.name != binding.name:
@@ -310,6 +334,13 @@ def one_a_phone(bindings: Iterable[Binding], instance: str = "") -> list[Binding
         elif _closed(chosen[at]) and not _closed(binding):
             chosen[at] = binding
     return chosen
+
+
+def _keep_narrow(flow: Flow, seconds: float) -> None:
+    """No TCP leads through this phone's NAT: not for large requests either (RFC 3261 section 18.1.1)."""
+    tell: Callable[[float], None] | None = getattr(flow, "keep_narrow", None)
+    if tell is not None:
+        tell(seconds)
 
 
 def _closed(binding: Binding) -> bool:

@@ -125,6 +125,8 @@ def _check(values: dict[str, Any], model: type[P], path: str) -> P:
         first = error.errors(include_url=False)[0]
         key = str(first["loc"][0])
         message = first["msg"][0].lower() + first["msg"][1:]
+        if first["type"] == "missing":
+            raise BadProfile(f"{path}: {key} is required and not there; put it back") from None
         raise BadProfile(f"{path}: {key} = {first['input']!r} will not do: {message}") from None
     if isinstance(found, PhoneProfile):
         _check_phone(found, path)

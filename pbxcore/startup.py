@@ -15,6 +15,7 @@ from crmhooks.connector import InvalidHook
 from pbxcore.app import App
 from pbxcore.media.backend import MediaBackend, MediaError
 from pbxcore.net.flow import ListenError
+from pbxcore.profiles import BadProfile
 from pbxcore.settings import Settings
 from pbxcore.store import StoreUnavailable
 from pbxcore.store import open as open_store

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from pbxcore.call.keepalive import behind_nat
 from pbxcore.call.outbound import FLOW_TIMER, check_first_hop, gruu, instance_of, path_of, reg_id_of, speaks
-from pbxcore.profiles import PhoneProfile, phone
+from pbxcore.profiles import PhoneProfile, is_plain, phone_of
 from pbxcore.sip import build
 from pbxcore.sip.errors import SipError
 from pbxcore.sip.headers import NameAddr
@@ -114,7 +114,8 @@ class Registrar:
         self._changed = changed
         self._bindings: dict[str, list[Binding]] = {}
         self._armed: dict[str, float] = {}  # by extension, when the earliest of its timers is due
-        self.profiles: Mapping[str, PhoneProfile] = {}
+        self.profiles: Mapping[str, PhoneProfile] = {}   # by extension, where the office has set one
+        self.makes: dict[tuple[str, str], PhoneProfile] = {}   # by extension and Request-URI: phones that are not plain
         self.watchers: list[Watcher] = []
         self.domain = ""  # of the GRUUs; empty: our address
 
@@ -126,9 +127,25 @@ class Registrar:
                 self._forget(binding)
                 continue
             self._bindings.setdefault(binding.extension, []).append(binding)
+            self._note_make(binding, self.profile(binding.extension, binding.user_agent))
             self._watch(binding)
             count += 1
         return count
+
+    def profile(self, extension: str, user_agent: str) -> PhoneProfile:
+        """What is known of a phone: by its extension's settings, else by what it calls itself."""
+        return self.profiles.get(extension) or phone_of(user_agent)
+
+    def caller(self, extension: str | None, request: Request) -> PhoneProfile | None:
+        """The make of the phone that calls; None for one that needs nothing special, and for a trunk."""
+        if extension is None or not self.makes:
+            return None
+        profile = self.profile(extension, request.first("user-agent") or "")
+        return None if is_plain(profile) else profile
+
+    def _note_make(self, binding: Binding, profile: PhoneProfile) -> None:
+        if not is_plain(profile):
+            self.makes[binding.extension, _request_uri(binding)] = profile
 
     def bindings(self, extension: str) -> list[Binding]:
         """The live bindings of an extension, the newest first."""
@@ -156,7 +173,11 @@ class Registrar:
         """How to reach the phone: the connection it registered over, or a new one to where that came from."""
         flow = binding.flow
         if flow is None or flow.closed:
-            flow = binding.flow = self._flow_to(binding.transport, *binding.remote)
+            host, port = binding.remote
+            make = self.makes.get((binding.extension, _request_uri(binding)))
+            if make is not None and make.reach == "contact":
+                port = contact_port(binding.contact, host) or port
+            flow = binding.flow = self._flow_to(binding.transport, host, port)
         return flow
 
     def register(self, request: Request, flow: Flow, extension: str, to_tag: str) -> Response:
@@ -164,14 +185,15 @@ class Registrar:
         if flow.transport not in SECURE and any(contact.uri.scheme == "sips" for contact in request.contacts):
             raise SipError(403, "A sips Contact Needs TLS")  # RFC 5630: every hop to it, and this one is not
         path = path_of(request)
-        wanted = self._requested(request, extension, path)
+        profile = self.profile(extension, request.first("user-agent") or "")
+        wanted = self._requested(request, flow, extension, path, profile)
         outbound = False
         for each in wanted:
-            self._apply(request, flow, extension, each, path)
+            self._apply(request, flow, extension, each, path, profile)
             outbound = outbound or bool(each.reg_id and each.expires)
         if wanted and self._changed is not None:
             self._changed(extension, len(self.bindings(extension)))
-        headers = self._contacts(request, flow, extension)
+        headers = self._contacts(request, flow, extension, own=profile.register_contacts == "own")
         if path:
             headers += [("Path", value) for value in path]  # the phone may want to know its way (RFC 3327 section 5.3)
         if outbound:
@@ -180,13 +202,15 @@ class Registrar:
                 headers.append(("Flow-Timer", str(FLOW_TIMER)))
         return build.response(request, 200, to_tag=to_tag, headers=headers)
 
-    def _contacts(self, request: Request, flow: Flow, extension: str) -> list[tuple[str, str]]:
+    def _contacts(self, request: Request, flow: Flow, extension: str, *, own: bool) -> list[tuple[str, str]]:
         """All bindings, each with what is left of it; with its GRUU for who knows what that is (RFC 5627 section
-        5.3)."""
+        5.3). `own`: only those of the phone that asks, for one that takes the first for its own."""
         now, host = self._wall(), self.domain or join_host(flow.local[0], None)
         with_gruu = speaks(request, "gruu")
         rows = []
         for binding in self.bindings(extension):
+            if own and binding.call_id != request.call_id:
+                continue
             text = f"<{binding.contact}>;expires={max(0, round(binding.expires_at - now))}"
             if binding.instance:
                 text += f';+sip.instance="<{binding.instance}>"'
@@ -197,7 +221,9 @@ class Registrar:
             rows.append(("Contact", text))
         return rows
 
-    def _requested(self, request: Request, extension: str, path: tuple[str, ...]) -> list[Wanted]:
+    def _requested(
+        self, request: Request, flow: Flow, extension: str, path: tuple[str, ...], profile: PhoneProfile
+    ) -> list[Wanted]:
         """What the REGISTER asks, checked whole before anything is changed (10.3 steps 6 and 7)."""
         if request.contact_star:
             if request.expires != 0 or len(request.values("contact")) != 1:
@@ -205,7 +231,6 @@ class Registrar:
             held = self._in_order(request, self.bindings(extension))
             return [Wanted(Uri.parse(binding.contact), 0, binding.instance, binding.reg_id) for binding in held]
         wanted: list[Wanted] = []
-        profile = self.profiles.get(extension) or phone("generic")
         outbound = speaks(request, "outbound")
         for contact in request.contacts:
             uri = contact.uri
@@ -221,7 +246,10 @@ class Registrar:
             wanted.append(Wanted(uri, min(expires, profile.register_max_seconds), instance, reg_id))
         self._in_order(request, [b for each in wanted if (b := self._find(extension, each)) is not None])
         new = [each for each in wanted if each.expires and self._find(extension, each) is None]
-        if len(self.bindings(extension)) + len(new) > MAX_BINDINGS:
+        room = MAX_BINDINGS - len(self.bindings(extension))
+        if len(new) > room and len(new) > room + sum(
+            len(self._ghosts(request, flow, extension, each, profile)) for each in new
+        ):
             raise SipError(403, "Too Many Bindings")
         return wanted
 
@@ -246,7 +274,7 @@ class Registrar:
         return None
 
     def _apply(
-        self, request: Request, flow: Flow, extension: str, wanted: Wanted, path: tuple[str, ...]
+        self, request: Request, flow: Flow, extension: str, wanted: Wanted, path: tuple[str, ...], profile: PhoneProfile
     ) -> None:
         held = self._bindings.setdefault(extension, [])
         old = self._find(extension, wanted)
@@ -256,6 +284,11 @@ class Registrar:
             if old is not None:
                 self._forget(old, "unregistered")
             return
+        for ghost in self._ghosts(request, flow, extension, wanted, profile):
+            held.remove(ghost)
+            self._forget(ghost, "deactivated")
+        if old is not None:
+            self._forget_make(old)
         now = self._wall()
         binding = Binding(
             extension,
@@ -266,7 +299,7 @@ class Registrar:
             request.call_id,
             request.cseq.number,
             request.first("user-agent") or "",
-            flow,
+            flow if flow.reliable or profile.reach == "source" else None,
             wanted.instance,
             wanted.reg_id,
             path,
@@ -275,6 +308,7 @@ class Registrar:
         held.insert(0, binding)
         if flow.transport == "UDP" and behind_nat(wanted.uri, flow.remote):
             _keep_narrow(flow, wanted.expires)
+        self._note_make(binding, profile)
         self._watch(binding)
         if self._store is not None:
             if old is not None and old.name != binding.name:
@@ -285,7 +319,31 @@ class Registrar:
                 watcher.binding_changed(old, "deactivated")
             watcher.binding_changed(binding, "registered" if old is None else "refreshed")
 
+    def _ghosts(
+        self, request: Request, flow: Flow, extension: str, wanted: Wanted, profile: PhoneProfile
+    ) -> list[Binding]:
+        """Bindings that the phone has left behind, by its profile: it took another port, and said nothing of the one
+        before."""
+        if profile.replaces == "contact" or wanted.reg_id or not wanted.expires:
+            return []
+        agent, found = request.first("user-agent") or "", []
+        for binding in self._bindings.get(extension, ()):
+            if binding.reg_id or (binding.call_id, binding.cseq) == (request.call_id, request.cseq.number):
+                continue
+            uri = Uri.parse(binding.contact)
+            here = (uri.host, binding.remote[0], binding.user_agent) == (wanted.uri.host, flow.remote[0], agent)
+            same = bool(wanted.instance) and binding.instance == wanted.instance
+            if (same or (here and profile.replaces == "host")) and not uri.equivalent(wanted.uri):
+                found.append(binding)
+        return found
+
+    def _forget_make(self, binding: Binding) -> None:
+        key = binding.extension, _request_uri(binding)
+        if key in self.makes and all(_request_uri(one) != key[1] for one in self._bindings.get(key[0], ())):
+            del self.makes[key]
+
     def _forget(self, binding: Binding, event: str = "expired") -> None:
+        self._forget_make(binding)
         if self._store is not None:
             self._store.drop_binding(binding.extension, binding.name)
         for watcher in self.watchers:
@@ -334,6 +392,18 @@ def one_a_phone(bindings: Iterable[Binding], instance: str = "") -> list[Binding
         elif _closed(chosen[at]) and not _closed(binding):
             chosen[at] = binding
     return chosen
+
+
+def contact_port(contact: str, host: str) -> int | None:
+    """The port of a Contact that names this address; None when it names another (a NAT is between)."""
+    uri = Uri.parse(contact)
+    return (uri.port or 5060) if uri.host == host else None
+
+
+def _request_uri(binding: Binding) -> str:
+    """What requests to the phone name. Headers in a Contact never become headers of ours, and a Request-URI has none
+    (19.1.1)."""
+    return binding.contact.partition("?")[0]
 
 
 def _keep_narrow(flow: Flow, seconds: float) -> None:

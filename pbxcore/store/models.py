@@ -177,7 +177,7 @@ class ExtensionRow(Table, table=True):
     number: str = Field(primary_key=True)
     name: str = ""
     secret: str
-    profile: str = "generic"
+    profile: str = ""
     crm_control: str = "third-party"
 
 

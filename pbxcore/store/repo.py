@@ -202,7 +202,7 @@ class StoredExtension:
     number: str
     secret: str
     name: str = ""
-    profile: str = "generic"
+    profile: str = ""
     crm_control: Control = "third-party"
 
 

@@ -32,7 +32,16 @@ def test_the_file_wins_over_the_database() -> None:
     assert extensions["102"].crm_control == "first-party"
     assert made.secrets["101"] == Secret.from_password("101", "pbx", "file")
     assert made.secrets["102"] == Secret.from_password("102", "pbx", "other")
-    assert set(made.profiles) == {"101", "102"}
+    assert made.profiles == {}   # nothing was said of their make: they are told by their User-Agents
+
+
+def test_a_profile_that_was_set() -> None:
+    made = office.build(
+        settings(extension=[{"number": "101", "password": "file", "profile": "snom"}]),
+        [StoredExtension("102", "other", profile="yealink")],
+        "pbx",
+    )
+    assert made.profiles == {"101": profiles.phone("snom"), "102": profiles.phone("yealink")}
 
 
 def test_an_empty_office() -> None:

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from pbxcore.call.registrar import MAX_BINDINGS, Binding, Registrar, TooBrief
-from pbxcore.profiles import PhoneProfile
+from pbxcore.profiles import phone
 from pbxcore.sip.errors import SipError
 from pbxcore.sip.message import Response
 from pbxcore.sip.timers import Timers
 from tests.unit.call.fakes import FakeFlow, request
 
-PROFILE = PhoneProfile(register_seconds=600, register_min_seconds=60, register_max_seconds=3600)
+PROFILE = phone("generic").model_copy(update={"register_seconds": 600, "register_max_seconds": 3600})
 
 
 class Desk:

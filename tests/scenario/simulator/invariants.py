@@ -1,0 +1,161 @@
+"""What must hold after every run: DESIGN's invariants 1 to 6, as far as a simulation can see them.
+
+Each check looks at a finished run (`Run`) and gives a sentence for everything that is wrong. An excuse is never taken
+for granted: a call may end badly only when the network lost what would have ended it (`lost` counts that by Call-ID),
+when somebody's phone died, or when the exchange was killed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from pbxcore.call.b2bua import LATE
+from tests.scenario.simulator.agent import Agent, Client, Session
+from tests.scenario.simulator.building import BUDGET
+
+if TYPE_CHECKING:
+    from tests.scenario.simulator.run import Run
+
+MOST = 5      # copies of one message that must have been lost before its loss is an excuse (11 are sent in 32 s)
+Check = Callable[["Run"], Iterator[str]]
+AFTER_CALLS: list[Check] = []      # when every call is over
+AT_THE_END: list[Check] = []       # when nothing is left but the clock
+
+
+def after_calls(check: Check) -> Check:
+    AFTER_CALLS.append(check)
+    return check
+
+
+def at_the_end(check: Check) -> Check:
+    AT_THE_END.append(check)
+    return check
+
+
+def _lost(run: Run, agent: Agent, call_id: str, *words: str) -> bool:
+    """Whether so much of this was lost that it could not get through; over a stream nothing is sent twice."""
+    most = MOST if agent.transport == "UDP" else 1
+    return sum(run.net.lost[call_id, word] for word in words) >= most
+
+
+def _name(session: Session) -> str:
+    number = session.plan.number if session.plan is not None else "?"
+    host, port = session.agent.address
+    return f"#{number} {session.role} {session.agent.user} at {host}:{port} (Call-ID {session.call_id})"
+
+
+@after_calls
+def no_ghosts(run: Run) -> Iterator[str]:
+    """Invariant 1: nobody believes that he is talking, and no phone rings, when all is over."""
+    for session in run.sessions():
+        if session.state not in ("up", "ringing", "calling") or not session.agent.alive:
+            continue
+        if run.people.forgotten(session.began):
+            continue
+        if session.state == "ringing" and (
+            _lost(run, session.agent, session.call_id, "CANCEL") or session.deaf or session.agent.moved
+        ):
+            continue
+        if session.state == "up" and (_lost(run, session.agent, session.call_id, "BYE") or session.agent.moved):
+            continue
+        if session.state == "calling" and _lost(run, session.agent, session.call_id, "final INVITE"):
+            continue
+        yield f"ghost: {_name(session)} is still {session.state}"
+
+
+@after_calls
+def every_invite_has_one_final_response(run: Run) -> Iterator[str]:
+    """Invariant 1."""
+    for agent in run.people.agents:
+        for client in agent.clients.values():
+            if client.method != "INVITE" or client.finals or not agent.alive:
+                continue
+            if not _excused(run, client):
+                call_id = client.head["Call-ID"]
+                yield f"INVITE without a final response: {agent.user}, CSeq {client.number}, Call-ID {call_id}"
+
+
+def _excused(run: Run, client: Client) -> bool:
+    call_id = client.head["Call-ID"]
+    if run.people.forgotten(client.started) or client.agent.moved or client.lost:
+        return True
+    return _lost(run, client.agent, call_id, "final INVITE", "INVITE", "1xx INVITE")
+
+
+@at_the_end
+def one_record_and_one_activity_a_call(run: Run) -> Iterator[str]:
+    """Invariant 2."""
+    building = run.building
+    records = building.cabinet.select("SELECT call_id, state, disposition, ended_at, lookup_ms FROM calls")
+    activities = building.cabinet.select("SELECT call_id, disposition, ended_at FROM activities")
+    ids = [record[0] for record in records]
+    if len(set(ids)) != len(ids):
+        yield "a call has two records"
+    of_activity = [activity[0] for activity in activities]
+    if sorted(of_activity) != sorted(ids):
+        yield f"records and activities differ: {set(ids) ^ set(of_activity)}"
+    missing = building.seen.keys() - set(ids) - building.forgiven
+    if missing:
+        yield f"calls without a record: {[f'{call_id} (#{building.seen[call_id]})' for call_id in sorted(missing)]}"
+    strange = set(ids) - building.seen.keys()
+    if strange:
+        yield f"records of calls that never were: {sorted(strange)}"
+    for call_id, state, disposition, ended_at, _ in records:
+        if state != "ended" or ended_at is None or disposition == "open":
+            yield f"record {call_id} (#{building.seen.get(call_id)}) is {state}, {disposition}"
+    for call_id, disposition, ended_at in activities:
+        if ended_at is None or disposition == "open":
+            yield f"activity {call_id} is {disposition}"
+
+
+@at_the_end
+def the_crm_takes_no_more_than_its_budget(run: Run) -> Iterator[str]:
+    """Invariant 3."""
+    for call_id, lookup_ms in run.building.cabinet.select("SELECT call_id, lookup_ms FROM calls"):
+        if lookup_ms is not None and lookup_ms > (BUDGET + LATE) * 1000 + 1:
+            yield f"call {call_id} waited {lookup_ms:.0f} ms for the CRM"
+
+
+@at_the_end
+def nothing_is_left(run: Run) -> Iterator[str]:
+    """Invariant 4."""
+    building, exchange = run.building, run.building.exchange
+    if exchange.live:
+        yield f"live calls: {[building.witness.seen[call_id] for call_id in exchange.live]}"
+    if exchange.dialogs:
+        yield f"dialogs: {sorted(key[0] for key in exchange.dialogs)}"
+    layer = exchange.layer
+    if layer.server_count() or layer.client_count():
+        yield f"transactions: {layer.server_count()} server, {layer.client_count()} client"
+    if layer._by_dialog or layer._streams:
+        yield f"rows of the layer: {len(layer._by_dialog)} by dialog, {len(layer._streams)} streams"
+    if building.relay.ports_in_use():
+        yield f"ports: {building.relay.ports}"
+    if len(building.node.timers):
+        yield f"timers: {len(building.node.timers)}"
+    if exchange.registrar._bindings or exchange.registrar._armed:
+        yield f"bindings: {exchange.registrar._bindings}"
+    for trunk in building.trunks:
+        if trunk.calls:
+            yield f"trunk {trunk.name} counts {trunk.calls} calls"
+    if exchange._counting:
+        yield f"calls waiting for the relay's last word: {len(exchange._counting)}"
+    if building.runner._tasks or building.runner._telling:
+        yield f"tasks of the runner: {len(building.runner._tasks)} {len(building.runner._telling)}"
+
+
+@at_the_end
+def nothing_was_swallowed(run: Run) -> Iterator[str]:
+    """Invariant 5: no fault of ours, in a call, in the runner, or past the shell."""
+    if run.building.exchange.counters.faults:
+        yield f"faults in calls: {run.building.exchange.counters.faults} ({'; '.join(run.building.reasons)})"
+    if run.building.runner.errors:
+        yield f"faults in the runner: {run.building.runner.errors} ({run.building.runner.last_error})"
+    yield from run.net.faults
+
+
+@at_the_end
+def nobody_else_saw_anything_wrong(run: Run) -> Iterator[str]:
+    """Invariants 1, 5 and 6, as the phones see them: two answers, a call that nobody was allowed to make."""
+    yield from run.people.wrongs

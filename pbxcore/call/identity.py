@@ -36,8 +36,10 @@ def e164(number: str, country: str) -> str:
     """A number with `+` where it can be read so: `+49...`, `0049...`, and the national form of `country`; else as it
     is. Numbers of fewer than seven digits are short ones of the carrier's own."""
     plain = PUNCTUATION.sub("", number)
-    if plain.startswith("+") or len(plain) < SHORTEST_NATIONAL or DIALED.fullmatch(plain) is None:
-        return plain if DIALED.fullmatch(plain) else number
+    if DIALED.fullmatch(plain) is None or "*" in plain or "#" in plain:   # codes, and prefixes of carriers
+        return number
+    if plain.startswith("+") or len(plain) < SHORTEST_NATIONAL:
+        return plain
     found = normal_number(plain, country) if country else plain
     if not found.startswith("+") and plain.startswith("00") and 7 <= len(plain) - 2 <= 15:
         return f"+{plain[2:]}"   # ITU-T E.123: what most of the world dials for abroad

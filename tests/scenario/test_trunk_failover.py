@@ -65,6 +65,17 @@ def test_the_first_server_is_silent() -> None:
     hangs_up(office, desk, talk)
 
 
+def test_a_carrier_that_may_take_its_time() -> None:
+    """`answer_seconds = 0`: as RFC 3261 has it, until Timer B."""
+    office, first, second, desk = two_servers(answer_seconds=0, options_seconds=0)
+    first.alive = False
+    talk = desk.call(NUMBER, EXCHANGE)
+    office.world.run(31.0)
+    assert invites(second) == 0
+    goes_up(office, talk, 3.0)
+    hangs_up(office, desk, talk)
+
+
 def test_the_late_answer_of_a_server_that_was_given_up() -> None:
     """Its 200 finds the call elsewhere: ACK and BYE (13.2.2.4)."""
     office, first, second, desk = two_servers()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-SOUND_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 NEW_FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
 
 
@@ -17,11 +17,12 @@ NEW_FILE = click.Path(dir_okay=False, writable=True, path_type=Path)
 @click.option("--user", default="", help="The user name of the password, when it is not that of the URI.")
 @click.option("--password", envvar="HOOKLINE_PASSWORD", default="", help="Better: the variable HOOKLINE_PASSWORD.")
 @click.option("--listen", default="", metavar="ADDRESS", help="Local address, as in udp:127.0.0.1:5070; port 0 is any.")
+@click.option("--ca", type=FILE, help="The CAs that a server reached by TLS is checked by, a PEM file.")
 @click.option("--call", "target", default="", metavar="NUMBER", help="Call a number or a SIP URI.")
 @click.option("--answer", is_flag=True, help="Wait for a call and answer it.")
 @click.option("--answer-after", type=float, default=0.0, metavar="SECONDS", help="Let it ring so long first.")
 @click.option("--reject", type=click.IntRange(400, 699), metavar="STATUS", help="Refuse the calls that come.")
-@click.option("--play", type=SOUND_FILE, help="Play a WAV file, over and over.")
+@click.option("--play", type=FILE, help="Play a WAV file, over and over.")
 @click.option("--once", is_flag=True, help="Play it once, then hang up.")
 @click.option("--tone", type=click.IntRange(50, 3800), metavar="HZ", help="Play a tone.")
 @click.option("--record", type=NEW_FILE, help="Write what is heard into a WAV file.")
@@ -37,6 +38,7 @@ def phone(
     user: str,
     password: str,
     listen: str,
+    ca: Path | None,
     target: str,
     answer: bool,
     answer_after: float,
@@ -71,8 +73,9 @@ def phone(
     from pbxcore.phone.errand import Errand, run
 
     errand = Errand(
-        aor=aor or "", username=user, password=password, listen=listen, target=target, answer=answer,
-        answer_after=answer_after, reject=reject, play=play, once=once, tone=tone, record=record, dtmf=dtmf, info=info,
+        aor=aor or "", username=user, password=password, listen=listen, ca=str(ca or ""), target=target,
+        answer=answer, answer_after=answer_after, reject=reject, play=play, once=once, tone=tone, record=record,
+        dtmf=dtmf, info=info,
         transfer=transfer, expect_tone=expect_tone, seconds=seconds, wait=wait, as_json=as_json,
     )  # fmt: skip
     sys.exit(asyncio.run(run(errand)))

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 import click
 
 from pbxcore.media import tone, wav
-from pbxcore.net.flow import ListenError, NoFlow, parse_spec, source_towards
+from pbxcore.net.connections import Options
+from pbxcore.net.flow import PORTS, ListenError, NoFlow, parse_spec, source_towards
 from pbxcore.phone.audio import AudioEnd, Sound, tone_sound
 from pbxcore.phone.call import PhoneCall
 from pbxcore.phone.host import CallFailed, Phone, PhoneEvent, PhoneHost
@@ -39,6 +40,7 @@ class Errand:
     username: str
     password: str
     listen: str
+    ca: str
     target: str
     answer: bool
     answer_after: float
@@ -67,7 +69,7 @@ async def run(errand: Errand) -> int:
     """The exit status of the command."""
     account = Account(errand.as_json)
     try:
-        async with PhoneHost() as host:
+        async with PhoneHost(options=Options(authorities=errand.ca)) as host:
             return await _Runner(errand, host, account).run()
     except (Failed, ListenError, SipError, wav.WavError, OSError) as error:
         account.say("failed", reason=str(error))
@@ -143,14 +145,14 @@ class _Runner:
             await self._host.listen(errand.listen)
             return ""
         uri = Uri.parse(errand.aor or errand.target)
-        if uri.scheme != "sip":
+        if uri.scheme not in ("sip", "sips"):
             raise Failed(f"{errand.aor or errand.target}: without --register the target is a sip: URI")
-        transport = (uri.params.get("transport") or "udp").lower()
-        address, port = await _address(uri.host), uri.port or 5060
+        transport = "tls" if uri.scheme == "sips" else (uri.params.get("transport") or "udp").lower()
+        address, port = await _address(uri.host), uri.port or PORTS.get(transport.upper(), 5060)
         spec = errand.listen
-        if not spec:
+        if not spec:   # a TLS phone opens its connection, and nobody opens one to it
             source = source_towards(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
-            spec = f"{transport}:{join_host(source, 0)}"
+            spec = f"{'udp' if transport == 'tls' else transport}:{join_host(source, 0)}"
         listener = await self._host.listen(spec)
         if listener.host in ("0.0.0.0", "::"):
             self._host.address = source_towards(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
@@ -167,6 +169,7 @@ class _Runner:
         aor.params = {}
         phone = self._host.phone(
             str(aor), password=errand.password, username=errand.username, registrar=registrar, sound=sound,
+            domain=aor.host,
             record=str(errand.record) if errand.record else None,
         )  # fmt: skip
         if not registrar and errand.answer:   # called directly, by whatever user name

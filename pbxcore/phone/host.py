@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from pbxcore.net.connections import Options
 from pbxcore.net.endpoint import Endpoint, Listener
-from pbxcore.net.flow import Limits, NoFlow, parse_spec
+from pbxcore.net.flow import PORTS, Limits, NoFlow, parse_spec
 from pbxcore.phone.agent import PhoneAgent, Phones
 from pbxcore.phone.audio import AudioClock, AudioEnd, Sound
 from pbxcore.phone.call import PhoneCall
@@ -28,7 +29,6 @@ from pbxcore.sip.layer import Flow, Layer
 from pbxcore.sip.timers import Timers
 from pbxcore.sip.uri import Uri
 
-DEFAULT_PORT = 5060
 MOST_EVENTS = 1000
 
 
@@ -168,8 +168,9 @@ class Phone(PhoneListener):
 class PhoneHost:
     """The sockets, timers and audio that the phones of one program share."""
 
-    def __init__(self, *, limits: Limits | None = None) -> None:
-        self.endpoint = Endpoint(limits=limits)
+    def __init__(self, *, limits: Limits | None = None, options: Options | None = None) -> None:
+        """`options` has the CAs of TLS."""
+        self.endpoint = Endpoint(limits=limits, options=options)
         self.phones = Phones()
         self.timers = Timers(self.endpoint.wake_at)
         self.layer = Layer(self.phones, self.timers, self.endpoint.clock, _token)
@@ -200,13 +201,15 @@ class PhoneHost:
         password: str = "",
         username: str = "",
         registrar: str = "",
+        domain: str = "",
         contact_user: str = "",
         display: str | None = None,
         sound: Sound | None = None,
         record: str | None = None,
         media: Callable[[PhoneCall], MediaEnd] | None = None,
     ) -> Phone:
-        """A phone on this host. `registrar` is `udp:192.0.2.1:5060`; without one the phone calls others directly."""
+        """A phone on this host. `registrar` is `udp:192.0.2.1:5060`; without one the phone calls others directly. The
+        certificate of one that is reached by TLS must name `domain`, or its address."""
         phone = Phone(self, sound=sound, record=record)
         phone.agent = PhoneAgent(
             self.phones,
@@ -217,7 +220,7 @@ class PhoneHost:
             listener=phone,
             media=media or phone.make_audio,
             route=self.flow_to,
-            registrar=self._registrar(registrar) if registrar else None,
+            registrar=self._registrar(registrar, domain) if registrar else None,
             contact_user=contact_user,
             password=password,
             username=username,
@@ -225,17 +228,18 @@ class PhoneHost:
         )
         return phone
 
-    def _registrar(self, spec: str) -> Callable[[], Flow]:
+    def _registrar(self, spec: str, domain: str) -> Callable[[], Flow]:
         transport, host, port = parse_spec(spec)
-        return lambda: self.endpoint.flow_to(transport, host, port)
+        return lambda: self.endpoint.flow_to(transport, host, port, domain=domain or host)
 
     def flow_to(self, uri: str) -> Flow:
         """The way to a URI whose host is an IP address. Raises NoFlow."""
         target = Uri.parse(uri)
-        if target.scheme != "sip":
+        if target.scheme not in ("sip", "sips"):
             raise NoFlow(f"there is no way to {target.scheme}: URIs")
-        transport = (target.params.get("transport") or "udp").upper()
-        return self.endpoint.flow_to(transport, target.host, target.port or DEFAULT_PORT)
+        transport = "TLS" if target.scheme == "sips" else (target.params.get("transport") or "udp").upper()
+        port = target.port or PORTS.get(transport, 0)
+        return self.endpoint.flow_to(transport, target.host, port, domain=target.host)
 
     async def close(self) -> None:
         """Hang up what is up and close every socket; waits for BYEs to be answered, a second at most."""

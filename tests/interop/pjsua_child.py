@@ -18,6 +18,7 @@ import pjsua2 as pj
 
 CLOCK = 8000
 POLL_MS = 10
+KINDS = {"udp": pj.PJSIP_TRANSPORT_UDP, "tcp": pj.PJSIP_TRANSPORT_TCP, "tls": pj.PJSIP_TRANSPORT_TLS}
 
 
 def say(event: str, **values: Any) -> None:
@@ -43,7 +44,7 @@ class Phone(pj.Account):
         self.recorder.createRecorder(options["record"])
         config = pj.AccountConfig()
         config.idUri = f"sip:{options['number']}@{options['server']}"
-        suffix = ";transport=tcp" if options["transport"] == "tcp" else ""
+        suffix = "" if options["transport"] == "udp" else f";transport={options['transport']}"
         config.regConfig.registrarUri = f"sip:{options['server']}{suffix}"
         if suffix:
             config.sipConfig.proxies.append(f"sip:{options['server']}{suffix};lr")
@@ -121,7 +122,10 @@ def main() -> None:
     endpoint.libInit(config)
     transport = pj.TransportConfig()
     transport.boundAddress = "127.0.0.1"
-    kind = pj.PJSIP_TRANSPORT_TCP if options["transport"] == "tcp" else pj.PJSIP_TRANSPORT_UDP
+    kind = KINDS[options["transport"]]
+    if options["ca"]:
+        transport.tlsConfig.CaListFile = options["ca"]
+        transport.tlsConfig.verifyServer = True
     endpoint.transportCreate(kind, transport)
     endpoint.libStart()
     endpoint.audDevManager().setNullDev()

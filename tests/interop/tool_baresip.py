@@ -35,6 +35,7 @@ module_tmp uuid.so
 module_tmp account.so
 module_app menu.so
 module_app ctrl_tcp.so
+{more}
 """
 
 
@@ -43,9 +44,9 @@ class Baresip:
 
     def __init__(
         self, directory: Path, server: Server, number: str, hz: int, *, transport: str = "udp", host: str = "127.0.0.1",
-        secure: bool = False,
+        secure: bool = False, more: str = "",
     ) -> None:  # fmt: skip
-        """With `secure` it takes SRTP only, with keys in the SDP (RFC 4568)."""
+        """With `secure` it takes SRTP only, with keys in the SDP (RFC 4568). `more` is added to its configuration."""
         directory.mkdir()
         self.directory = directory
         self.uri = _uri(number, server, transport, host)
@@ -59,7 +60,7 @@ class Baresip:
         control = _free_tcp_port()
         config = CONFIG.format(
             host=f"[{host}]" if ":" in host else host, address=host, control=control, played=played,
-            directory=directory, modules=MODULES,
+            directory=directory, modules=MODULES, more=more,
         )  # fmt: skip
         (directory / "config").write_text(config)
         account = f"<{self.uri};transport={transport}>;auth_pass={password_of(number)};regint=300"

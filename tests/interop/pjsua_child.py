@@ -30,6 +30,7 @@ class Phone(pj.Account):
         super().__init__()
         self.options = options
         self.calls: list[Call] = []
+        self.buddies: dict[str, Colleague] = {}
         self.tone = pj.ToneGenerator()
         self.recorder = pj.AudioMediaRecorder()
 
@@ -51,10 +52,21 @@ class Phone(pj.Account):
         config.sipConfig.authCreds.append(
             pj.AuthCredInfo("digest", "*", options["number"], pj.PJSIP_CRED_DATA_PLAIN_PASSWD, options["password"])
         )
+        config.presConfig.publishEnabled = bool(options.get("publishes"))
+        config.mwiConfig.enabled = bool(options.get("publishes"))
         self.create(config)
 
     def onRegState(self, parameter: pj.OnRegStateParam) -> None:
         say("registration", status=parameter.code, seconds=parameter.expiration)
+
+    def onInstantMessage(self, parameter: pj.OnInstantMessageParam) -> None:
+        say("text", sender=parameter.fromUri, words=parameter.msgBody)
+
+    def onInstantMessageStatus(self, parameter: pj.OnInstantMessageStatusParam) -> None:
+        say("sent", status=parameter.code)
+
+    def onMwiInfo(self, parameter: pj.OnMwiInfoParam) -> None:
+        say("messages", state=parameter.state, body=parameter.rdata.wholeMsg.partition("\r\n\r\n")[2])
 
     def onIncomingCall(self, parameter: pj.OnIncomingCallParam) -> None:
         call = Call(self, parameter.callId)
@@ -80,9 +92,38 @@ class Phone(pj.Account):
             self.calls[-1].dialDtmf(command["digits"])
         elif what == "hang up":
             self.calls[-1].hangup(pj.CallOpParam())
+        elif what == "watch":
+            buddy = pj.BuddyConfig()
+            buddy.uri, buddy.subscribe = f"sip:{command['to']}@{self.options['server']}", True
+            self.buddies[command["to"]] = colleague = Colleague(command["to"])
+            colleague.create(self, buddy)
+        elif what == "say":
+            message = pj.SendInstantMessageParam()
+            message.content = command["words"]
+            self.buddies[command["to"]].sendInstantMessage(message)
+        elif what == "publish":
+            status = pj.PresenceStatus()
+            status.status, status.activity = pj.PJSUA_BUDDY_STATUS_ONLINE, pj.PJRPID_ACTIVITY_AWAY
+            status.note = command["note"]
+            self.setOnlineStatus(status)
         elif what == "unregister":
             self.setRegistration(False)
         return what != "quit"
+
+
+class Colleague(pj.Buddy):
+    def __init__(self, number: str) -> None:
+        super().__init__()
+        self.number = number
+
+    def onBuddyState(self) -> None:
+        info = self.getInfo()
+        status = info.presStatus
+        say(
+            "colleague", number=self.number, online=status.status == pj.PJSUA_BUDDY_STATUS_ONLINE, note=status.note,
+            busy=status.activity == pj.PJRPID_ACTIVITY_BUSY, away=status.activity == pj.PJRPID_ACTIVITY_AWAY,
+            subscription=info.subStateName,
+        )  # fmt: skip
 
 
 class Call(pj.Call):

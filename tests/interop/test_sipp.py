@@ -163,8 +163,8 @@ def test_an_invite_that_is_refused_before_it_rings(stage: Stage, scenario: str) 
     [
         ("OPTIONS", "200"),
         ("MESSAGE", "401"),
-        ("SUBSCRIBE", "405"),
-        ("PUBLISH", "405"),
+        ("SUBSCRIBE", "401"),
+        ("PUBLISH", "401"),
         ("REFER", "405"),
         ("INFO", "481"),
         ("BYE", "481"),

@@ -20,15 +20,17 @@ class Pjsua:
     """One extension at PJSIP. It plays a tone of `hz`, answers what comes, and keeps what it hears."""
 
     def __init__(
-        self, directory: Path, server: Server, number: str, hz: int, *, transport: str = "udp", ca: str = ""
-    ) -> None:
-        """`ca` is whom it believes over TLS."""
+        self, directory: Path, server: Server, number: str, hz: int, *, transport: str = "udp", publishes: bool = False,
+        ca: str = "",
+    ) -> None:  # fmt: skip
+        """With `publishes` it also publishes its presence and subscribes to its messages. `ca` is whom it believes over
+        TLS."""
         host, port = server.address(transport)
         self.record = directory / f"{number}.wav"
         self.errors = directory / f"{number}.stderr"
         options = {
             "number": number, "password": password_of(number), "server": f"{host}:{port}", "transport": transport,
-            "hz": hz, "record": str(self.record), "ca": ca,
+            "hz": hz, "record": str(self.record), "publishes": publishes, "ca": ca,
         }  # fmt: skip
         with self.errors.open("w") as errors:
             self._process = subprocess.Popen(

@@ -401,3 +401,18 @@ def test_es2018_01_subscribe_with_a_hostile_accept(accept: str) -> None:
     assert phone.subscribe("101", headers=[("Accept", accept)]).status in (400, 406)
     assert phone.subscribe("101").status == 200
     assert office.exchange.counters.faults == 0
+
+
+def test_cve_2026_57191_a_summary_of_sixty_kilobytes() -> None:
+    """A NOTIFY that nobody asked for, with more of a message summary than anybody reads."""
+    office = Office()
+    phone = Watcher(office, "102")
+    for to in ("<sip:101@127.0.0.1>", "<sip:101@127.0.0.1>;tag=none"):
+        notify = phone._request("NOTIFY", "sip:101@127.0.0.1", to, [
+            ("Event", "message-summary"), ("Subscription-State", "active"),
+            ("Content-Type", "application/simple-message-summary"),
+        ])  # fmt: skip
+        notify.body = b"Messages-Waiting: yes\r\n" + b"Voice-Message: 1/1\r\n" * 3000
+        assert phone.ask(notify).status == 481
+    assert phone.subscribe("101").status == 200
+    assert office.exchange.counters.faults == 0

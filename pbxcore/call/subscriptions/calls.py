@@ -46,7 +46,7 @@ class Entry:
 class Listener(Protocol):
     """Told what changed, by the identifiers of the entries."""
 
-    def __call__(self, extension: str, changed: Mapping[str, Entry]) -> None: ...
+    def __call__(self, extension: str, changed: Mapping[str, Entry], /) -> None: ...
 
 
 @dataclass(slots=True)

@@ -33,7 +33,7 @@ class Watching(Protocol):
 class Changed(Protocol):
     """How a package tells of a change: `parts` is what changed, by its key in the package."""
 
-    def __call__(self, package: str, resource: str, parts: Mapping[str, object]) -> None: ...
+    def __call__(self, package: str, resource: str, parts: Mapping[str, object], /) -> None: ...
 
 
 class Package(Protocol):

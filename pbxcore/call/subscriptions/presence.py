@@ -16,7 +16,7 @@ from pbxcore.call.subscriptions.package import Changed, Refused, Watching
 from pbxcore.call.subscriptions.pidf import Document, Status
 from pbxcore.call.subscriptions.publications import Publications
 
-ON_THE_PHONE = Document(activities=("on-the-phone", "busy"), notes=("On the phone",))
+ON_THE_PHONE = Document(activities=("busy", "on-the-phone"), notes=("On the phone",))  # some phones read one of them
 
 
 class PresencePackage:
@@ -77,5 +77,5 @@ class PresencePackage:
         if not any(part.tuples for part in parts):
             parts.append(Document((Status("phones", reachable, watching.entity if reachable else ""),)))
         if on_the_phone:
-            parts.append(ON_THE_PHONE)
+            parts.insert(0, ON_THE_PHONE)
         return pidf.render(watching.entity, parts)

@@ -37,6 +37,7 @@ def routes() -> list[Route]:
     return [
         Route("/api/v1/calls", guarded(calls)),
         Route("/api/v1/calls/{call_id}", guarded(call)),
+        Route("/api/v1/calls/{call_id}/trace", guarded(trace, ("admin",))),
         Route("/api/v1/calls/{call_id}/hangup", guarded(hang_up), methods=["POST"]),
         Route("/api/v1/calls/{call_id}/summary", guarded(write_summary), methods=["POST", "PUT"]),
         Route("/api/v1/contacts", guarded(contacts), methods=["GET"]),
@@ -89,6 +90,11 @@ async def call(request: Request) -> Response:
     """One call, live or on record, with what was asked for it."""
     found = await find_call(request)
     return reply({"call": found, "explain": panel_of(request).control.explain(found.call_id)})
+
+
+async def trace(request: Request) -> Response:
+    """The SIP ladder of a live or recent call, secrets masked."""
+    return reply(panel_of(request).control.trace(request.path_params["call_id"]))
 
 
 async def hang_up(request: Request) -> Response:

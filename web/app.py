@@ -32,7 +32,7 @@ from web.attempts import Attempts
 from web.auth import Passwords, UserStore
 from web.decisions import in_words
 from web.feed import Hub
-from web.pages import calls, contacts, home, sign_in, users
+from web.pages import calls, contacts, home, sign_in, traces, users
 from web.panel import Panel, Refused, api_error, guarded, identify, is_api, is_htmx, page, panel_of, words_of
 from web.security import BodyLimit, SameOrigin, StrictHeaders
 from web.sessions import Sessions
@@ -113,6 +113,8 @@ def routes() -> list[Route | Mount]:
         Route("/live/calls/{call_id}/hangup", guarded(home.hang_up), methods=["POST"]),
         Route("/calls", guarded(calls.listing)),
         Route("/calls/{call_id}", guarded(calls.view)),
+        Route("/calls/{call_id}/trace", guarded(traces.view, admin)),
+        Route("/calls/{call_id}/trace.pcap", guarded(traces.capture, admin)),
         Route("/contacts", guarded(contacts.listing), methods=["GET"]),
         Route("/contacts", guarded(contacts.save), methods=["POST"]),
         Route("/contacts/new", guarded(contacts.new)),

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from pbxcore.control import ActivityEntry, ContactEntry, ExtensionState, TrunkState
+from pbxcore.control import ActivityEntry, ContactEntry, ExtensionState, Trace, TrunkState
 from pbxcore.hooks import CallSnapshot, ExplainStep
 from web.bodies import ContactIn, SummaryIn
 
@@ -19,6 +19,7 @@ NAMED: dict[str, Any] = {
     "Activity": ActivityEntry,
     "Extension": ExtensionState,
     "Trunk": TrunkState,
+    "Trace": Trace,
     "ContactIn": ContactIn,
     "SummaryIn": SummaryIn,
 }
@@ -64,6 +65,14 @@ TABLE: tuple[tuple[str, str, str, tuple[str, ...], str | None, tuple[int, dict[s
         (),
         None,
         (200, CALL_AND_STEPS),
+    ),
+    (
+        "/calls/{call_id}/trace",
+        "get",
+        "The SIP ladder of a live or recent call, secrets masked; for administrators.",
+        (),
+        None,
+        (200, _ref("Trace")),
     ),
     ("/calls/{call_id}/hangup", "post", "End both legs.", (), None, (204, None)),
     ("/calls/{call_id}/summary", "post", "Complete the call's activity.", (), "SummaryIn", (200, _ref("Activity"))),

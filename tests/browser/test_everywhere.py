@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from pbxcore.control import Trace, TraceParty, TraceStep
 from tests.browser.conftest import PHONE
 from tests.browser.office import Office
 
 Visit = Callable[..., Any]
 LONG = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft"
-PATHS = ("/", "/calls", "/calls/c-old", "/contacts", "/contacts/c1", "/contacts/c1/edit", "/contacts/new", "/users",
-         "/account", "/no-such-page")  # fmt: skip
+PATHS = ("/", "/calls", "/calls/c-old", "/calls/c-old/trace", "/contacts", "/contacts/c1", "/contacts/c1/edit",
+         "/contacts/new", "/users", "/account", "/no-such-page")  # fmt: skip
 
 
 def fill_office(office: Office) -> None:
@@ -35,6 +36,14 @@ def fill_office(office: Office) -> None:
     call = world.ring("+14155550100", "101", call_id="c-old")
     world.answer(call)
     world.end(call)
+    parties = (TraceParty("+14155550100", "[2001:db8:85a3:8d3:1319:8a2e:370:7348]:65535", "TLS", "a"),
+               TraceParty(LONG[:32], "127.0.0.1:5080", "UDP", "b"), TraceParty("102", "127.0.0.1:5082", "WSS", "b"))
+    said = [(0, False, "INVITE (SDP)"), (1, True, "INVITE (SDP)"), (2, True, "INVITE (SDP)"), (2, True, "INVITE (SDP)"),
+            (1, False, f"200 {LONG} (SDP)"), (2, True, "CANCEL"), (0, True, "200 OK (SDP)")]
+    world.control.traces["c-old"] = Trace("c-old", parties, tuple(
+        TraceStep(1000.0 + number / 7, party, out, text, number == 3, "127.0.0.1:5060", "127.0.0.1:5080", "UDP",
+                  f"{text} sip:x SIP/2.0\r\nVia: {LONG * 4}\r\n") for number, (party, out, text) in enumerate(said)
+    ))
     live = world.ring("+14155550100", "101", call_id="c-live")
     world.answer(live)
     world.ring("+14155550177", "101", call_id="c-ring")
@@ -240,3 +249,18 @@ def test_nothing_is_asked_of_any_other_host(office: Office, visit: Visit) -> Non
         page.goto(office.url + path)
     assert asked
     assert all(url.startswith(office.url) for url in asked), asked
+
+
+def test_the_ladder_by_keyboard(office: Office, visit: Visit) -> None:
+    """Tab reaches the arrows, Enter opens the message that the arrow stands for."""
+    office.do(lambda: fill_office(office))
+    page = visit("chief")
+    page.goto(office.url + "/calls/c-old/trace")
+    arrows = page.locator("svg.ladder a")
+    assert arrows.count() == 7
+    arrows.nth(2).focus()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.getAttribute('href') || ''") == "#m3"
+    page.keyboard.press("Enter")
+    page.locator("#m3").wait_for(state="visible")
+    assert page.locator("details[open]").count() == 1

@@ -19,6 +19,7 @@ from pbxcore.control import (
     ExtensionState,
     Invalid,
     NotFound,
+    Trace,
     TrunkState,
 )
 from pbxcore.events import (
@@ -98,6 +99,7 @@ class FakeControl:
         self.live: dict[str, CallSnapshot] = {}
         self.hung_up: list[str] = []
         self.steps: dict[str, tuple[ExplainStep, ...]] = {}
+        self.traces: dict[str, Trace] = {}
         self.states = [
             ExtensionState("101", "Anna Weber", "third-party", ("Snom D785/10.1",), False),
             ExtensionState("102", "Boris Ivanov", "first-party", ("baresip/3.9",), False),
@@ -126,6 +128,14 @@ class FakeControl:
 
     def explain(self, call_id: str) -> tuple[ExplainStep, ...]:
         return self.steps.get(call_id, ())
+
+    def trace(self, call_id: str) -> Trace:
+        if call_id not in self.traces:
+            raise NotFound(f"no message of the call {call_id} is remembered")
+        return self.traces[call_id]
+
+    def trace_capture(self, call_id: str) -> bytes:
+        return b"pcap" + self.trace(call_id).call_id.encode()
 
 
 class FakeDesk:

@@ -24,6 +24,9 @@ ADMIN_ONLY = {
     ("POST", "/users"),
     ("POST", "/users/{username}/password"),
     ("POST", "/users/{username}/delete"),
+    ("GET", "/calls/{call_id}/trace"),
+    ("GET", "/calls/{call_id}/trace.pcap"),
+    ("GET", "/api/v1/calls/{call_id}/trace"),
 }
 
 

@@ -35,6 +35,7 @@ from pbxcore.net.ring import Ring
 from pbxcore.net.stream import SECURE, StreamFlow
 from pbxcore.net.tls import CertificateFault, Certificates
 from pbxcore.net.udp import UdpFlow, UdpSocket
+from pbxcore.sip import stun
 from pbxcore.sip.errors import ParseError
 from pbxcore.sip.message import parse
 
@@ -245,6 +246,10 @@ class Endpoint:
         try:
             layer.receive(parse(data), flow, now)
         except ParseError as error:
+            if flow.transport == "UDP" and (echo := stun.answer(data, *flow.remote)) is not None:
+                self.counters.keep_alives += 1   # RFC 5626 section 4.4.2
+                flow.send(echo)
+                return False
             self.counters.malformed += 1
             self.unreadable(error, flow, now)
             return False

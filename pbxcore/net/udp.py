@@ -1,7 +1,8 @@
 """SIP over UDP (RFC 3261 section 18): drain what is there, handle it all, send everything in one burst.
 
-The socket is read by `loop.add_reader` (asyncio's datagram transport costs 0.2 ms more a call). Not here: STUN
-keep-alives (RFC 5626 section 4.4.2) are dropped. A request too large for a datagram goes another way (`UdpFlow.wide`).
+The socket is read by `loop.add_reader` (asyncio's datagram transport costs 0.2 ms more a call). STUN
+keep-alives (RFC 5626 section 4.4.2) are what no message is: the endpoint answers them. A request too large for a
+datagram goes another way (`UdpFlow.wide`).
 """
 
 from __future__ import annotations

@@ -64,6 +64,22 @@ async def test_keep_alives_reach_nobody_and_get_nothing() -> None:
 
 
 @both_loops
+async def test_a_stun_keep_alive_is_answered() -> None:
+    """RFC 5626 section 4.4.2: without an answer the phone would take its flow for broken."""
+    request = bytes.fromhex("00010000" "2112a442") + bytes(range(12))
+    async with exchange("udp:127.0.0.1:0") as (endpoint, layer, (listener,)):
+        with udp_socket() as phone:
+            phone.sendto(request, (listener.host, listener.port))
+            answer = await receive(phone)
+            assert answer[:2] == b"\x01\x01"
+            assert answer[8:20] == request[8:]
+            assert int.from_bytes(answer[26:28], "big") ^ 0x2112 == phone.getsockname()[1]
+            phone.sendto(request[:-1], (listener.host, listener.port))
+            await until(lambda: endpoint.counters.malformed == 1)
+            assert (endpoint.counters.keep_alives, layer.messages) == (1, [])
+
+
+@both_loops
 async def test_noise_is_counted_and_the_next_request_is_answered() -> None:
     noise = random.Random(1)
     async with exchange("udp:127.0.0.1:0") as (endpoint, layer, (listener,)):

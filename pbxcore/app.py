@@ -40,6 +40,7 @@ from pbxcore.net.connections import Options
 from pbxcore.net.endpoint import Endpoint
 from pbxcore.net.hep import DEFAULT_PORT as HEP_PORT
 from pbxcore.net.hep import HepExport
+from pbxcore.net.outside import Outside
 from pbxcore.net.resolver import Dns, Resolver, families
 from pbxcore.net.ring import Ring
 from pbxcore.net.websocket import Door
@@ -105,6 +106,7 @@ def transport_options(sip: Sip) -> Options:
         door=Door(sip.websocket_path, sip.websocket_origins),
         keep_alive_seconds=sip.keep_alive_seconds,
         large_by_tcp=sip.large_requests_by_tcp,
+        outside=Outside(sip.external_address, sip.local_networks) if sip.external_address else None,
     )
 
 
@@ -279,7 +281,7 @@ class App:
         endpoint.lost_listeners.append(registrar.flow_lost)
         KeepAlive(registrar, timers, endpoint.clock, settings.sip.keep_alive_seconds)
         secret = await Secrets(self.store).get_or_make("digest", secrets.token_hex(32))
-        media = self._media or make_backend(settings.media, _hosts(settings.sip.listen))
+        media = self._media or make_backend(settings.media, _hosts(settings.sip.listen), endpoint.behind)
         self.exchange = exchange = Exchange(
             Doors(self.runner, self.crm.journal, media, self.bus),
             timers,

@@ -25,6 +25,7 @@ class Section(BaseModel):
 class Office(Section):
     name: str = "Hookline"
     country: str = ""          # ISO 3166 alpha-2; needed to read national numbers
+    emergency_numbers: tuple[str, ...] = ()   # dialled for help; empty: those of the country, without one 112 and 911
     timezone: str = "UTC"
     language: Literal["en", "ru"] = "en"
 
@@ -32,6 +33,8 @@ class Office(Section):
 class Sip(Section):
     listen: tuple[str, ...] = ("udp:127.0.0.1:5060", "tcp:127.0.0.1:5060")
     domain: str = ""           # realm of the digest and host of our URIs; empty: "hookline", and our address
+    external_address: str = ""   # ours as it is seen from outside, where a NAT router stands before us
+    local_networks: tuple[str, ...] = ()   # peers in these are told our own address; empty: all private networks
     nameservers: tuple[str, ...] = ()   # DNS servers for the names of carriers; empty: those of the machine
     digest: Literal["md5", "sha-256", "both"] = "md5"   # baresip 1.0 gives up when it sees SHA-256, SIPp when first
     tls_certificate: str = ""  # PEM file: the certificate, then those that lead to its CA

@@ -15,6 +15,11 @@ class MediaError(Exception):
     """The relay cannot serve this offer: no ports left, an unusable SDP, a dead worker. The message says which."""
 
 
+def itself(address: str) -> str:
+    """Where packets come in that are sent to an address of ours, without a NAT router before us."""
+    return address
+
+
 class MediaListener(Protocol):
     """Who is told what the relay saw."""
 
@@ -39,7 +44,8 @@ class MediaBackend(Protocol):
     """A relay. `offer` and `answer` return at once when ports are at hand; where they must wait they await plain
     futures, each with a deadline, so that they can be driven outside any asyncio task.
 
-    `local` is the local IP address that the party who gets the rewritten SDP can reach. `source` is the IP address
+    `local` is the IP address of ours that the party who gets the rewritten SDP can reach: a local one, or where a NAT
+    router stands before us, the one that it forwards from. `source` is the IP address
     that the SDP was signalled from: besides the address in the SDP itself it is the only one whose RTP is accepted,
     which is how a phone behind NAT is heard (its SDP names a private address). Empty: the SDP's address alone.
     """

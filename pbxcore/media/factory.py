@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from pbxcore.media.backend import MediaBackend
+from pbxcore.media.backend import MediaBackend, itself
 from pbxcore.media.relay import Relay
 from pbxcore.settings import Media
 
 
-def make_backend(media: Media, addresses: Iterable[str] = ()) -> MediaBackend:
-    """`addresses` are the local addresses that phones reach us at: ports are held ready on them."""
+def make_backend(
+    media: Media, addresses: Iterable[str] = (), behind: Callable[[str], str] = itself
+) -> MediaBackend:
+    """`addresses` are the local addresses that phones reach us at: ports are held ready on them. `behind` gives the
+    local address that packets come in at which are sent to the address that a peer is told."""
     if media.backend == "rtpengine":
         from pbxcore.media.rtpengine import Rtpengine
 
-        return Rtpengine(media.rtpengine, timeout_seconds=media.timeout_seconds)
+        return Rtpengine(media.rtpengine, timeout_seconds=media.timeout_seconds, behind=behind)
     return Relay(
-        ports=media.ports, workers=media.workers, timeout_seconds=media.timeout_seconds, addresses=addresses
-    )
+        ports=media.ports, workers=media.workers, timeout_seconds=media.timeout_seconds, addresses=addresses,
+        behind=behind,
+    )  # fmt: skip

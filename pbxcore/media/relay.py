@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 from pbxcore.hooks import StreamStats
 from pbxcore.media import bencode
-from pbxcore.media.backend import MediaError, MediaListener
+from pbxcore.media.backend import MediaError, MediaListener, itself
 from pbxcore.media.book import split_range
 from pbxcore.media.channel import Channel, Words
 from pbxcore.media.rewrite import Body, Line, read
+from pbxcore.sip.addresses import is_stranded
 
 PATIENCE = 2.0            # seconds an offer waits for ports at most
 START_SECONDS = 10.0
@@ -54,18 +55,20 @@ class _Call:
 
 
 class Relay:
-    """A `MediaBackend` over worker processes. `addresses` are local addresses to have ports ready on from the start.
+    """A `MediaBackend` over worker processes. `addresses` are local addresses to have ports ready on from the start;
+    `behind` gives the local address for one that a peer is told.
 
     Raises ValueError for a range of ports that cannot be read.
     """
 
     def __init__(
         self, *, ports: str = "20000-29999", workers: int = 1, timeout_seconds: float = 60.0,
-        addresses: Iterable[str] = (),
+        addresses: Iterable[str] = (), behind: Callable[[str], str] = itself,
     ) -> None:  # fmt: skip
         self._ranges = split_range(ports, workers)
         self._timeout = timeout_seconds
         self._addresses = tuple(dict.fromkeys(addresses))
+        self._behind = behind if behind is not itself else None
         self._calls: dict[str, _Call] = {}
         self._channels: list[Channel] = []
         self._queries: dict[str, list[asyncio.Future[str]]] = {}
@@ -121,8 +124,9 @@ class Relay:
         receiver = legs.get(to_leg) or self._add_leg(call, to_leg)
         sender.offered = body
         sender.source = source
-        if not self._equip(call.channel, receiver, local, body.lines):
-            await self._equip_patiently(call_id, call, receiver, local, body.lines)
+        own = local if self._behind is None else self._behind(local)
+        if not self._equip(call.channel, receiver, own, body.lines):
+            await self._equip_patiently(call_id, call, receiver, own, body.lines)
         return _render(receiver, body, local)
 
     async def answer(
@@ -147,8 +151,9 @@ class Relay:
             held = held and (line.held or other.held)
             if not other.port:
                 line.port = 0
-        if not self._equip(call.channel, offerer, local, answered):
-            await self._equip_patiently(call_id, call, offerer, local, answered)
+        own = local if self._behind is None else self._behind(local)
+        if not self._equip(call.channel, offerer, own, answered):
+            await self._equip_patiently(call_id, call, offerer, own, answered)
         answerer.source = source
         answerer.known = offerer.known = True
         command = bencode.encode_text({
@@ -367,13 +372,19 @@ def _describe(leg: _Leg, lines: Sequence[Line], others: Sequence[Line], mux: Seq
 
 
 def _remote(leg: _Leg, line: Line, muxed: bool) -> str:
-    if (":" in leg.local) != (":" in line.host):
-        raise MediaError(f"{line.host} cannot be reached from {leg.local}")
-    if _is_loopback(line.host) and not _is_loopback(leg.local):
-        raise MediaError(f"the SDP names {line.host}, which is this machine")
-    rtcp = f"{line.host} {line.port}" if muxed else f"{line.rtcp_host} {line.rtcp_port}"
-    hosts = f"{line.host},{leg.source}" if leg.source and leg.source != line.host else line.host
-    return f"{line.host} {line.port} {rtcp} {line.rate} {hosts}"
+    host, rtcp_host, source = line.host, line.rtcp_host, leg.source
+    if (":" in leg.local) != (":" in host):
+        raise MediaError(f"{host} cannot be reached from {leg.local}")
+    hosts = host
+    if source and source != host:   # behind a NAT, or its media is elsewhere
+        if is_stranded(host, source):   # whoever has this address in our own network is somebody else
+            host = rtcp_host = hosts = source   # many a NAT keeps the port
+        else:
+            hosts = f"{host},{source}"
+    if _is_loopback(host) and not _is_loopback(leg.local):
+        raise MediaError(f"the SDP names {host}, which is this machine")
+    rtcp = f"{host} {line.port}" if muxed else f"{rtcp_host} {line.rtcp_port}"
+    return f"{host} {line.port} {rtcp} {line.rate} {hosts}"
 
 
 def _is_loopback(host: str) -> bool:

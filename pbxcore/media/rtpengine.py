@@ -13,15 +13,16 @@ told.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from ipaddress import ip_address
 from typing import Any, Literal
 
 from pbxcore.hooks import StreamStats
-from pbxcore.media.backend import MediaError, MediaListener
+from pbxcore.media.backend import MediaError, MediaListener, itself
 from pbxcore.media.ng import Daemon, NoAnswer, Words
 from pbxcore.media.rewrite import Body, read
+from pbxcore.sip.addresses import is_stranded
 
 NOTHING = StreamStats()
 CHECKS = 4                # looks at a call within its time-out
@@ -51,11 +52,14 @@ class _Call:
 class Rtpengine:
     """Raises ValueError for an address that cannot be read, or none at all."""
 
-    def __init__(self, daemons: Iterable[str], *, timeout_seconds: float = 60.0) -> None:
+    def __init__(
+        self, daemons: Iterable[str], *, timeout_seconds: float = 60.0, behind: Callable[[str], str] = itself
+    ) -> None:
         self._daemons = [Daemon(spec, self._on_dead) for spec in daemons]
         if not self._daemons:
             raise ValueError("no rtpengine is named: media.rtpengine = [\"udp:127.0.0.1:2223\"]")
         self._timeout = timeout_seconds
+        self._behind = behind
         self._calls: dict[str, _Call] = {}
         self._next = 0
         self._check_timer: asyncio.TimerHandle | None = None
@@ -82,7 +86,7 @@ class Rtpengine:
     ) -> bytes:
         body = read(sdp)
         call = self._calls.get(call_id)
-        words = _words("offer", call_id, from_leg, to_leg, sdp, body, local, source)
+        words = self._words("offer", call_id, from_leg, to_leg, sdp, body, local, source)
         if call is None:
             reply = await self._offer_anywhere(call_id, from_leg, words)
             call = self._calls[call_id]
@@ -93,6 +97,27 @@ class Rtpengine:
         call.offered[from_leg] = body
         call.lines[to_leg] = sum(line.port > 0 for line in body.lines)
         return _sdp(reply)
+
+    def _words(
+        self, command: Literal["offer", "answer"], call_id: str, offerer: str, answerer: str, sdp: bytes, body: Body,
+        local: str, source: str,
+    ) -> dict[str, Any]:  # fmt: skip
+        hosts = {line.host for line in body.lines if line.port}
+        behind_nat = bool(source) and any(host != source and not ip_address(host).is_global for host in hosts)
+        family = "IP6" if ":" in local else "IP4"
+        flags = ["strict-source", "no-rtcp-attribute", "endpoint-learning-heuristic" if behind_nat else "asymmetric"]
+        words: dict[str, Any] = {
+            "command": command, "call-id": call_id, "from-tag": offerer, "sdp": sdp, "ICE": "remove",
+            "via-branch": answerer if offerer == "a" else offerer, "address family": family,
+            "replace": ["origin", "session-connection"], "flags": flags,
+        }  # fmt: skip
+        if source:
+            words["received-from"] = ["IP6" if ":" in source else "IP4", source]
+            if hosts and all(is_stranded(host, source) for host in hosts):
+                flags.append("SIP-source-address")   # what the SDP names is somebody else here
+        if self._behind(local) != local:
+            words["media address"] = local   # that of the router before us
+        return words
 
     async def _offer_anywhere(self, call_id: str, from_leg: str, words: dict[str, Any]) -> Words:
         """The first offer of a call: the next daemon that answers takes it."""
@@ -121,7 +146,7 @@ class Rtpengine:
         if len(body.lines) != len(offered.lines):
             raise MediaError("the answer has not as many media lines as the offer")
         # rtpengine, like SIP, names both by the direction of the offer.
-        words = _words("answer", call_id, to_leg, from_leg, sdp, body, local, source)
+        words = self._words("answer", call_id, to_leg, from_leg, sdp, body, local, source)
         words["to-tag"] = from_leg
         reply = await self._ask(call, words)
         call.answered |= {from_leg, to_leg}
@@ -192,25 +217,6 @@ class Rtpengine:
         elif now - call.changed_at > self._timeout and not call.reported:
             call.reported = True
             self._listener.media_timed_out(call_id)
-
-
-def _words(
-    command: Literal["offer", "answer"], call_id: str, offerer: str, answerer: str, sdp: bytes, body: Body, local: str,
-    source: str,
-) -> dict[str, Any]:  # fmt: skip
-    behind_nat = bool(source) and any(
-        line.port and line.host != source and not ip_address(line.host).is_global for line in body.lines
-    )
-    family = "IP6" if ":" in local else "IP4"
-    words: dict[str, Any] = {
-        "command": command, "call-id": call_id, "from-tag": offerer, "sdp": sdp, "ICE": "remove",
-        "via-branch": answerer if offerer == "a" else offerer, "address family": family,
-        "replace": ["origin", "session-connection"],
-        "flags": ["strict-source", "no-rtcp-attribute", "endpoint-learning-heuristic" if behind_nat else "asymmetric"],
-    }  # fmt: skip
-    if source:
-        words["received-from"] = ["IP6" if ":" in source else "IP4", source]
-    return words
 
 
 def _sdp(reply: Words) -> bytes:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from pbxcore.net.flow import NoFlow, destination, is_wildcard, source_towards
+from pbxcore.net.outside import Outside
 from pbxcore.net.stream import WEB, StreamFlow
 from pbxcore.net.tls import CertificateFault, PeerRefused, TlsWire
 from pbxcore.net.websocket import Door
@@ -33,7 +34,7 @@ Key = tuple[str, str, int, str, str]   # transport, host, port, domain, file of 
 @dataclass(frozen=True, slots=True)
 class Options:
     """How an endpoint speaks: files of TLS (see `tls.Certificates`), the door of WebSocket, seconds between two
-    keep-alives of ours to phones (0: none at all), and whether large requests go by TCP."""
+    keep-alives of ours to phones (0: none at all), whether large requests go by TCP, and who we are outside."""
 
     certificate: str = ""
     key: str = ""
@@ -41,6 +42,7 @@ class Options:
     door: Door = field(default_factory=Door)
     keep_alive_seconds: float = 25.0
     large_by_tcp: bool = True
+    outside: Outside | None = None   # a NAT router before us
 
 
 class Connections:
@@ -91,6 +93,7 @@ class Connections:
             self._endpoint.counters.refused += 1
             raise NoFlow("too many connections are open")
         sock, own = self._socket(transport, family, plain, local)
+        own = (self._endpoint.shown(own[0], plain), own[1])
         flow = StreamFlow(self._endpoint, transport, local=own, remote=(plain, port), domain=domain)
         flow.brief = brief
         self._add(flow, key)

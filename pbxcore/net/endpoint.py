@@ -14,6 +14,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -114,6 +115,7 @@ class Endpoint:
         self._dirty: list[_Writer] = []
         self._flush_soon: asyncio.Handle | None = None
         self._routes: dict[tuple[str, str, int, tuple[str, int] | None], UdpFlow] = {}
+        self._behind = ""
         self._sweep_handle: asyncio.TimerHandle | None = None
         self._forget_at = 0.0
         self._logged_at = float("-inf")
@@ -213,7 +215,8 @@ class Endpoint:
         send from, else a wildcard, else any on the same side of the loopback fence."""
         usable = [one for one in self.listeners if one.transport == transport and one.reaches(family)]
         if local is not None:
-            usable = [one for one in usable if one.port == local[1] and (one.host == local[0] or is_wildcard(one.host))]
+            own = self.behind(local[0])
+            usable = [one for one in usable if one.port == local[1] and (one.host == own or is_wildcard(one.host))]
             return min(usable, key=lambda one: is_wildcard(one.host), default=None)
         if len(usable) == 1 and is_wildcard(usable[0].host):
             return usable[0]
@@ -225,6 +228,33 @@ class Endpoint:
             if is_wildcard(one.host) or _is_loopback(one.host) == loopback
         ]
         return usable[min(rank)[1]] if rank else None
+
+    # Addresses of ours
+
+    def shown(self, own: str, peer: str) -> str:
+        """What the peer is told of our address `own`: another one where a NAT router stands between."""
+        outside = self.options.outside
+        return own if outside is None else outside.shown(own, peer)
+
+    def behind(self, shown: str) -> str:
+        """The address of this machine where that comes in which is sent to the address that peers are told."""
+        outside = self.options.outside
+        if outside is None or shown != outside.address:
+            return shown
+        if not self._behind:
+            self._behind = self._find_behind(shown)
+        return self._behind
+
+    def _find_behind(self, shown: str) -> str:
+        family, plain = destination(shown, 1)
+        for transport in dict.fromkeys(listener.transport for listener in self.listeners):
+            with suppress(NoFlow):
+                listener = self.choose(transport, family, plain, None)
+                if listener is not None:
+                    return source_towards(family, plain) if is_wildcard(listener.host) else listener.host
+        # No way out for now.
+        named = [one.host for one in self.listeners if one.reaches(family) and not is_wildcard(one.host)]
+        return named[0] if named else shown
 
     # The wake-up
 
@@ -347,6 +377,7 @@ class Endpoint:
         if now >= self._forget_at:
             self._forget_at = now + FORGET
             self._routes.clear()
+            self._behind = ""
             for listener in self.listeners:
                 if listener.udp is not None:
                     listener.udp.forget_peers()

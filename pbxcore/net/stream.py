@@ -165,7 +165,7 @@ class StreamFlow(asyncio.BufferedProtocol):
             return
         if not self.remote[0]:
             self.remote = (plain_host(peer[0]), peer[1])
-            self.local = (plain_host(own[0]), own[1])
+            self.local = (self._endpoint.shown(plain_host(own[0]), self.remote[0]), own[1])
             if not self._endpoint.streams.admit(self):
                 self.closed = True
                 writer.abort()

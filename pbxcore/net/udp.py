@@ -139,7 +139,8 @@ class UdpSocket:
             return known
         if len(flows) >= self.endpoint.limits.peers:
             del flows[next(iter(flows))]
-        flow = flows[address] = UdpFlow(self, address, (local, self.port))
+        shown = self.endpoint.shown(local, plain_host(address[0]))
+        flow = flows[address] = UdpFlow(self, address, (shown, self.port))
         return flow
 
     def _local_towards(self, address: Address) -> str:

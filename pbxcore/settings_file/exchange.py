@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
 import re
 import zoneinfo
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from pbxcore.settings_file.values import (
     is_address,
     is_host,
     listen_fault,
+    network_fault,
     port_fault,
     rows,
     split_port,
@@ -31,6 +33,7 @@ from pbxcore.settings_file.values import (
     text,
     texts,
 )
+from pbxcore.sip.addresses import Network, is_private
 
 KEY_BYTES = range(24, 65)   # Standard Webhooks 1.0, "Symmetric"
 LOWEST_PORT = 1024   # ports under it need root
@@ -52,6 +55,10 @@ def _office(raw: Mapping[str, Any]) -> Findings:
         hint = '; did you mean "GB"?' if country.upper() == "UK" else ""
         message = f'"{country}" is no country; write two letters of ISO 3166, such as "US" or "RU"{hint}'
         yield Finding(("office", "country"), message)
+    for number in texts(office, "emergency_numbers"):
+        if not re.fullmatch(r"[0-9*#]{2,15}", number):
+            message = f'"{number}" is no number that can be dialled; write digits, such as "112"'
+            yield Finding(("office", "emergency_numbers"), message, number)
     zone = text(office, "timezone")
     known = zoneinfo.available_timezones()
     if zone and known and zone not in known:
@@ -86,6 +93,7 @@ def _sip(raw: Mapping[str, Any]) -> Findings:
     domain = text(sip, "domain")
     if domain and not is_host(domain):
         yield Finding(("sip", "domain"), f'"{domain}" is no host name; write it like "pbx.example.net", without sip:')
+    yield from _nat(sip)
     for server in texts(sip, "nameservers"):
         host, port = split_port(server) if not is_address(server) else (server, None)
         if not is_address(host):
@@ -99,6 +107,40 @@ def _sip(raw: Mapping[str, Any]) -> Findings:
         host, port = split_port(address)
         if transport != "udp" or not (is_host(host) or is_address(host)) or (port and port_fault(hep, port)):
             yield Finding(("sip", "hep"), f'"{hep}" is no HEP collector; write it like "udp:homer.example.net:9060"')
+
+
+def _nat(sip: Mapping[str, Any]) -> Findings:
+    external, path = text(sip, "external_address"), ("sip", "local_networks")
+    networks: list[Network] = []
+    for network in texts(sip, "local_networks"):
+        fault, found = network_fault(network)
+        if found is not None:
+            overlapping = next((one for one in networks if one.version == found.version and one.overlaps(found)), None)
+            networks.append(found)
+            if overlapping == found:
+                fault = f'"{network}" stands here twice; remove one'
+            elif overlapping is not None:
+                smaller = max(overlapping, found, key=lambda one: one.prefixlen)
+                fault = f'"{overlapping}" and "{found}" overlap; remove the smaller one, "{smaller}"'
+        if fault:
+            yield Finding(path, fault, network)
+    if not external:
+        if networks:
+            message = "networks are local only to an external address; set external_address, or remove this"
+            yield Finding(path, message)
+        return
+    key = ("sip", "external_address")
+    if not is_address(external):
+        mend = 'write the IP address of your router, like "203.0.113.7"; it has to be one that does not change'
+        yield Finding(key, f'"{external}" is no IP address; {mend}')
+        return
+    address = ipaddress.ip_address(external)
+    inside = next((one for one in networks if address in one), None)
+    if is_private(external) or address.is_unspecified or address.is_multicast:
+        mend = "write the one that your router has on the side of the Internet, or leave this out"
+        yield Finding(key, f'nobody outside can reach "{external}"; {mend}')
+    elif inside is not None:
+        yield Finding(key, f'"{external}" lies in the local network "{inside}"; one of the two is wrong')
 
 
 def _tls(sip: Mapping[str, Any]) -> Findings:

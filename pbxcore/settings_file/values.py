@@ -158,6 +158,19 @@ def is_network(source: str) -> bool:
     return True
 
 
+def network_fault(text: str) -> tuple[str | None, ipaddress.IPv4Network | ipaddress.IPv6Network | None]:
+    """What is wrong with a network in CIDR notation (RFC 4632), or the network."""
+    try:
+        return None, ipaddress.ip_network(text)
+    except ValueError:
+        pass
+    try:
+        meant = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return f'"{text}" is no network; write it like "192.168.1.0/24" or "fd12:3456:789a::/48"', None
+    return f'"{text}" is an address with the length of its network; write the network, "{meant}"', None
+
+
 def number_fault(number: str, country: str) -> str | None:
     """What is wrong with a number of a trunk."""
     plain = PUNCTUATION.sub("", number)

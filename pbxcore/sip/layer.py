@@ -15,6 +15,7 @@ from typing import Protocol
 from zlib import crc32
 
 from pbxcore.sip import build, message
+from pbxcore.sip.addresses import is_stranded
 from pbxcore.sip.dialog import farewell
 from pbxcore.sip.errors import ParseError, SipError
 from pbxcore.sip.figures import Input, State
@@ -478,7 +479,8 @@ def _way_back(request: Request, flow: Flow) -> Flow:
     """Writes the source into the Via (18.2.1, RFC 3581) and gives the flow for the responses (18.2.2).
 
     Always the source address, so that no Via makes us talk to a third party, a network or a group (maddr is ignored);
-    over UDP without rport its port is that of the Via.
+    over UDP without rport its port is that of the Via, unless the Via shows that a NAT is between: it passes nothing
+    that is sent to another port.
     """
     host, port = flow.remote
     request.mark_source(host, port)
@@ -486,7 +488,7 @@ def _way_back(request: Request, flow: Flow) -> Flow:
         return flow
     via = request.via
     sent_by_port = via.port or 5060
-    if sent_by_port == port or "rport" in via.params:
+    if sent_by_port == port or "rport" in via.params or is_stranded(via.host, host):
         return flow
     to: Callable[[str, int], Flow] | None = getattr(flow, "to", None)
     if to is None:

@@ -73,6 +73,9 @@ trunks = ["carrier"]
 """
 
 
+NAT = '[sip]\nexternal_address = "203.0.113.7"\n'
+
+
 def problems(text: str, stored: dict[str, Collection[str]] | None = None) -> list[Problem]:
     with pytest.raises(SettingsError) as caught:
         loads(text, stored=None if stored is None else lambda url: stored.get(url, ()))
@@ -93,6 +96,12 @@ def test_a_whole_office_is_read() -> None:
     assert [extension.number for extension in settings.extension] == ["101", "102"]
     assert settings.crm.hook[0].secret.get_secret_value().startswith("whsec_")
     assert settings.outbound[0].trunks == ("carrier",)
+
+
+def test_an_office_behind_a_router_is_read() -> None:
+    settings = loads(NAT + 'local_networks = ["192.168.1.0/24", "fd00::/8"]')
+    assert settings.sip.external_address == "203.0.113.7"
+    assert settings.sip.local_networks == ("192.168.1.0/24", "fd00::/8")
 
 
 def test_a_listening_address_needs_no_port() -> None:
@@ -121,6 +130,16 @@ def test_national_numbers_and_the_country_are_made_uniform() -> None:
         ('listen = ["udp:0.0.0.0:5060"]', 1, "listen", "belongs under [sip] or [web]"),
         ('\n[sip]\nlisten = [\n  "udp:0.0.0.0:5060",\n  "tls:0.0.0.0:5061",\n]', 5, "sip.listen", "needs a certificate"),
         ('[sip]\nlisten = [\n"udp:0.0.0.0:5060",\n"0.0.0.0:5060"]', 4, "sip.listen", "names no transport"),
+        ('[sip]\nexternal_address = "pbx.example.net"', 2, "sip.external_address", "IP address of your router"),
+        ('[sip]\nexternal_address = "192.168.1.1"', 2, "sip.external_address", 'can reach "192.168.1.1"'),
+        ('[sip]\nexternal_address = "100.64.3.1"', 2, "sip.external_address", "on the side of the Internet"),
+        ('[sip]\nexternal_address = "0.0.0.0"', 2, "sip.external_address", "nobody outside can reach"),
+        (NAT + 'local_networks = [\n"10.0.0.0/8",\n"10.1.0.0/16"]', 5, "sip.local_networks", 'one, "10.1.0.0/16"'),
+        (NAT + 'local_networks = ["10.1.0.0/16", "10.1.0.0/16"]', 3, "sip.local_networks", "stands here twice"),
+        (NAT + 'local_networks = ["192.168.1"]', 3, "sip.local_networks", 'like "192.168.1.0/24"'),
+        (NAT + 'local_networks = ["192.168.1.9/24"]', 3, "sip.local_networks", 'network, "192.168.1.0/24"'),
+        (NAT + 'local_networks = ["0.0.0.0/0"]', 2, "sip.external_address", 'lies in the local network "0.0.0.0/0"'),
+        ('[sip]\nlocal_networks = ["10.0.0.0/8"]', 2, "sip.local_networks", "set external_address"),
         ('[sip]\nlisten = ["udp:pbx:5060"]', 2, "sip.listen", "has no IP address"),
         ('[sip]\nlisten = ["udp:127.0.0.1:99999"]', 2, "sip.listen", "is no port"),
         ('[sip]\nlisten = ["udp:[::1:5060"]', 2, "sip.listen", "has no IP address"),
@@ -132,6 +151,7 @@ def test_national_numbers_and_the_country_are_made_uniform() -> None:
         ('[sip]\nmax_calls = "many"', 2, "sip.max_calls", "whole number"),
         ("[sip]\ndrain_seconds = nan", 2, "sip.drain_seconds", ""),
         ('[office]\ncountry = "UK"', 2, "office.country", 'did you mean "GB"?'),
+        ('[office]\nemergency_numbers = ["help"]', 2, "office.emergency_numbers", 'write digits, such as "112"'),
         ('[office]\ntimezone = "Europe/Moskow"', 2, "office.timezone", '"Europe/Moscow"'),
         ('[office]\nlanguage = "de"', 2, "office.language", '"en", "ru"'),
         ('[media]\nports = "5000"', 2, "media.ports", '"20000-29999"'),
@@ -165,6 +185,14 @@ def test_national_numbers_and_the_country_are_made_uniform() -> None:
         ('[[trunk]]\nname = "a"\nserver = "wss:h"', 3, "trunk[1].server", "are udp:, tcp: and tls:"),
         ('[[trunk]]\nname = "a"\nserver = "h:x"', 3, "trunk[1].server", "is no port"),
         ('[[trunk]]\nname = "a"\nserver = "h"\nusername = "u"', 4, "trunk[1].username", "needs a password"),
+        ('[[trunk]]\nname="a"\nserver="h"\nbackup_servers=["b", "sip:c"]', 4, "trunk[1].backup_servers", "without sip:"),
+        ('[[trunk]]\nname="a"\nserver="h"\noutbound_proxy="ws:p"', 4, "trunk[1].outbound_proxy", "are udp:, tcp: and tls:"),
+        ('[[trunk]]\nname="a"\nserver="h"\nregister=true', 4, "trunk[1].register", "needs a username"),
+        ('[[trunk]]\nname="a"\nserver="h"\nauth_username="x"', 4, "trunk[1].auth_username", "needs a username"),
+        ('[[trunk]]\nname="a"\nserver="h"\nnumbers=["0301234567"]', 4, "trunk[1].numbers", "country is needed"),
+        ('[[extension]]\nnumber="1"\npassword="x"\ncaller_id="Anna"', 4, "extension[1].caller_id", "is no number"),
+        ('[sip]\nnameservers=["dns.example.net"]', 2, "sip.nameservers", "is no IP address"),
+        ('[sip]\nnameservers=["127.0.0.1:x"]', 2, "sip.nameservers", "is no port"),
         ('[[trunk]]\nname="a"\nserver="h"\naccept_from=["carrier"]', 4, "trunk[1].accept_from", "is no IP address"),
         ('[[trunk]]\nname="a"\nserver="h"\ncaller_id="Anna"', 4, "trunk[1].caller_id", "is no number"),
         ('[[inbound]]\nnumber = "+15550100"\nto = "101"', 3, "inbound[1].to", 'no extension "101"'),

@@ -189,6 +189,26 @@ def test_without_rport_the_answer_goes_to_the_port_of_the_via() -> None:
     assert bench.flow.sent == []
 
 
+@pytest.mark.parametrize(
+    ("sent_by", "source", "to_source"),
+    [
+        ("192.168.1.50:5070", ("203.0.113.9", 40001), True),    # a NAT, which lets nothing in at another port
+        ("192.168.1.50:5070", ("192.168.1.50", 40001), False),  # listens at another port than it sends from
+        ("203.0.113.10:5070", ("203.0.113.9", 40001), False),
+        ("phone.example.com:5070", ("203.0.113.9", 40001), False),
+    ],
+)
+def test_a_private_via_from_outside_is_answered_to_the_source_without_rport_too(
+    sent_by: str, source: tuple[str, int], to_source: bool
+) -> None:
+    bench = Bench()
+    bench.flow.remote = source
+    bench.receive(request("OPTIONS", sent_by=sent_by))
+    respond(bench, 200)
+    assert bool(bench.flow.sent) == to_source
+    assert bool(bench.flow.others) == (not to_source)
+
+
 def test_a_via_without_port_means_5060() -> None:
     bench = Bench()
     bench.receive(request("OPTIONS", sent_by="127.0.0.2"))

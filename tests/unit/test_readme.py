@@ -18,6 +18,7 @@ from pbxcore.hooks import Decision, IncomingCall, Proceed, Reject, Ring
 from pbxcore.settings import Section, Settings
 from pbxcore.settings_file import loads
 from pbxcore.settings_file.types import section_at
+from tests.authority import Authority
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
 KEYS = re.findall(r"^\| `([a-z_.]+)` \| ([^|]+) \|", README, re.MULTILINE)
@@ -74,9 +75,18 @@ def test_the_options_of_the_phone_exist() -> None:
 
 
 def test_the_ten_lines_of_configuration_can_be_used() -> None:
-    (text,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    text, _ = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
     settings = loads(text)
     assert settings.inbound[0].to == settings.extension[0].number
+
+
+def test_the_lines_for_tls_can_be_used(tmp_path: Path) -> None:
+    _, text = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    pair = Authority(tmp_path).issue()
+    for name, file in (("fullchain", pair.certificate), ("privkey", pair.key)):
+        text = re.sub(rf'"[^"]*/{name}.pem"', f'"{file}"', text)
+    settings = loads(text)
+    assert (settings.sip.tls_certificate, settings.sip.tls_key) == (pair.certificate, pair.key)
 
 
 async def decide(hook: Any, number: str) -> Decision | None:

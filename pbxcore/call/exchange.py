@@ -19,7 +19,7 @@ from pbxcore.call import call as inputs
 from pbxcore.call.b2bua import LiveCall
 from pbxcore.call.body import sdp_in
 from pbxcore.call.call import WRITE, Call
-from pbxcore.call.identity import arriving, called_in, dialed
+from pbxcore.call.identity import arriving, called_digits, dialed
 from pbxcore.call.leg import ALLOW, Leg
 from pbxcore.call.message import MessageRelay
 from pbxcore.call.outbound import EXTENSIONS, instance_in
@@ -257,18 +257,19 @@ class Exchange:
         ).start(ways)
 
     def _invite(self, tx: ServerTransaction, request: Request) -> None:
-        if not self._takes_calls():
+        urgent = self._is_urgent(request)
+        if not urgent and not self._takes_calls():
             self._overloaded(tx, request)
             return
         self._check_headers(request, tx.flow)
         trunk = self.trunks.by_source(tx.flow.remote[0])
         if trunk is not None and trunk.twins:
             plan = self.dial_plan
-            trunk = self.trunks.meant(request, tx.flow.remote[0], lambda one: called_in(one, request, plan))
+            trunk = self.trunks.meant(request, tx.flow.remote[0], lambda one: called_digits(one, request, plan))
         extension = None if trunk is not None else self._authenticate(tx, request)
         if trunk is None and extension is None:
             return
-        if not self._rate_allows():  # only what may call is counted: strangers shall not use it up
+        if not self._rate_allows() and not urgent:  # only what may call is counted: strangers shall not use it up
             self._overloaded(tx, request)
             return
         if request.max_forwards == 0:
@@ -293,6 +294,11 @@ class Exchange:
     def _overloaded(self, tx: ServerTransaction, request: Request) -> None:
         self.counters.refused_overload += 1
         self._turn_away(tx, request, 503, RETRY_AFTER)
+
+    def _is_urgent(self, request: Request) -> bool:
+        """Whether it is for help, should it come from a phone of ours: that is let in however much is going on."""
+        emergency = self.dial_plan.emergency
+        return bool(emergency) and request.request_uri.username in emergency
 
     def _takes_calls(self) -> bool:
         return not self.draining and len(self.live) < self._max_calls
@@ -346,7 +352,7 @@ class Exchange:
         """
         if target.trunk is not None:
             trunk = self.trunks.get(target.trunk)
-            if trunk is None or trunk.full():
+            if trunk is None or (trunk.full() and not target.urgent):
                 raise SipError(503, build.REASONS[503])
             return [(trunk.flow(tried), trunk.uri(dialed(trunk, target.number)), trunk, trunk.route)]
         found: list[Way] = []

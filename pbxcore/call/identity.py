@@ -91,6 +91,11 @@ def called_in(trunk: Trunk, request: Request, plan: DialPlan) -> str:
     return found.partition(";")[0]   # what RFC 4694 and others hang onto the user
 
 
+def called_digits(trunk: Trunk, request: Request, plan: DialPlan) -> str:
+    """The called number as `Trunk.numbers` has it: E.164 without the plus, where it can be read so."""
+    return digits(e164(called_in(trunk, request, plan), trunk.country))
+
+
 def _read(trunk: Trunk, text: str, plan: DialPlan) -> str:
     """The called number in the spelling that the dial plan knows; as it was sent when it knows none."""
     called = text

@@ -27,6 +27,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 15.0, 300.0   # seconds before the first and betwee
 REFUSED_PAUSE = 600.0       # after a refusal that trying again will hardly change: carriers block who hammers
 LONGEST_RETRY_AFTER = 3600.0
 MOST_SECONDS = 86_400       # a Min-Expires beyond this is not believed
+SILENCE_SECONDS = 8.0       # five datagrams over UDP; then another server is asked, if there is one, before Timer F
 LOOK_SECONDS = 10.0         # between two looks at our address and the connection
 TRY_ANOTHER = frozenset({408, 480, 500, 502, 503, 504})
 
@@ -74,6 +75,7 @@ class Registration:
         self._nonces: set[str] = set()     # challenges answered in this try
         self._pause = 0.0            # the longest Retry-After of this round
         self._tx: ClientTransaction | None = None
+        self._sent_at = 0.0
         self._flow: Flow | None = None
         self._server: Server | None = None
         self._contact = ""           # as it is registered
@@ -117,6 +119,8 @@ class Registration:
         if name == "look":
             self._look(now)
             self._look_again()
+        elif name == "silence":
+            self._heard_nothing(now)
         elif name == "due" and self._due and now >= self._due and self._tx is None:
             self._begin()
 
@@ -135,7 +139,8 @@ class Registration:
             self._lost("the registration has expired")
         if self._tx is not None:
             return
-        if self._flow.closed or self._our_contact(self._way(self._server)) != self._contact:
+        moved = self._our_contact(self._way(self._server)) != self._contact
+        if moved or self._flow.closed or not self.trunk.servers.has(self.at):
             self._begin()
         else:
             self._keep_alive(self._flow, now)
@@ -218,7 +223,18 @@ class Registration:
         request = build.request("REGISTER", f"sip:{trunk.authority}", rows)
         request.fields += credentials
         self._flow, self._server, self._contact = flow, server, contact
-        self._tx = self._tools.layer.request(request, flow, self)
+        tools = self._tools
+        self._sent_at = tools.clock()
+        self._tx = tools.layer.request(request, flow, self)
+        if self._wanted:
+            tools.timers.start(self._sent_at + SILENCE_SECONDS, self, "silence")
+
+    def _heard_nothing(self, now: float) -> None:
+        tx, tools = self._tx, self._tools
+        if tx is None or now < self._sent_at + SILENCE_SECONDS:
+            return
+        if self.trunk.servers.order(tools.chance, now, self._tried):
+            self._unserved(tx, "no answer to REGISTER")
 
     # ---- what the layer tells (ClientOwner)
 

@@ -20,7 +20,7 @@ from pbxcore.sip.location import Choice, Located, Question, Server, numeric
 from pbxcore.sip.message import Request
 from pbxcore.sip.transaction import ServerTransaction
 from tests.scenario.office import Office
-from tests.scenario.party import Party
+from tests.scenario.party import Party, Talk
 from tests.scenario.world import Network, World
 
 REALM = "carrier.example"
@@ -49,6 +49,16 @@ class Carrier(Party):
     @property
     def held(self) -> list[str]:
         return [contact for contact, until in self.bindings.items() if until > self.world.now]
+
+    def calls_contact(self, user: str, number: str, exchange: tuple[str, int]) -> Talk:
+        """As a carrier does whom we are registered at: our Contact is called, and the number is in To."""
+        to = f"<sip:{number}@{self.address[0]}>"
+        invite = self._request("INVITE", f"sip:{user}@{exchange[0]}", to, [], self.sdp())
+        talk = Talk()
+        talk.flow, talk.invite, talk.state = self.flow_to(self.transport, *exchange), invite, "calling"
+        self.talks[invite.call_id, invite.from_tag or ""] = talk
+        talk.client = self.layer.request(invite, talk.flow, self)
+        return talk
 
     def on_request(self, tx: ServerTransaction, request: Request) -> None:
         if self.manners.silent:

@@ -161,6 +161,19 @@ def test_the_next_server_takes_it() -> None:
     office.rest()
 
 
+def test_a_dead_server_costs_eight_seconds() -> None:
+    """Not the 32 of Timer F, when there is another."""
+    office = TrunkOffice(servers=("127.0.0.2", "127.0.0.3"), options_seconds=0)
+    first, second = Carrier(office.world, FIRST), Carrier(office.world, SECOND)
+    first.alive = False
+    office.start(seconds=7.0)
+    assert office.state().registration == "trying"
+    office.world.run(2.0)
+    assert second.held == [OURS]
+    office.world.run(60.0)
+    assert office.state().registration == "registered"
+
+
 def test_a_refresh_that_fails_does_not_take_the_binding_away() -> None:
     """Until it expires the carrier sends calls; only then is it told as lost."""
     office = TrunkOffice(options_seconds=0)

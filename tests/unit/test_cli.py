@@ -209,11 +209,6 @@ def no_database(config: Path) -> tuple[str, Callable[[], None]]:
     return "cannot be opened", lambda: None
 
 
-def no_server(config: Path) -> tuple[str, Callable[[], None]]:
-    config.write_text(config.read_text() + '[[trunk]]\nname = "carrier"\nserver = "no-such-host.invalid"\n')
-    return "no-such-host.invalid cannot be found", lambda: None
-
-
 def no_hook(config: Path) -> tuple[str, Callable[[], None]]:
     config.write_text(config.read_text() + '[[crm.hook]]\nkind = "python"\ntarget = "no_such_module:Hook"\n')
     return "no_such_module", lambda: None
@@ -227,7 +222,7 @@ def no_postgres(config: Path) -> tuple[str, Callable[[], None]]:
     return "://nobody:***@127.0.0.1:1/none cannot be opened", lambda: None
 
 
-@pytest.mark.parametrize("trouble", [udp_taken, panel_taken, no_database, no_server, no_hook, no_postgres])
+@pytest.mark.parametrize("trouble", [udp_taken, panel_taken, no_database, no_hook, no_postgres])
 def test_serve_cannot_start(config: Path, trouble: Callable[[Path], tuple[str, Callable[[], None]]]) -> None:
     """One sentence that says what and where, and 1."""
     words, undo = trouble(config)

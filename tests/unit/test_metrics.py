@@ -10,11 +10,13 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import CollectorRegistry
 
+from pbxcore.call.panel import Control
 from pbxcore.collector import Collector
 from pbxcore.metrics import Metrics
 from pbxcore.net.endpoint import Endpoint
 from pbxcore.store import Store
 from pbxcore.store import open as open_store
+from tests.scenario.carrier import SECOND, Carrier, TrunkOffice
 from tests.scenario.office import EXCHANGE, Office
 
 
@@ -42,6 +44,7 @@ async def test_a_call_shows(tmp_path: Path) -> None:
     assert values["hookline_live_calls"] == 1
     assert values["hookline_dialogs"] == 2
     assert values["hookline_media_ports"] == 2
+    assert values["hookline_subscriptions"] == values["hookline_texts_waiting"] == 0
     assert values["hookline_sip_requests_in_total"] >= 3
     carrier.bye(talk)
     office.assert_nothing_left()
@@ -62,4 +65,28 @@ async def test_every_counter_is_there(tmp_path: Path) -> None:
     assert "hookline_collector_last_pause_seconds" not in values
     metrics.collector = Collector(asyncio.get_running_loop().time, lambda: 0)
     assert read(metrics)["hookline_collector_worst_pause_seconds"] == 0
+    store.engine.dispose()
+
+
+async def test_every_trunk_shows(tmp_path: Path) -> None:
+    """With what is wrong, in words; a trunk that does not register says nothing of it."""
+    office = TrunkOffice(options_seconds=5)
+    office.add("plain", "127.0.0.3", options_seconds=5)
+    carrier = Carrier(office.world)
+    Carrier(office.world, SECOND).options = 0
+    office.start(seconds=60.0)
+    store = open_store(f"sqlite:///{tmp_path}/x.db")
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(make(office, store))
+    text = generate_latest(registry).decode()
+    assert carrier.held
+    assert 'hookline_trunk_registered{trunk="carrier"} 1.0' in text
+    assert 'hookline_trunk_reachable{trunk="carrier"} 1.0' in text
+    assert 'hookline_trunk_reachable{trunk="plain"} 0.0' in text
+    assert 'hookline_trunk_registered{trunk="plain"}' not in text
+    words = "udp:127.0.0.3:5060: no answer to OPTIONS"
+    assert f'hookline_trunk_problem{{reason="{words}",trunk="plain"}} 1.0' in text
+    assert [(state.name, state.reason) for state in Control(office.exchange).trunks()] == [
+        ("carrier", ""), ("plain", words),
+    ]  # fmt: skip
     store.engine.dispose()

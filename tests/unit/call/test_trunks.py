@@ -7,15 +7,18 @@ from typing import Any
 
 import pytest
 
-from pbxcore.call.trunks import Trunk, Trunks
+from pbxcore.call.servers import Servers
+from pbxcore.call.trunks import Trunk, Trunks, retry_after
 from pbxcore.net.flow import NoFlow
 from pbxcore.sip import build
 from pbxcore.sip.digest import Authenticator, Granted, Secret
+from pbxcore.sip.errors import SipError
+from pbxcore.sip.location import Server
 from tests.unit.call.fakes import Counting, FakeFlow, request
 
 
 def trunk(name: str = "carrier", address: str = "127.0.0.2", **more: Any) -> Trunk:
-    def flow_to(transport: str, host: str, port: int) -> FakeFlow:
+    def flow_to(transport: str, host: str, port: int, **_: str) -> FakeFlow:
         if host == "0.0.0.0":
             raise NoFlow("no address of one machine")
         return FakeFlow(transport, (host, port))
@@ -144,3 +147,71 @@ def test_a_scheme_that_nobody_knows() -> None:
     invite = request()
     refusal = build.response(invite, 401, headers=[("WWW-Authenticate", 'NTLM realm="x"'), ("WWW-Authenticate", "?")])
     assert trunk(username="office", password="secret").authorize(invite, refusal) is None
+
+
+# ---- several servers
+
+
+def test_the_first_server_that_there_is_a_way_to() -> None:
+    one = trunk(address="0.0.0.0")
+    one.servers = Servers.of(Server("UDP", "0.0.0.0", 5060), Server("UDP", "127.0.0.3", 5060))
+    assert one.flow().remote == ("127.0.0.3", 5060)
+    assert one.has_other({("UDP", ("0.0.0.0", 5060))})
+    assert not one.has_other({("UDP", ("127.0.0.3", 5060))})
+    with pytest.raises(SipError, match="503"):
+        one.flow({("UDP", ("127.0.0.3", 5060))})
+
+
+def test_a_trunk_whose_servers_are_not_known() -> None:
+    one = trunk(address="")
+    with pytest.raises(SipError, match="503"):
+        one.flow()
+    assert not one.owns("127.0.0.2")
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("120", 120.0), ("18000;duration=3600", 18000.0), ("60 (busy)", 60.0), ("", 0.0), ("soon", 0.0), ("-1", 0.0),
+     ("\u0663", 0.0), ("9" * 40, 0.0)],
+)  # fmt: skip
+def test_retry_after(value: str, seconds: float) -> None:
+    refusal = build.response(request(), 503, headers=[("Retry-After", value)] if value else [])
+    assert retry_after(refusal) == seconds
+    assert retry_after(None) == 0.0
+
+
+def test_the_name_that_the_password_belongs_to() -> None:
+    _, invite, refusal = challenged(401)
+    row = trunk(username="office", auth_username="office-auth", password="secret").authorize(invite, refusal)
+    assert row is not None
+    assert 'username="office-auth"' in row[1]
+
+
+def test_a_tls_connection_is_made_to_the_name_of_the_settings() -> None:
+    """Inside of a dialog, too, whatever address the carrier's Contact names."""
+    asked: list[dict[str, str]] = []
+
+    def flow_to(transport: str, host: str, port: int, **more: str) -> FakeFlow:
+        asked.append({"host": host, "port": str(port), **more})
+        return FakeFlow(transport, (host, port))
+
+    one = Trunk("c", "TLS", "carrier.example", "192.0.2.1", 5061, flow_to, Counting())
+    one.flow()
+    one.flow_for("sip:gw@192.0.2.9", FakeFlow("TLS", ("192.0.2.1", 5061)))
+    assert asked == [
+        {"host": "192.0.2.1", "port": "5061", "domain": "carrier.example", "authorities": ""},
+        {"host": "192.0.2.9", "port": "5061", "domain": "carrier.example", "authorities": ""},
+    ]
+
+
+def test_trunks_that_share_servers_know_it() -> None:
+    one, other = trunk("one"), trunk("other")
+    third = trunk("third", "127.0.0.9")
+    Trunks([one, other, third])
+    assert (one.twins, other.twins, third.twins) == (True, True, False)
+    third.accept_from = networks("127.0.0.0/24")
+    trunks = Trunks([one, third])
+    assert (one.twins, third.twins) == (True, True)
+    third.accept_from = networks("10.0.0.0/8", "2001:db8::/32")
+    trunks.moved()
+    assert not one.twins

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from pydantic_core import from_json, to_json
 
 from pbxcore.control import NotFound, Trace, TraceStep
+from pbxcore.net.ring import Row
 
 SUFFIX = "-trace.sock"
 SHORT = 100               # characters of a path that every system takes for a socket (sun_path has 104 or 108)
@@ -39,7 +40,9 @@ class Traced(Protocol):
 
     def recent(self, count: int) -> list[str]: ...
 
-    def messages(self, since: int) -> tuple[int, list[TraceStep]]: ...
+    def last(self) -> Row | None: ...
+
+    def messages(self, row: Row | None) -> tuple[Row | None, list[TraceStep]]: ...
 
 
 class Unreachable(Exception):
@@ -164,11 +167,11 @@ class Inquiries:
 
     async def _follow(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Every message from now on, until the asker goes away."""
-        count, _ = self._traced.messages(-1)
+        last = self._traced.last()
         gone = asyncio.ensure_future(reader.read())
         try:
             while not gone.done():
-                count, steps = self._traced.messages(count)
+                last, steps = self._traced.messages(last)
                 for step in steps:
                     writer.write(to_json(step) + b"\n")
                 await writer.drain()

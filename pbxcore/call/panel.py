@@ -7,7 +7,7 @@ from pbxcore.call.keeper import state_of
 from pbxcore.control import ExtensionState, NotFound, Trace, TraceStep, TrunkState
 from pbxcore.hooks import CallSnapshot, ExplainStep
 from pbxcore.net import ladder, pcap
-from pbxcore.net.ring import Ring
+from pbxcore.net.ring import Ring, Row
 
 
 class Control:
@@ -80,10 +80,11 @@ class Control:
         calls = list(dict.fromkeys(ours for ours, _ in reversed(self._exchange.trail)))[:count]
         return calls[::-1]
 
-    def messages(self, since: int) -> tuple[int, list[TraceStep]]:
-        """What went in and out since the `since`th message (0: since the oldest that is remembered; -1: nothing yet),
-        without order of calls: `party` has no meaning here. And the count to go on with."""
-        if since < 0:
-            return self._ring.count, []
-        count, rows = self._ring.since(since)
-        return count, [ladder.step(row) for row in rows]
+    def last(self) -> Row | None:
+        """The newest message; `messages` goes on from it."""
+        return self._ring.last
+
+    def messages(self, row: Row | None) -> tuple[Row | None, list[TraceStep]]:
+        """What has gone in and out since then, calls mixed (`party` has no meaning here), and what to go on with."""
+        rows = self._ring.since(row)
+        return (rows[-1] if rows else row), [ladder.step(one) for one in rows]

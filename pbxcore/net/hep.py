@@ -74,7 +74,6 @@ class Counters:
 
     sent: int = 0
     failed: int = 0    # the kernel did not take it, or the collector's machine refused
-    missed: int = 0    # the ring had forgotten it, or nobody was there to be told
 
 
 class HepExport:
@@ -98,7 +97,7 @@ class HepExport:
         self._agent = agent
         self._password = password
         self._dialogs = dialogs
-        self._count = ring.count
+        self._last = ring.last
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -141,10 +140,11 @@ class HepExport:
 
     def _tell(self, sock: socket.socket) -> bool:
         """Send what has come since the last time; False when there is nobody to hear it."""
-        before = self._count
-        self._count, rows = self._ring.since(before, BATCH)
-        self.counters.missed += self._count - before - len(rows)
-        dialogs = self._dialogs() if rows else {}
+        rows = self._ring.since(self._last, BATCH)
+        if not rows:
+            return True
+        self._last = rows[-1]
+        dialogs = self._dialogs()
         for place, row in enumerate(rows):
             try:
                 sock.send(pack(row, self._agent, self._password, dialogs.get(call_id_of(row[5]), "")))

@@ -2,8 +2,8 @@
 read.
 
 Always on, so it costs a message a tuple and a place in a deque: nothing is copied, parsed or rendered until somebody
-asks. Bounded by count and by bytes; what is older is gone. What is kept here is not masked: `masks` does that before
-any of it is shown or sent.
+asks. Bounded by count, and by bytes because of giants no more than the beginning is kept. What is kept here is not
+masked: `masks` does that before any of it is shown or sent.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ Address = tuple[str, int]
 Row = tuple[float, bool, str, Address, Address, bytes]
 """Unix time, whether it went out, transport as in Via, our address, the peer's, the message."""
 
-BYTES_A_MESSAGE = 1024   # the bound in bytes is the bound in messages times this
-DROP = 16                # of a full ring, one part in so many goes at a time
+LONGEST = 4096   # octets of a message that are kept
 
 
 class Peer(Protocol):
@@ -33,53 +32,39 @@ class Peer(Protocol):
 
 
 class Ring:
-    """At most `messages`, and as many kilobytes."""
+    """At most `messages`, of each at most LONGEST octets."""
 
-    __slots__ = ("_append", "_held", "_max_bytes", "_max_rows", "_rows", "dropped")
+    __slots__ = ("_append", "_rows")
 
     def __init__(self, messages: int = 5000) -> None:
-        self._rows: deque[Row] = deque()
+        self._rows: deque[Row] = deque(maxlen=messages)
         self._append = self._rows.append
-        self._held = 0
-        self._max_rows = messages
-        self._max_bytes = messages * BYTES_A_MESSAGE
-        self.dropped = 0   # since start: how many the ring has forgotten
 
     def note(self, out: bool, peer: Peer, data: bytes) -> None:
         """Keep a message that was received (`out` False) or is being sent. Runs for every message there is."""
-        self._append((time(), out, peer.transport, peer.local, peer.remote, data))
-        self._held += len(data)
-        if self._held > self._max_bytes or len(self._rows) > self._max_rows:
-            self._trim()
-
-    def _trim(self) -> None:
-        rows = self._rows
-        spare = len(rows) // DROP
-        while rows and (spare > 0 or self._held > self._max_bytes or len(rows) > self._max_rows):
-            self._held -= len(rows.popleft()[5])
-            self.dropped += 1
-            spare -= 1
+        self._append((
+            time(), out, peer.transport, peer.local, peer.remote, data if len(data) <= LONGEST else data[:LONGEST]
+        ))  # fmt: skip
 
     def __len__(self) -> int:
         return len(self._rows)
 
     @property
-    def held(self) -> int:
-        """Bytes of the messages that are kept."""
-        return self._held
-
-    @property
-    def count(self) -> int:
-        """How many messages there have been since start; `since` counts by it."""
-        return self.dropped + len(self._rows)
+    def last(self) -> Row | None:
+        """The newest; `since` goes on from it."""
+        return self._rows[-1] if self._rows else None
 
     def rows(self) -> list[Row]:
         """All that is kept, the oldest first."""
         return list(self._rows)
 
-    def since(self, count: int, most: int = 1000) -> tuple[int, list[Row]]:
-        """Up to `most` messages from the `count`th on, and the count to go on with; what the ring has forgotten
-        meanwhile is passed over."""
-        start = max(0, count - self.dropped)
-        found = list(islice(self._rows, start, start + most))
-        return self.dropped + start + len(found), found
+    def since(self, row: Row | None, most: int = 1000) -> list[Row]:
+        """Up to `most` messages that came after this one, the oldest first. All that there are when it is forgotten,
+        and for None."""
+        newer = 0
+        for one in reversed(self._rows):
+            if one is row:
+                break
+            newer += 1
+        start = len(self._rows) - newer
+        return list(islice(self._rows, start, start + most))

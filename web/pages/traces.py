@@ -14,7 +14,7 @@ from starlette.responses import Response
 from pbxcore.control import NotFound, Trace, TraceStep
 from web.panel import page, panel_of
 
-LEFT = 150      # the first lifeline; times stand before it
+LEFT = 165      # the first lifeline; times stand before it
 COLUMN = 230    # from lifeline to lifeline
 TOP = 64        # under the names
 ROW = 34        # from arrow to arrow

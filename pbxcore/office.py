@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import phonenumbers
 
 from pbxcore import profiles
-from pbxcore.call.router import DialPlan, ExtensionEntry, OutboundRule, digits
+from pbxcore.call.router import DialPlan, ExtensionEntry, OutboundRule, digits, emergency_numbers
 from pbxcore.call.servers import Servers
 from pbxcore.call.trunks import FlowTo, Trunk
 from pbxcore.settings import Extension, Settings
@@ -47,10 +49,21 @@ def build(settings: Settings, stored: Iterable[StoredExtension], realm: str) -> 
         trunks=frozenset(trunk.name for trunk in settings.trunk),
     )
     return Office(
-        plan,
+        replace(plan, emergency=emergency_numbers(for_help(settings), plan)),
         {number: Secret.from_password(number, realm, secret) for number, (_, secret, _) in extensions.items()},
         {number: profiles.phone(profile) for number, (_, _, profile) in extensions.items() if profile},
     )
+
+
+def for_help(settings: Settings) -> tuple[str, ...]:
+    """The numbers that are dialled for help, by libphonenumber's tables where the settings name none."""
+    office = settings.office
+    if office.emergency_numbers:
+        return office.emergency_numbers
+    if not office.country:
+        return ("112", "911")
+    short = [str(number) for number in range(100, 1000)]
+    return tuple([number for number in short if phonenumbers.is_emergency_number(number, office.country)])
 
 
 def _from_file(extension: Extension) -> tuple[ExtensionEntry, str, str]:

@@ -237,6 +237,9 @@ class LiveCall:
             elif signal.kind is Kind.UNREACHED:
                 live.remove(branch)
                 self._failed(branch, Outcome.unreached(signal.status, phone=branch.trunk is None))
+            elif signal.request is not None and signal.request.method == "BYE":
+                live.remove(branch)
+                self._hung_up(branch, signal)
             elif response is None:
                 self._early(branch, signal)
             elif response.status < 200:
@@ -287,7 +290,8 @@ class LiveCall:
                 offered.call_id, "a", branch.label, self.offer,
                 local=branch.flow.local[0], source=self.a.flow.remote[0],
             )  # fmt: skip
-            if branch.trunk is not None and branch.trunk.full():  # another call may have been quicker meanwhile
+            full = branch.trunk is not None and branch.trunk.full()
+            if full and not branch.target.urgent:  # another call may have been quicker meanwhile
                 raise SipError(503, build.REASONS[503])
         tag = exchange.token()
         invite = self.maker.make(branch, uri, tag, exchange, body)
@@ -329,6 +333,14 @@ class LiveCall:
         if signal.server is not None and signal.request is not None:
             headers = [("Retry-After", "5")]
             self.exchange.layer.respond(signal.server, build.response(signal.request, 500, headers=headers))
+
+    def _hung_up(self, branch: Branch, signal: Signal) -> None:
+        """A callee's BYE says that it has answered (RFC 3261 15) and has hung up since; its 200 is lost or overtaken,
+        and when it comes it finds nobody."""
+        if signal.server is not None and signal.request is not None:
+            self.exchange.layer.respond(signal.server, build.response(signal.request, 200))
+        self._note(Outcome(480, "Temporarily Unavailable"))
+        self._drop(branch, 480)
 
     async def _answer(self, branch: Branch, response: Response, others: list[Branch]) -> bool:
         """A branch answered: it has won. The caller gets the 200 once the call is written down."""

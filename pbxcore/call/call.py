@@ -39,7 +39,7 @@ class Asked(Input):
 class Decided(Input):
     """It is known where the call rings. `lookup_ms` is what asking took; None when nobody was asked."""
 
-    decided_by: str | None
+    decided_by: str
     lookup_ms: float | None = None
     display_name: str | None = None
     contact_id: str | None = None
@@ -47,7 +47,7 @@ class Decided(Input):
     tags: tuple[str, ...] = ()
 
 
-UNDECIDED = Decided(0.0, None)
+UNDECIDED = Decided(0.0, "")
 
 
 @dataclass(slots=True)
@@ -335,7 +335,7 @@ class Call:
             released.reason if released is not None else None,
             released.by if released is not None else None,
             tuple([leg.snapshot() for leg in self.legs.values()]),
-            decided.decided_by,
+            decided.decided_by or None,
             decided.lookup_ms,
             self.from_a,
             self.from_b,

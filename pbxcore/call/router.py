@@ -6,7 +6,7 @@ plan is an in-memory snapshot; a changed one replaces it whole. Sans I/O.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -42,20 +42,23 @@ class OutboundRule:
 @dataclass(frozen=True, slots=True)
 class DialPlan:
     """Everything that routing looks at. `inbound` maps a trunk's number (digits only, `*` for the rest) to an
-    extension."""
+    extension. `emergency` has what a phone may dial for help, prefixes of the office included, and the number that goes
+    out for it; an extension of that number stays an extension."""
 
     extensions: Mapping[str, ExtensionEntry] = field(default_factory=dict)
     inbound: Mapping[str, str] = field(default_factory=dict)
     outbound: tuple[OutboundRule, ...] = ()
     trunks: frozenset[str] = frozenset()
+    emergency: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Whom to ring: an extension at its phones, or a number through a trunk."""
+    """Whom to ring: an extension at its phones, or a number through a trunk; `urgent` knows no limit of the trunk."""
 
     number: str
     trunk: str | None = None
+    urgent: bool = False
 
     @property
     def party(self) -> str:
@@ -108,15 +111,33 @@ def default_target(call: IncomingCall, plan: DialPlan) -> str | None:
 
 def asks_crm(call: IncomingCall, plan: DialPlan) -> bool:
     """Whether the CRM is asked before anything rings: not for an extension under first-party control, whose own
-    workstation asks."""
+    workstation asks, and never for a call for help."""
+    if is_emergency(call, plan):
+        return False
     number = default_target(call, plan)
     entry = plan.extensions.get(number) if number else None
     return entry is None or entry.crm_control == "third-party"
 
 
+def is_emergency(call: IncomingCall, plan: DialPlan) -> bool:
+    """Whether somebody of the office calls for help: neither the CRM nor a hook nor a limit may stand in the way."""
+    return call.extension is not None and call.called in plan.emergency
+
+
+def emergency_numbers(numbers: Iterable[str], plan: DialPlan) -> dict[str, str]:
+    """`DialPlan.emergency` for these numbers: as they are, and behind the digits that an outbound rule strips."""
+    found: dict[str, str] = {}
+    for number in numbers:
+        spellings = [number, *[rule.prefix[: rule.strip] + number for rule in plan.outbound]]
+        found.update({dialed: number for dialed in spellings if dialed not in plan.extensions})
+    return found
+
+
 def plan(call: IncomingCall, decision: Decision | None, dial_plan: DialPlan) -> tuple[Step, ...]:
     """The steps to take in order, never empty. What a decision names and the office does not have, or what is no
     address, is passed over for its `otherwise`, and in the end for the dial plan."""
+    if is_emergency(call, dial_plan):
+        return _for_help(call.called, dial_plan)
     steps: list[Step] = []
     for _ in range(MAX_OTHERWISE):
         if decision is None or not isinstance(decision, Ring | Dial | Reject | Redirect):
@@ -177,6 +198,14 @@ def _default(call: IncomingCall, dial_plan: DialPlan) -> tuple[Step, ...]:
     if call.direction == "inbound":
         return (NOT_FOUND,)
     return tuple(_outbound(call.called, dial_plan)) or (NOT_FOUND,)
+
+
+def _for_help(called: str, dial_plan: DialPlan) -> tuple[Step, ...]:
+    """One trunk after the other until one takes it: those of the outbound rule, then all others."""
+    ruled = [target.trunk for step in _outbound(called, dial_plan) for target in step.targets]
+    trunks = dict.fromkeys([*[trunk for trunk in ruled if trunk is not None], *sorted(dial_plan.trunks)])
+    number = dial_plan.emergency[called]
+    return tuple([Round((Target(number, trunk, urgent=True),)) for trunk in trunks]) or (NOT_FOUND,)
 
 
 def _outbound(number: str, dial_plan: DialPlan) -> Iterator[Round]:

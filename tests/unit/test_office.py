@@ -153,3 +153,14 @@ def test_a_certificate_must_name_what_the_settings_name() -> None:
 def test_the_number_of_an_extension() -> None:
     made = office.build(settings(extension=[{"number": "101", "password": "x", "caller_id": "+15550101"}]), [], "pbx")
     assert made.dial_plan.extensions["101"].caller_id == "+15550101"
+
+
+def test_numbers_for_help_are_the_settings_or_the_country_s() -> None:
+    rules = {"trunk": [{"name": "main", "server": "127.0.0.2"}], "outbound": [
+        {"prefix": "0", "strip": 1, "prepend": "", "trunks": ["main"]}]}
+    german = office.build(settings(office={"country": "DE"}, **rules), [], "pbx").dial_plan.emergency
+    assert german == {"110": "110", "0110": "110", "112": "112", "0112": "112"}
+    own = office.build(settings(office={"country": "DE", "emergency_numbers": ["19222"]}), [], "pbx")
+    assert own.dial_plan.emergency == {"19222": "19222"}
+    nowhere = office.build(settings(), [StoredExtension("112", "x")], "pbx").dial_plan.emergency
+    assert nowhere == {"911": "911"}   # an extension of that number stays one

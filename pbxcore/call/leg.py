@@ -22,6 +22,7 @@ from pbxcore.sip import build
 from pbxcore.sip.dialog import Dialog
 from pbxcore.sip.errors import SipError
 from pbxcore.sip.figures import State
+from pbxcore.sip.headers import NameAddr
 from pbxcore.sip.layer import Flow, Layer
 from pbxcore.sip.message import Field, Request, Response
 from pbxcore.sip.transaction import ClientTransaction, ServerTransaction
@@ -91,9 +92,13 @@ class Leg:
     def _head_for(self, dialog: Dialog, flow: Flow) -> None:
         """Where requests of ours inside of the dialog go: to a phone where it was last heard from, because that is the
         way its NAT keeps open; to a carrier by its routes and its Contact (12.2.1.1)."""
+        before = self.flow.local
         self.flow = flow if self.trunk is None else self.trunk.flow_for(dialog.next_hop, flow)
         if self.make is not None and self.make.reach == "contact":
             self.flow = self._at_contact(dialog, flow)
+        if self.flow.local != before:   # a phone that has left the office with its call: another address leads to us
+            own = NameAddr.parse(dialog.contact).uri
+            dialog.contact = contact_of(own.user or "", self.flow, secure=own.scheme == "sips")
 
     def _at_contact(self, dialog: Dialog, flow: Flow) -> Flow:
         """The way to a phone that does not listen where it sends from."""

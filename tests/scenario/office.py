@@ -111,7 +111,7 @@ class VirtualHooks:
 
 
 class VirtualRelay:
-    """Hands out port numbers and rewrites c= and m= with them; knows which are out. Answers at once, or after `delay`
+    """Hands out port numbers and rewrites o=, c= and m=; knows which are out. Answers at once, or after `delay`
     seconds as a relay on another machine does; `refuses` says what it will not do ("offer", "answer")."""
 
     def __init__(self, world: World) -> None:
@@ -139,7 +139,7 @@ class VirtualRelay:
         if port is None:
             port = self.ports[call_id, leg] = self._next
             self._next += 2
-        sdp = re.sub(rb"c=IN IP4 \S+", b"c=IN IP4 " + local.encode(), sdp)
+        sdp = re.sub(rb"(c=|o=.* )IN IP4 \S+", rb"\1IN IP4 " + local.encode(), sdp)
         return re.sub(rb"m=audio [1-9]\d*", b"m=audio %d" % port, sdp)
 
     async def offer(

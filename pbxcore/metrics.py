@@ -64,6 +64,8 @@ class Metrics(Source):
         yield "server_transactions", "transactions of requests received", exchange.layer.server_count()
         yield "client_transactions", "transactions of requests sent", exchange.layer.client_count()
         yield "timers", "timers that wait", len(exchange.timers)
+        yield "subscriptions", "subscriptions of phones", len(exchange.events.notifier)
+        yield "texts_waiting", "texts that wait for their phone", len(exchange.texts)
         yield "media_ports", "ports that calls hold", exchange.media.ports_in_use()
         yield "bus_dropped_readers", "readers of events that were cut off", self._bus.dropped_readers
         yield "store_backlog_bytes", "records that the database has not got yet", self._store.backlog_bytes

@@ -69,7 +69,7 @@ def test_pjsip_watches_a_buddy_who_publishes_and_telephones(server: Server, tmp_
         boris.wait("sent", status=200)
 
 
-def test_a_text_waits_for_pjsip(server: Server, tmp_path: Path) -> None:
+def test_a_text_waits_for_pjsip_through_a_restart(server: Server, tmp_path: Path) -> None:
     require_module("pjsua2", expected=wheel_expected())
     with Pjsua(tmp_path, server, "102", 880) as boris:
         boris.wait("registration", status=200)
@@ -79,6 +79,8 @@ def test_a_text_waits_for_pjsip(server: Server, tmp_path: Path) -> None:
             boris.tell("say", to="103", words=words)
             boris.wait("sent", status=202)
     wait_until(lambda: len(server.rows("select * from texts")) == 2, 5, "two texts in the database")
+    server.stop()
+    server.start()
     with Pjsua(tmp_path, server, "103", 440) as anna:
         assert [anna.wait("text")["words"] for _ in range(2)] == ["one", "two"]
         wait_until(lambda: not server.rows("select * from texts"), 5, "no text that waits")

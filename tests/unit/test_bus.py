@@ -128,3 +128,40 @@ async def test_a_reader_who_is_cancelled_leaves_nothing() -> None:
         await task
     bus.publish(event(1))
     assert await anext(reader) == event(1)
+
+
+def test_a_listener_hears_at_once() -> None:
+    bus = Bus()
+    heard: list[Event] = []
+    bus.listen(heard.append)
+    assert bus.wanted
+    bus.publish(event(1))
+    assert heard == [event(1)]
+    bus.unlisten(heard.append)
+    assert not bus.wanted
+    bus.publish(event(2))
+    assert heard == [event(1)]
+
+
+def test_a_listener_who_leaves_while_he_is_told() -> None:
+    bus = Bus()
+    heard: list[Event] = []
+
+    def once(what: Event) -> None:
+        heard.append(what)
+        bus.unlisten(once)
+
+    bus.listen(once)
+    bus.listen(heard.append)
+    bus.publish(event(1))
+    bus.publish(event(2))
+    assert heard == [event(1), event(1), event(2)]
+
+
+def test_readers_and_listeners_are_wanted_on_their_own() -> None:
+    bus = Bus()
+    bus.listen(print)
+    with bus.subscribe():
+        bus.unlisten(print)
+        assert bus.wanted
+    assert not bus.wanted

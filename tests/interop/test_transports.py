@@ -28,6 +28,7 @@ from tests.interop.tool_pjsua import Pjsua
 
 A_HZ, B_HZ = 440, 880
 PURE = 0.97
+CARRIER = "127.0.0.3"     # not the phones' address: calls from a carrier's are its own
 KINDS = ("udp", "tcp", "tls", "ws", "wss")
 LISTEN = (
     *(f"{kind}:127.0.0.1:0" for kind in KINDS), *(f"{kind}:[::1]:0" for kind in ("udp", "tcp", "tls", "wss")),
@@ -233,3 +234,49 @@ async def test_pjsip_that_trusts_another_ca_does_not_register(place: Place, tmp_
     with Pjsua(tmp_path, place.server, "101", A_HZ, transport="tls", ca=other.file) as pjsip:
         assert (await told(pjsip, "registration"))["status"] != 200
     await asyncio.to_thread(bindings, place, set())
+
+
+# ---- carriers
+
+@contextlib.asynccontextmanager
+async def carrier(authority: Authority, *, name: str) -> AsyncIterator[tuple[Phone, int]]:
+    """One that is reached by TLS alone and shows a certificate for `name`; with its port."""
+    pair = authority.issue(uris=[f"sip:{name}"], addresses=())
+    async with PhoneHost(options=Options(pair.certificate, pair.key)) as home:
+        await home.listen(f"udp:{CARRIER}:0")
+        listener = await home.listen(f"tls:{CARRIER}:0")
+        made = home.phone("sip:carrier@localhost", sound=tone_sound(B_HZ))
+        made.agent.answer_after = 0.05
+        home.phones.fallback = made.agent
+        yield made, listener.port
+
+
+@pytest.mark.parametrize("honest", [True, False])
+async def test_a_carrier_over_tls_is_called_when_its_certificate_is_its_own(tmp_path: Path, honest: bool) -> None:
+    authority = Authority(tmp_path)
+    async with carrier(authority, name=CARRIER if honest else "evil.example") as (far, port):
+        trunk = (
+            f'[[trunk]]\nname = "secure"\nserver = "tls:{CARRIER}:{port}"\ntls_ca = "{authority.file}"\n'
+            '[[outbound]]\nprefix = "8"\nstrip = 1\ntrunks = ["secure"]\n'
+        )
+        with contextlib.ExitStack() as stack:
+            server = await asyncio.to_thread(stack.enter_context, running(tmp_path, more=trunk))
+            place = Place(server, authority, authority.issue())
+            async with phone(place, "101", "udp", "127.0.0.1", A_HZ) as desk:
+                if not honest:
+                    with pytest.raises(CallFailed, match="50[03]"):
+                        await desk.dial("812025550123")
+                    said = server.complaints.read_text()
+                    assert "its certificate is not for 127.0.0.3, it names evil.example" in said
+                else:
+                    call = await desk.dial("812025550123")
+                    answered = (await far.wait("answered")).call
+                    assert answered is not None
+                    await asyncio.sleep(0.3)
+                    far.audio(answered).forget()
+                    await asyncio.sleep(0.5)
+                    assert far.audio(answered).share(A_HZ) > PURE
+                    await far.hang_up(answered)       # in the dialog, over the same connection
+                    await desk.wait("ended")
+                    assert call.state == "ended"
+            await asyncio.to_thread(stack.close)

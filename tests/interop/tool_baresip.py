@@ -33,9 +33,9 @@ module sndfile.so
 module srtp.so
 module_tmp uuid.so
 module_tmp account.so
+{more}
 module_app menu.so
 module_app ctrl_tcp.so
-{more}
 """
 
 
@@ -44,10 +44,13 @@ class Baresip:
 
     def __init__(
         self, directory: Path, server: Server, number: str, hz: int, *, transport: str = "udp", host: str = "127.0.0.1",
-        secure: bool = False, more: str = "",
+        secure: bool = False, more: str = "", uuid: str = "",
     ) -> None:  # fmt: skip
-        """With `secure` it takes SRTP only, with keys in the SDP (RFC 4568). `more` is added to its configuration."""
+        """With `secure` it takes SRTP only, with keys in the SDP (RFC 4568). `more` is added to its configuration.
+        `uuid` is its +sip.instance, a new one if nothing is said."""
         directory.mkdir()
+        if uuid:
+            (directory / "uuid").write_text(uuid)
         self.directory = directory
         self.uri = _uri(number, server, transport, host)
         self._server = server
@@ -95,6 +98,11 @@ class Baresip:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    def kill(self) -> None:
+        """As a power cut would: nobody is told."""
+        self._process.kill()
+        self._process.wait()
 
     def log(self) -> str:
         return (self.directory / "log").read_text("utf-8", "replace")

@@ -6,8 +6,11 @@ import ipaddress
 import struct
 from typing import Any
 
+import pytest
+
 from pbxcore.net.hep import pack
 from pbxcore.net.ring import Row
+from pbxcore.settings_file import SettingsError, loads
 
 ROW: Row = (1700000000.25, False, "UDP", ("127.0.0.1", 5060), ("127.0.0.9", 40000), b"BYE sip:x SIP/2.0\r\n\r\n")
 
@@ -64,3 +67,14 @@ def test_secrets_stay_here_and_a_giant_still_fits_a_datagram() -> None:
     secret = b'X sip:x SIP/2.0\r\nAuthorization: Digest response="5ec2e7"\r\n\r\n'
     assert b"5ec2e7" not in pack((*ROW[:5], secret), 1)
     assert len(pack((*ROW[:5], b"X" * 70_000), 1, "key", "call")) <= 65507
+
+
+@pytest.mark.parametrize("spec", ["homer:9060", "tcp:homer:9060", "udp:", "udp:homer:99999", "udp:no host:9060"])
+def test_a_collector_that_is_none_is_told_with_its_mend(spec: str) -> None:
+    with pytest.raises(SettingsError, match=r'is no HEP collector; write it like "udp:homer'):
+        loads(f'[sip]\nhep = "{spec}"\n')
+
+
+@pytest.mark.parametrize("spec", ["udp:homer.example.net:9060", "udp:192.0.2.7", "udp:[2001:db8::7]:9060"])
+def test_a_collector_that_is_one(spec: str) -> None:
+    assert loads(f'[sip]\nhep = "{spec}"\nhep_password = "x"\n').sip.hep == spec

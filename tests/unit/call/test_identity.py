@@ -210,7 +210,7 @@ PLAIN = '"Desk 101" <sip:+493012345678@pbx.example>'
          [PLAIN, "Remote-Party-ID: <sip:+493012345678@pbx.example>;party=calling;privacy=off;screen=no"]),
     ],
 )  # fmt: skip
-def test_who_calls(switches: dict[str, str], expected: list[str]) -> None:
+def test_who_calls(switches: dict[str, Any], expected: list[str]) -> None:
     assert said(trunk(**switches), offered()) == expected
 
 
@@ -243,7 +243,7 @@ HIDDEN = '"Anonymous" <sip:anonymous@anonymous.invalid>'
           "Privacy: user;id"]),
     ],
 )  # fmt: skip
-def test_a_caller_who_hides(switches: dict[str, str], expected: list[str]) -> None:
+def test_a_caller_who_hides(switches: dict[str, Any], expected: list[str]) -> None:
     """RFC 3323, and the identity that the carrier bills (RFC 3325 section 7)."""
     assert said(trunk(**switches), offered(), ("Privacy", "id")) == expected
 

@@ -131,7 +131,8 @@ class Leg:
         """The flow to the peer, made anew when its connection is gone; where that cannot be, the layer will tell."""
         if self.flow.closed:
             with suppress(SipError):
-                self.flow = self.host.flow_to(self.flow.transport, *self.flow.remote)
+                reopen = self.host.flow_to if self.trunk is None else self.trunk.again
+                self.flow = reopen(self.flow.transport, *self.flow.remote)
         return self.flow
 
     def bye(self, fields: Sequence[Field] = ()) -> None:

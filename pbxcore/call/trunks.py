@@ -113,6 +113,10 @@ class Trunk:
             return self.flow_to(transport, address, port, domain=name or self.host, authorities=self.authorities)
         return self.flow_to(transport, address, port)
 
+    def again(self, transport: str, address: str, port: int) -> Flow:
+        """The way of a dialog whose connection is gone, checked as the first time. Raises SipError."""
+        return self._open(transport, address, port, self.host)
+
     def has_other(self, tried: Collection[Key]) -> bool:
         """Whether a server is left that a call has not been tried at."""
         try:

@@ -109,10 +109,7 @@ class StreamFlow(asyncio.BufferedProtocol):
         self._pending_size = 0
         if not data or self.closed:
             return
-        if self._tls is not None:
-            self._tls.send(data)
-            data = self._tls.outgoing()
-        self._write(data)
+        self._say(data)
 
     def _write(self, data: bytes) -> None:
         writer = self._writer
@@ -268,9 +265,13 @@ class StreamFlow(asyncio.BufferedProtocol):
         return plain
 
     def _say(self, data: bytes) -> None:
-        """Octets of the WebSocket itself."""
+        """Octets of SIP or of the WebSocket, through TLS where there is some."""
         if data and self._tls is not None:
-            self._tls.send(data)
+            try:
+                self._tls.send(data)
+            except PeerRefused:   # it has broken down while we were not looking
+                self.abort()
+                return
             data = self._tls.outgoing()
         self._write(data)
 

@@ -189,7 +189,11 @@ class TlsWire:
         self.established = True
 
     def send(self, data: bytes) -> None:
-        self._tls.write(data)
+        """Raises PeerRefused when this side of the connection is closed or broken."""
+        try:
+            self._tls.write(data)
+        except ssl.SSLError as error:
+            raise PeerRefused(_reason(error)) from None
 
     def close(self) -> None:
         """Says that nothing more will come; the answer is not waited for."""

@@ -264,7 +264,7 @@ async def test_a_carrier_over_tls_is_called_when_its_certificate_is_its_own(tmp_
             place = Place(server, authority, authority.issue())
             async with phone(place, "101", "udp", "127.0.0.1", A_HZ) as desk:
                 if not honest:
-                    with pytest.raises(CallFailed, match="50[03]"):
+                    with pytest.raises(CallFailed, match=r"50[03]"):
                         await desk.dial("812025550123")
                     said = server.complaints.read_text()
                     assert "its certificate is not for 127.0.0.3, it names evil.example" in said

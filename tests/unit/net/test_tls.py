@@ -233,3 +233,15 @@ def test_a_broken_new_file_keeps_the_old_one_and_says_so_once(
     replace(pair, new)
     ours.refresh()
     assert shown(ours, authority, "new.example.net")
+
+
+def test_what_is_said_after_the_end_is_refused_and_raises_nothing_else(authority: Authority) -> None:
+    client, server = wires(authority, authority.issue(dns=["pbx.example.net"]), "pbx.example.net")
+    with pytest.raises(PeerRefused):
+        client.send(b"before the handshake")
+    handshake(client, server)
+    client.close()
+    server.receive(client.outgoing())
+    with pytest.raises(PeerRefused):
+        client.send(b"afterwards")
+    client.close()

@@ -87,6 +87,7 @@ def test_a_text_waits_for_pjsip_through_a_restart(server: Server, tmp_path: Path
 
 
 def test_baresip_asks_for_its_messages(server: Server, tmp_path: Path) -> None:
+    # Its mwi subscribes without an end when it registers within a millisecond of being loaded: so it is loaded first.
     with Baresip(tmp_path / "alice", server, "101", 440, more="module_app mwi.so") as alice:
         alice.registered()
         wait_until(lambda: "Voice-Message: 0/0 (0/0)" in alice.log(), 10, "what baresip says of its messages")

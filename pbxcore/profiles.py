@@ -18,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Kind = Literal["phones", "trunks"]
 Amount = Annotated[int, Field(ge=0)]
+Reliable = Literal["avoid", "offer", "demand"]
+SessionTimers = Literal["avoid", "answer", "ask"]
 LONGEST_AGENT = 200   # characters of a User-Agent that are looked at
 
 
@@ -42,6 +44,8 @@ class PhoneProfile(BaseModel):
     display_ascii: bool
     display_characters: Amount
     alert_info: Literal["as-said", "info"]
+    reliable: Reliable
+    session_timer: SessionTimers
     foreign_headers: bool
     compact: bool
     sdp_drop: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")], ...]
@@ -75,6 +79,8 @@ class TrunkProfile(BaseModel):
     identity: Literal["none", "asserted", "preferred", "remote-party"]
     anonymous: Literal["from", "from-and-privacy", "privacy"]
     diversion: Literal["none", "diversion", "history-info"]
+    reliable: Reliable
+    session_timer: SessionTimers
 
 
 P = TypeVar("P", bound=BaseModel)

@@ -44,6 +44,9 @@ class Sip(Section):
     websocket_origins: tuple[str, ...] = ()   # pages that may open a WebSocket; "*": every page
     keep_alive_seconds: Annotated[float, Field(ge=0, le=600, allow_inf_nan=False)] = 25.0   # RFC 5626 4.4: 24 to 29
     large_requests_by_tcp: bool = True        # RFC 3261 section 18.1.1
+    session_seconds: CountOrZero = 1800       # interval of session timers (RFC 4028) to ask for; 0: ask for none
+    session_min_seconds: Annotated[int, Field(ge=90, le=86400)] = 90   # shorter is answered 422 (RFC 4028 section 5)
+    follow_redirects: bool = True             # 3xx of phones and carriers; false: the caller gets them
     drain_seconds: Seconds = 30.0
     max_calls: Count = 5000
     max_calls_per_second: Count = 2000

@@ -16,6 +16,7 @@ import structlog
 
 from pbxcore.bus import Bus
 from pbxcore.call import call as inputs
+from pbxcore.call.abilities import ALL, KNOWN, Declined, asking, check, enlist
 from pbxcore.call.b2bua import LiveCall
 from pbxcore.call.body import sdp_in
 from pbxcore.call.call import WRITE, Call
@@ -26,6 +27,7 @@ from pbxcore.call.outbound import EXTENSIONS, instance_in
 from pbxcore.call.registrar import Registrar, TooBrief, one_a_phone
 from pbxcore.call.router import DialPlan, Target
 from pbxcore.call.servers import Key
+from pbxcore.call.session_timer import Wanted
 from pbxcore.call.signal import Kind, Signal
 from pbxcore.call.subscriptions.package import Refused
 from pbxcore.call.subscriptions.service import EventService
@@ -49,6 +51,7 @@ Way = tuple[Flow, str, Trunk | None, tuple[str, ...]]
 
 METHODS = frozenset({"REGISTER", "SUBSCRIBE", "NOTIFY", "PUBLISH", "REFER", "UPDATE", "PRACK", "INFO", "BYE"})
 IN_DIALOG_ONLY = frozenset({"BYE", "INFO", "UPDATE", "PRACK", "NOTIFY"})
+EXTENDED = frozenset({"supported", "require", "session-expires", "allow"})
 KEPT_HEADERS = frozenset({"user-agent", "diversion", "history-info", "subject"})
 MAX_COUNTING = 10_000
 REMEMBERED_DIALOGS = 5000
@@ -116,6 +119,9 @@ class Exchange:
         settings = settings or Sip()
         self.domain = settings.domain
         self.realm = settings.domain or "hookline"
+        self.session = Wanted(settings.session_seconds, settings.session_min_seconds)
+        self.asking = asking(self.session)
+        self.follow_redirects = settings.follow_redirects
         self.draining = False
         self._authenticator = authenticator
         self._max_calls = settings.max_calls
@@ -135,7 +141,7 @@ class Exchange:
             self._dispatch(tx, request)
         except BadExtension as error:
             self._answer(tx, request, 420, headers=[("Unsupported", error.names)])
-        except Refused as error:
+        except (Refused, Declined) as error:
             self._answer(tx, request, error.status, error.reason, error.headers)
         except SipError as error:
             headers = [("Accept", "application/sdp")] if error.status == 415 else []
@@ -150,7 +156,7 @@ class Exchange:
             leg = self.dialogs.get((request.call_id, tag))
             if leg is not None:
                 if method != "BYE":  # which ends a call whatever it requires
-                    _check_required(request)
+                    _check_required(request, KNOWN)
                 leg.on_request(tx, request)
             elif method == "SUBSCRIBE" and (request.call_id, tag) in self.events.notifier:
                 self._subscribe_or_publish(tx, request)
@@ -166,7 +172,9 @@ class Exchange:
             self._check_headers(request, tx.flow)
             if self._takes_calls():  # what an INVITE would be told (11.2): balancers ask this way
                 allowed = ("Allow-Events", self.events.notifier.allow_events)
-                self._answer(tx, request, 200, headers=[("Allow", ALLOW), allowed, ("Accept", "application/sdp")])
+                options = ("Supported", ALL)
+                accepted = ("Accept", "application/sdp")
+                self._answer(tx, request, 200, headers=[("Allow", ALLOW), allowed, options, accepted])
             else:
                 self._turn_away(tx, request, 503, RETRY_AFTER)
         elif method == "MESSAGE":
@@ -261,7 +269,7 @@ class Exchange:
         if not urgent and not self._takes_calls():
             self._overloaded(tx, request)
             return
-        self._check_headers(request, tx.flow)
+        self._check_headers(request, tx.flow, KNOWN)
         trunk = self.trunks.by_source(tx.flow.remote[0])
         if trunk is not None and trunk.twins:
             plan = self.dial_plan
@@ -284,10 +292,17 @@ class Exchange:
             self._answer(tx, request, 503, headers=RETRY_AFTER)
             return
         sdp_in(request)
+        make = self.registrar.caller(extension, request)
+        profile = trunk.profile if trunk is not None else make
+        extended = not EXTENDED.isdisjoint(request.first_lines)
+        if extended or (profile is not None and profile.reliable == "demand"):
+            check(request, profile, self.session)
         offered = self._offered(request, trunk, extension)
         self.counters.calls += 1
         call = LiveCall(self, offered, tx, request, trunk)
-        call.a.make = self.registrar.caller(extension, request)
+        call.a.make = make
+        if extended:
+            enlist(call.a, request, self.session)
         self.live[offered.call_id] = call
         call.start()
 

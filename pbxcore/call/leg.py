@@ -12,8 +12,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
+from pbxcore.call.abilities import SUPPORTED, asks, supported
 from pbxcore.call.registrar import contact_port
+from pbxcore.call.reliable import Acknowledger, Reliably
 from pbxcore.call.router import Target
+from pbxcore.call.session_timer import SessionTimer, Wanted, raised
 from pbxcore.call.signal import Kind, Signal
 from pbxcore.call.tailor import offered
 from pbxcore.call.trunks import Trunk
@@ -31,7 +34,8 @@ from pbxcore.sip.uri import join_host
 if TYPE_CHECKING:
     from pbxcore.call.b2bua import LiveCall
 
-ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, REGISTER, SUBSCRIBE, PUBLISH"
+ALLOW = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS, INFO, MESSAGE, REGISTER, SUBSCRIBE, PUBLISH"
+REFRESHING = ("INVITE", "UPDATE")  # RFC 4028 section 4
 CALLING = State.CALLING
 SDP_TYPE: Field = ("content-type", "Content-Type: application/sdp")
 # RFC 7118 section 5.2: the URI of a secure WebSocket says ws, too.
@@ -40,12 +44,16 @@ URI_TRANSPORT = {
 }  # fmt: skip
 
 
+PLAINLY = (SUPPORTED,)
+
+
 class LegHost(Protocol):
     """The exchange, as far as a leg needs it."""
 
     layer: Layer
     dialogs: dict[tuple[str, str], Leg]
     trail: deque[tuple[str, str]]
+    session: Wanted
 
     def flow_to(self, transport: str, host: str, port: int) -> Flow: ...
 
@@ -60,7 +68,8 @@ def contact_of(user: str, flow: Flow, *, secure: bool = False) -> str:
 class Leg:
     """What both kinds share. `call` is None once the call has nothing more to do with the leg."""
 
-    __slots__ = ("call", "dialog", "ending", "flow", "host", "key", "label", "make", "party", "trunk")
+    __slots__ = ("call", "dialog", "ending", "flow", "host", "key", "label", "make", "party", "sdp", "session",
+                 "trunk", "updates")  # fmt: skip
 
     def __init__(
         self, host: LegHost, call: LiveCall | None, label: str, party: str, flow: Flow, trunk: Trunk | None
@@ -75,6 +84,9 @@ class Leg:
         self.dialog: Dialog | None = None
         self.key = ("", "")
         self.ending = False
+        self.sdp = b""  # what it has said last of its media
+        self.session: SessionTimer | None = None
+        self.updates = False  # whether the peer takes UPDATE
 
     def _enter(self, call_id: str, local_tag: str) -> None:
         self.key = (call_id, local_tag)
@@ -125,7 +137,36 @@ class Leg:
             body = offered(body, self.make)
         request = dialog.request(method, body=body)
         request.fields += fields
+        if method in REFRESHING:
+            request.fields += self._refreshing_rows()
         return self.host.layer.request(request, self._way(), self)
+
+    def _refreshing_rows(self) -> list[Field]:
+        """What we are able to, and what is to become of the session timer."""
+        rows = [("allow", f"Allow: {ALLOW}"), *supported(self)]
+        return rows + self.session.ask() if self.session is not None else rows
+
+    def accepting(self, request: Request) -> list[Field]:
+        """The rows of our 2xx to a re-INVITE or an UPDATE of the peer."""
+        dialog = self.dialog
+        rows = [("contact", f"Contact: {dialog.contact}")] if dialog is not None else []
+        rows += [("allow", f"Allow: {ALLOW}"), *supported(self)]
+        if self.session is None and "session-expires" in request:
+            self.session = SessionTimer(self.host.session)
+        if self.session is not None:
+            rows += self.session.answer(request, asks(self, self.host.session), self.host.layer.clock())
+        return rows
+
+    def accepted(self, response: Response) -> None:
+        """A re-INVITE or an UPDATE of ours was answered 2xx."""
+        if self.dialog is not None:
+            self.dialog.refresh(response)
+        if self.session is not None:
+            self.session.answered(response, self.host.layer.clock())
+
+    def way_for(self, dialog: Dialog) -> Flow:
+        """The flow to the peer of a dialog that is not the leg's own yet."""
+        return self._way() if self.trunk is None else self.trunk.flow_for(dialog.next_hop, self._way())
 
     def _way(self) -> Flow:
         """The flow to the peer, made anew when its connection is gone; where that cannot be, the layer will tell."""
@@ -146,13 +187,13 @@ class Leg:
         else:
             self.send("BYE", fields)
 
-    def _with_credentials(self, request: Request, response: Response) -> Request | None:
+    def with_credentials(self, request: Request, response: Response, early: Dialog | None = None) -> Request | None:
         """The request anew with the trunk's credentials; None when it has none, or has been refused with them."""
         row = self.trunk.authorize(request, response) if self.trunk is not None else None
         if row is None or row[0] in request:
             return None
         again = Request(request.method, request.uri, [f for f in request.fields if f[0] != "via"], request.body)
-        dialog = self.dialog
+        dialog = self.dialog or early
         number = request.cseq.number + 1
         if dialog is not None:
             dialog.local_seq += 1
@@ -168,7 +209,7 @@ class Leg:
         if status < 200:
             return
         if status in (401, 407) and tx.request is not None:
-            again = self._with_credentials(tx.request, response)
+            again = self.with_credentials(tx.request, response)
             if again is not None:
                 new = self.host.layer.request(again, self._way(), self)
                 if self.call is not None:
@@ -245,10 +286,20 @@ def _is_secure(invite: Request) -> bool:
     return invite.uri[:5] == "sips:" or "sips:" in row.partition(",")[0]
 
 
+def _with_rows(invite: Request, rows: Sequence[Field]) -> Request:
+    """The same INVITE once more, with these rows in the place of those of their names."""
+    names = {key for key, _ in rows}
+    kept = [field for field in invite.fields if field[0] != "via" and field[0] not in names]
+    again = Request("INVITE", invite.uri, kept, invite.body)
+    again.replace("CSeq", f"{invite.cseq.number + 1} INVITE")
+    again.fields += rows
+    return again
+
+
 class CallerLeg(Leg):
     """The leg that came in: `invite` and `tx` are the INVITE and its transaction until it is answered."""
 
-    __slots__ = ("invite", "tx")
+    __slots__ = ("invite", "reliable", "tx")
 
     def __init__(
         self, host: LegHost, call: LiveCall, tx: ServerTransaction, invite: Request, party: str, trunk: Trunk | None
@@ -256,6 +307,7 @@ class CallerLeg(Leg):
         super().__init__(host, call, "a", party, tx.flow, trunk)
         tag = host.layer.token()
         self.tx: ServerTransaction | None = tx
+        self.reliable: Reliably | None = None
         self.invite = invite
         contact = contact_of(invite.request_uri.user or "", tx.flow, secure=_is_secure(invite))
         self.dialog = Dialog.uas(invite, tag, contact=contact)
@@ -280,20 +332,47 @@ class CallerLeg(Leg):
             rows.append(("contact", f"Contact: {dialog.contact}"))
             if status >= 200:
                 rows.append(("allow", f"Allow: {ALLOW}"))
+                rows += supported(self) if self.make is not None or self.trunk is not None else PLAINLY
+                if self.session is not None:
+                    wanted = self.host.session
+                    rows += self.session.answer(self.invite, asks(self, wanted), self.host.layer.clock())
                 dialog.confirm()
                 self._head_for(dialog, self.flow)
         if body:
             rows.append(SDP_TYPE)
         rows += fields
+        reliable = self.reliable
         if status >= 200:
             self.tx = None
+            if reliable is not None:
+                reliable.stop()
+        elif reliable is not None and status > 100 and (body or reliable.always):
+            reliable.send(response)
+            return
         self.host.layer.respond(tx, response)
+
+    def on_request(self, tx: ServerTransaction, request: Request) -> None:
+        """A PRACK is for what was sent reliably, and for the call only when it brings an offer or an answer."""
+        if request.method != "PRACK":
+            super().on_request(tx, request)
+            return
+        layer, reliable = self.host.layer, self.reliable
+        refused = self.dialog.accept(request) if self.dialog is not None else None
+        if refused is not None:
+            layer.respond(tx, build.response(request, refused.status, refused.reason))
+        elif reliable is None or not reliable.acknowledged(request):
+            layer.respond(tx, build.response(request, 481))
+        else:
+            if not request.body or self.call is None:
+                layer.respond(tx, build.response(request, 200))
+            if self.call is not None:
+                self.call.post(Signal(Kind.REQUEST if request.body else Kind.PRACKED, self, server=tx, request=request))
 
 
 class Branch(Leg):
     """A leg that the exchange opened. Several can ring; one is answered."""
 
-    __slots__ = ("answered", "invite", "path", "target", "tx", "unacknowledged", "unserved")
+    __slots__ = ("answered", "early", "invite", "path", "target", "tx", "unacknowledged", "unserved")
 
     def __init__(
         self, host: LegHost, call: LiveCall, label: str, target: Target, flow: Flow, trunk: Trunk | None
@@ -304,6 +383,7 @@ class Branch(Leg):
         self.tx: ClientTransaction | None = None
         self.path: tuple[str, ...] = ()  # of the binding: the Route of the INVITE (RFC 3327 section 5.3)
         self.answered = False
+        self.early: Acknowledger | None = None  # once it has told us something reliably
         self.unacknowledged: Response | None = None
         self.unserved = False  # the carrier's server did not take the call: another one may
 
@@ -337,10 +417,19 @@ class Branch(Leg):
                 call.post(Signal(Kind.RESPONSE, self, client=tx, response=response))
             return
         if status in (401, 407) and self.invite is not None and self.call is not None:
-            again = self._with_credentials(self.invite, response)
+            again = self.with_credentials(self.invite, response)
             if again is not None:
-                self.invite = again
-                self.tx = self.host.layer.request(again, self.flow, self)
+                self._invite_again(again)
+                return
+        if status == 422 and self.invite is not None and self.call is not None:
+            rows = raised(self.invite, response)
+            if rows is not None:
+                self._invite_again(_with_rows(self.invite, rows))
+                return
+        if status < 200 and "rseq" in response.first_lines and self.call is not None:
+            if self.early is None:
+                self.early = Acknowledger(self)
+            if not self.early.take(response):
                 return
         if self.call is not None:
             if status == 503 and self.trunk is not None:
@@ -349,6 +438,31 @@ class Branch(Leg):
             self.call.post(Signal(Kind.RESPONSE, self, client=tx, response=response))
         elif status >= 200:
             self.leave()
+
+    def _invite_again(self, invite: Request) -> None:
+        """The same INVITE with what it lacked; early dialogs of the first end with it."""
+        self.invite = invite
+        if self.early is not None:
+            self.early.close()
+            self.early = None
+        self.tx = self.host.layer.request(invite, self.flow, self)
+
+    def on_request(self, tx: ServerTransaction, request: Request) -> None:
+        """One inside of an early dialog is in its order, too."""
+        if self.dialog is None and self.early is not None and not self.ending:
+            dialog = self.early.find(request)
+            refused = dialog.accept(request) if dialog is not None else None
+            if refused is not None:
+                self.host.layer.respond(tx, build.response(request, refused.status, refused.reason))
+                return
+            if dialog is not None:
+                dialog.refresh(request)
+        super().on_request(tx, request)
+
+    def leave(self) -> None:
+        super().leave()
+        if self.early is not None:
+            self.early.close()
 
     def _settle(self, signal: Signal) -> None:
         trunk = self.trunk
@@ -361,9 +475,27 @@ class Branch(Leg):
 
     def accept(self, response: Response) -> None:
         """This branch's 2xx is the call's answer: its dialog is confirmed."""
-        if self.invite is not None:
-            self._join(Dialog.uac(self.invite, response))
-            self.unacknowledged = response
+        invite = self.invite
+        if invite is None:
+            return
+        dialog: Dialog | None = None
+        if self.early is not None:
+            dialog = self._early_of(response)
+            self.early.close()
+        self._join(dialog or Dialog.uac(invite, response))
+        self.unacknowledged = response
+        self.updates = "UPDATE" in response.first_lines.get("allow", "")
+        if "session-expires" in response.first_lines:
+            self.session = SessionTimer(self.host.session)
+            self.session.answered(response, self.host.layer.clock())
+
+    def _early_of(self, response: Response) -> Dialog | None:
+        """The early dialog that this 2xx confirms: its numbers go on (RFC 3261 section 13.2.2.4)."""
+        early = self.early.dialogs.get(response.to_tag or "") if self.early is not None else None
+        if early is None:
+            return None
+        early.dialog.refresh(response)
+        return early.dialog
 
     def acknowledge(self, response: Response, body: bytes = b"") -> None:
         """ACK a 2xx of the INVITE, with the answer when the 2xx brought the offer."""
@@ -402,7 +534,7 @@ class Branch(Leg):
         """A 2xx that nobody waits for: a phone answered while it was cancelled, or a second fork behind a proxy."""
         if self.invite is None:
             return
-        extra = Dialog.uac(self.invite, response)
+        extra = self._early_of(response) or Dialog.uac(self.invite, response)
         fork = Leg(self.host, None, self.label, self.party, self.flow, self.trunk)
         fork._join(extra)
         self.host.layer.acknowledge(tx, extra.ack(self.invite), fork._way(), response)

@@ -17,13 +17,17 @@ class Kind(StrEnum):
     RESPONSE = "response"  # a response to a request that the exchange sent on a leg
     UNREACHED = "unreached"  # no response at all: `status` is 408 or 503 (RFC 3261 section 8.1.3.1)
     REQUEST = "request"  # a request inside of a leg's dialog
+    PRACKED = "pracked"  # a provisional of ours has arrived; a PRACK with a body is a request
     CANCEL = "cancel"  # the sender of an INVITE gave up
     ACK = "ack"
     NO_ACK = "no ack"  # 64*T1 without an ACK for a 2xx of ours
+    NO_PRACK = "no prack"  # 64*T1 without a PRACK for a reliable provisional of ours
     DECIDED = "decided"  # the CRM has answered, or its budget is spent
     DURABLE = "durable"  # the journal's row is committed
     TIMEOUT = "timeout"  # the deadline of this wait
     HANG_UP = "hang up"  # somebody in the office ends the call
+    TRANSFER = "transfer"  # somebody in the office wants `leg` out of it, and `text` in its place
+    JOIN = "join"  # `leg` of another call, or one that came in, is to be in this one: `errand` knows where
     MEDIA_LOST = "media lost"  # no RTP for too long, or the relay is gone
 
 
@@ -37,3 +41,4 @@ class Signal(NamedTuple):
     status: int = 0
     decision: Decision | None = None
     text: str = ""
+    errand: object = None

@@ -101,6 +101,10 @@ def _sip(raw: Mapping[str, Any]) -> Findings:
             yield Finding(("sip", "nameservers"), message, server)
         elif port is not None and (wrong := port_fault(server, port)):
             yield Finding(("sip", "nameservers"), wrong, server)
+    interval, least = sip.get("session_seconds", 1800), sip.get("session_min_seconds", 90)
+    if type(interval) is int and type(least) is int and 0 < interval < max(least, 90):
+        message = f"{interval} is under {max(least, 90)}, the shortest that is taken; write a longer one, or 0 for none"
+        yield Finding(("sip", "session_seconds"), message)
     hep = text(sip, "hep")
     if hep:
         transport, _, address = hep.partition(":")

@@ -12,13 +12,14 @@ PYTHON ?= $(shell for p in /usr/bin/python3.11 python3.11 /usr/bin/python3 pytho
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help run test lint bench packages clean
+.PHONY: help run test lint bench simulate packages clean
 
 help:
 	@echo "make run    start the exchange with its CRM and panel (ARGS='-c hookline.toml')"
 	@echo "make test   lint, types, import arrows and every test (TESTS='tests/unit' for some)"
 	@echo "make lint   ruff, mypy --strict, lint-imports"
 	@echo "make bench  measure set-up, relay and parser; writes bench/RESULTS.md"
+	@echo "make simulate   play SEEDS=10000 offices from seed FIRST=1 in virtual time, on PROCESSES=2 cores"
 	@echo "PYTHON=python3.12 picks the interpreter of a new .venv"
 
 $(BIN)/python:
@@ -50,6 +51,12 @@ test: packages lint
 
 bench: .venv/.test
 	$(BIN)/python -m bench report
+
+SEEDS ?= 10000
+FIRST ?= 1
+PROCESSES ?= 2
+simulate: .venv/.test
+	nice -n 19 $(BIN)/python -m tests.scenario --seeds $(SEEDS) --first $(FIRST) --processes $(PROCESSES)
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

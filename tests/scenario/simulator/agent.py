@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tests.scenario.simulator.people import Plan
 
 T1, T2, T4, GIVE_UP = 0.5, 4.0, 5.0, 32.0
+PROMPT = 10.0      # seconds from the answer to a CANCEL to that of its INVITE
 Address = tuple[str, int]
 Then = Callable[["Client", Wire | None], None]
 
@@ -27,8 +28,8 @@ class Client:
     """A request of ours until its final response; None is given to `then` when none came."""
 
     __slots__ = (
-        "ack", "agent", "cancelled", "data", "finals", "head", "interval", "key", "lost", "method", "number", "remote",
-        "replied", "reply", "session", "started", "state", "then", "uri", "via",
+        "ack", "agent", "cancelled", "cancelled_at", "data", "finals", "head", "interval", "key", "lost", "method",
+        "number", "remote", "replied", "reply", "session", "started", "state", "then", "uri", "via",
     )  # fmt: skip
 
     def __init__(self, agent: Agent, method: str, uri: str, session: Session | None, then: Then | None) -> None:
@@ -40,6 +41,7 @@ class Client:
         self.ack: bytes | None = None     # of a 2xx, sent again for every copy of it
         self.reply: Wire | None = None
         self.replied = 0.0
+        self.cancelled_at = 0.0           # when the CANCEL was answered
         self.lost = False                 # its stream is gone
         self.started = agent.net.now
 
@@ -74,8 +76,20 @@ class Client:
             self.send_cancel()
 
     def send_cancel(self) -> None:
-        self.agent.perform("CANCEL", self.uri, self.head, self.number, branch=self.via, remote=self.remote)
+        self.agent.perform(
+            "CANCEL", self.uri, self.head, self.number, branch=self.via, remote=self.remote, then=self._cancelled
+        )
         self.agent.net.at(GIVE_UP, self.give_up)
+
+    def _cancelled(self, _: Client, response: Wire | None) -> None:
+        if response is not None and response.status == 200:
+            self.cancelled_at = self.agent.net.now
+
+    def _check_promptness(self, call_id: str) -> None:
+        """Who is told that his call is cancelled is told so at once."""
+        late = self.cancelled_at and self.agent.net.now - self.cancelled_at > PROMPT
+        if late and not self.agent.net.lost[call_id, "final INVITE"] and not self.agent.people.forgotten(self.started):
+            self.agent.wrong("a cancelled INVITE was answered late", call_id)
 
     def answered(self, response: Wire) -> None:
         status = response.status
@@ -99,6 +113,8 @@ class Client:
         elif self.method == "INVITE" and self.ack is not None and not fresh:
             self.agent.send(self.ack, self.remote)
         if fresh:
+            if self.session is not None and self is self.session.client:
+                self._check_promptness(response.call_id)
             late = self.state == "given up"
             self.state, self.reply, self.replied = "completed", response, self.agent.net.now
             if self.then is not None and not (late and status >= 300):
@@ -267,6 +283,9 @@ class Agent:
                 if client.state in ("calling", "proceeding"):
                     client.lost = True
                     client.give_up()
+            for session in list(self.sessions.values()):
+                if session.state == "ringing":
+                    session.over()
 
     def receive(self, transport: str, source: Address, data: bytes) -> None:
         message = Wire(data)
@@ -324,7 +343,6 @@ class Session:
         self.rng = agent.rng
         self.state = "new"
         self.began = self.since = agent.net.now
-        self.deaf = False              # does not end what is cancelled
         self.was_up = False
         self.local, self.remote, self.target = "", "", ""
         self.number = 0                        # CSeq of our last request
@@ -342,7 +360,6 @@ class Session:
         self.reinvite_status = 200             # what it says to re-INVITEs; 0: nothing
         self.reinvite_delay = 0.0
         self.answers_cancel_by = "487"         # or "200": it had been answered; or "": says no more
-        self.deaf_to_bye = False
         self.extra = ""                        # rows of its INVITE
         self.on_provisional: Callable[[Session], None] | None = None
         self.on_up: list[Callable[[Session], None]] = []
@@ -539,7 +556,12 @@ class Session:
         if self.state not in ("up", "calling"):
             return
         self.over()
-        self.request("BYE")
+        self.request("BYE", then=self._gone)
+
+    def _gone(self, bye: Client, response: Wire | None) -> None:
+        """Nobody answered the BYE: whoever is left in the call will notice the silence."""
+        if response is None and self.plan is not None:
+            self.agent.people.unanswered(self, bye)
 
     def over(self) -> None:
         if self.state != "ended":
@@ -576,8 +598,6 @@ class Session:
         """A request of the other side inside of the dialog."""
         method = served.request.method
         if method == "BYE":
-            if self.deaf_to_bye:
-                return
             served.respond(200 if self.was_up or self.state != "ended" else 481)
             self.over()
         elif self.state == "ended":

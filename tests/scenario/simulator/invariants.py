@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from pbxcore.call.b2bua import LATE
-from tests.scenario.simulator.agent import Agent, Client, Session
+from tests.scenario.simulator.agent import Client, Session
 from tests.scenario.simulator.building import BUDGET
 
 if TYPE_CHECKING:
     from tests.scenario.simulator.run import Run
 
-MOST = 5      # copies of one message that must have been lost before its loss is an excuse (11 are sent in 32 s)
+# What the network must have taken to leave a session in this state; of a phone that rings: what would have stopped it,
+# or all that would have told the exchange that it rings.
+LOST = {"up": ("BYE",), "calling": ("final INVITE",), "ringing": ("CANCEL", "INVITE", "1xx INVITE")}
 Check = Callable[["Run"], Iterator[str]]
 AFTER_CALLS: list[Check] = []      # when every call is over
 AT_THE_END: list[Check] = []       # when nothing is left but the clock
@@ -31,12 +33,6 @@ def after_calls(check: Check) -> Check:
 def at_the_end(check: Check) -> Check:
     AT_THE_END.append(check)
     return check
-
-
-def _lost(run: Run, agent: Agent, call_id: str, *words: str) -> bool:
-    """Whether so much of this was lost that it could not get through; over a stream nothing is sent twice."""
-    most = MOST if agent.transport == "UDP" else 1
-    return sum(run.net.lost[call_id, word] for word in words) >= most
 
 
 def _name(session: Session) -> str:
@@ -53,13 +49,7 @@ def no_ghosts(run: Run) -> Iterator[str]:
             continue
         if run.people.forgotten(session.began):
             continue
-        if session.state == "ringing" and (
-            _lost(run, session.agent, session.call_id, "CANCEL") or session.deaf or session.agent.moved
-        ):
-            continue
-        if session.state == "up" and (_lost(run, session.agent, session.call_id, "BYE") or session.agent.moved):
-            continue
-        if session.state == "calling" and _lost(run, session.agent, session.call_id, "final INVITE"):
+        if session.agent.moved or run.people.lost(session, *LOST[session.state]):
             continue
         yield f"ghost: {_name(session)} is still {session.state}"
 
@@ -77,10 +67,9 @@ def every_invite_has_one_final_response(run: Run) -> Iterator[str]:
 
 
 def _excused(run: Run, client: Client) -> bool:
-    call_id = client.head["Call-ID"]
     if run.people.forgotten(client.started) or client.agent.moved or client.lost:
         return True
-    return _lost(run, client.agent, call_id, "final INVITE", "INVITE", "1xx INVITE")
+    return client.session is None or run.people.lost(client.session, "final INVITE", "INVITE", "1xx INVITE")
 
 
 @at_the_end

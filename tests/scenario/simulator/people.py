@@ -10,9 +10,12 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.scenario.simulator.agent import Agent, Served, Session
+from tests.scenario.simulator.agent import Agent, Client, Served, Session
 from tests.scenario.simulator.deeds import CALLEE, CALLER, CARRIER, TALK
 from tests.scenario.simulator.network import Net
+
+MOST = 5      # copies of one message that must have been lost before its loss is an excuse (11 are sent in 32 s)
+ON_ITS_WAY = 5.0     # seconds that a datagram may take
 
 
 @dataclass
@@ -126,14 +129,30 @@ class People:
         return plan is not None and any(session.state == "up" and session.agent.alive for session in plan.sessions)
 
     def forgotten(self, since: float) -> bool:
-        """Whether the exchange has been killed since: then it knows nothing of what was before."""
-        return bool(self.killed_at) and self.killed_at[-1] >= since
+        """Whether the exchange has been killed since: then it knows nothing of what was before, nor of what was on its
+        way just then."""
+        return bool(self.killed_at) and self.killed_at[-1] >= since - ON_ITS_WAY
+
+    def unanswered(self, session: Session, bye: Client) -> None:
+        """A BYE got no answer: the network must have taken it."""
+        plan = session.plan
+        if plan is None:
+            return
+        excused = bye.lost or session.agent.moved or self.forgotten(bye.started)
+        if not excused and not self.lost(session, "BYE", "final BYE"):
+            self.wrong(session.agent, "nobody answered the BYE", session.call_id)
+        self.silence(plan)
+
+    def lost(self, session: Session, *words: str) -> bool:
+        """Whether so much of this was lost that it may not have got through; over a stream nothing is sent twice."""
+        most = MOST if session.agent.transport == "UDP" else 1
+        return sum(self.net.lost[session.call_id, word] for word in words) >= most
 
     def died(self, agent: Agent) -> None:
         """A phone without power. Whoever talks to it finds out."""
         agent.alive = False
         for session in list(agent.sessions.values()):
-            if session.state != "ended" and session.plan is not None:
+            if session.plan is not None:    # of an ended one, too: its BYE may still be on its way
                 self.silence(session.plan)
 
     def wrong(self, agent: Agent, what: str, call_id: str) -> None:

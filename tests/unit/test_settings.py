@@ -128,7 +128,7 @@ def test_national_numbers_and_the_country_are_made_uniform() -> None:
         ('[sip]\nlisen = ["udp:0.0.0.0:5060"]', 2, "sip.lisen", 'did you mean "listen"?'),
         ("[ofice]\n", 1, "ofice", 'did you mean "office"?'),
         ('listen = ["udp:0.0.0.0:5060"]', 1, "listen", "belongs under [sip] or [web]"),
-        ('\n[sip]\nlisten = [\n  "udp:0.0.0.0:5060",\n  "tls:0.0.0.0:5061",\n]', 5, "sip.listen", "needs a certificate"),
+        ('\n[sip]\nlisten = [\n  "udp:0.0.0.0:5060",\n  "tls:0.0.0.0:5061",\n]', 5, "sip.listen", "a certificate"),
         ('[sip]\nlisten = [\n"udp:0.0.0.0:5060",\n"0.0.0.0:5060"]', 4, "sip.listen", "names no transport"),
         ('[sip]\nexternal_address = "pbx.example.net"', 2, "sip.external_address", "IP address of your router"),
         ('[sip]\nexternal_address = "192.168.1.1"', 2, "sip.external_address", 'can reach "192.168.1.1"'),

@@ -54,16 +54,16 @@ def test_pjsip_watches_a_buddy_who_publishes_and_telephones(server: Server, tmp_
         anna.wait("registration", status=200)
         boris.wait("registration", status=200)
         assert "Messages-Waiting: no" in anna.wait("messages")["body"]
-        boris.tell("watch", to="101")
-        boris.wait("colleague", number="101", online=True, subscription="ACTIVE")
         anna.tell("publish", note="in the garden")
-        boris.wait("colleague", number="101", note="in the garden", away=True)
+        boris.tell("watch", to="101")
+        boris.wait("colleague", number="101", online=True, subscription="ACTIVE", note="in the garden", away=True)
         with Pjsua(tmp_path, server, "101", 440) as second:
             second.wait("registration", status=200)
             second.tell("call", to="102")
             boris.wait("incoming")
             boris.wait("colleague", 12.0, number="101", busy=True)
             second.tell("hang up")
+            second.wait("call", state="DISCONNECTED")
         boris.tell("say", to="101", words="привет")
         assert anna.wait("text")["words"] == "привет"
         boris.wait("sent", status=200)

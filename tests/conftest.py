@@ -30,6 +30,17 @@ def require_tool(name: str) -> str:
     return found
 
 
+def require_root(what: str) -> None:
+    """Skips the test, or fails it when CI is set, unless it may do what only root may; `what` names that."""
+    if os.geteuid() != 0:
+        _missing(f"{what} need root")
+
+
+def could_not(what: str) -> NoReturn:
+    """Something of the machine's that the test needs could not be made: skips it, or fails it when CI is set."""
+    _missing(what)
+
+
 def require_module(name: str, *, expected: bool = True) -> ModuleType:
     """The module `name` of another project. `expected` is False where it has no wheel for this Python: then it is
     never more than a skip."""

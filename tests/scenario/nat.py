@@ -84,7 +84,7 @@ class Router:
 
 
 def forwarded(node: Node, external: str) -> None:
-    """The node is behind a router with this address, which forwards its port; who is in its own network sees its own."""
+    """The node is behind a router with this address, which forwards its port; its own network sees its own address."""
     outside, own, port = Outside(external), node.address[0], node.address[1]
     node.world.nodes[external, port] = node
 

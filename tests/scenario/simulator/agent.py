@@ -81,6 +81,13 @@ class Client:
         )
         self.agent.net.at(GIVE_UP, self.give_up)
 
+    def _contradicted(self) -> bool:
+        """Two different answers. A challenge whose INVITE comes once more while the exchange drains may become a 503:
+        neither is kept (8.2.7)."""
+        if len(self.finals) < 2 or self.agent.people.forgotten(self.started):
+            return False
+        return len({tag for _, tag in self.finals}) > 1 or {status for status, _ in self.finals} != {401, 503}
+
     def _cancelled(self, _: Client, response: Wire | None) -> None:
         if response is not None and response.status == 200:
             self.cancelled_at = self.agent.net.now
@@ -105,7 +112,7 @@ class Client:
         fresh = self.state != "completed"
         if final not in self.finals:
             self.finals.append(final)
-            if self.method == "INVITE" and len(self.finals) > 1 and not self.agent.people.forgotten(self.started):
+            if self.method == "INVITE" and self._contradicted():
                 self.agent.wrong(f"two final responses to one INVITE: {self.finals}", response.call_id)
         if self.method == "INVITE" and status >= 300:
             to = response.head.get("to", "")
@@ -255,6 +262,18 @@ class Agent:
         self.challenge, self.count = challenge, 0
         return True
 
+    def write(self, number: str, tries: int = 3) -> None:
+        """A text to somebody, outside of any call."""
+        uri = f"sip:{number}@{self.exchange[0]}"
+        who = f"<sip:{self.user}@{self.exchange[0]}>;tag={self.token()}"
+        head = {"From": who, "To": f"<{uri}>", "Call-ID": self.token()}
+
+        def then(client: Client, response: Wire | None) -> None:
+            if response is not None and tries and self.challenged(response):
+                self.write(number, tries - 1)
+
+        self.perform("MESSAGE", uri, head, 1, extra=self.authorization("MESSAGE", uri), then=then)
+
     def register(self, expires: int = 600, contact: str | None = None, tries: int = 3) -> None:
         """At the exchange, for `expires` seconds; again with credentials when asked for them."""
         uri = f"sip:{self.exchange[0]}"
@@ -286,6 +305,8 @@ class Agent:
             for session in list(self.sessions.values()):
                 if session.state == "ringing":
                     session.over()
+            if self.alive and self.registered_until > self.net.now:     # its binding went with the stream
+                self.net.at(self.rng.uniform(0.1, 5.0), self.register)
 
     def receive(self, transport: str, source: Address, data: bytes) -> None:
         message = Wire(data)
@@ -360,6 +381,7 @@ class Session:
         self.reinvite_status = 200             # what it says to re-INVITEs; 0: nothing
         self.reinvite_delay = 0.0
         self.answers_cancel_by = "487"         # or "200": it had been answered; or "": says no more
+        self.forked = False                    # its INVITE goes out by two ways: whichever is first is the call
         self.extra = ""                        # rows of its INVITE
         self.on_provisional: Callable[[Session], None] | None = None
         self.on_up: list[Callable[[Session], None]] = []

@@ -12,10 +12,11 @@ from typing import Any
 from crmhooks.connector import Hook
 from crmhooks.embedded.desk import EmbeddedCrm
 from crmhooks.runner import Runner
-from pbxcore.app import KeptBindings
+from pbxcore.app import RELEASE_SECONDS, KeptBindings, KeptTexts
 from pbxcore.bus import Bus
 from pbxcore.call.b2bua import LiveCall
 from pbxcore.call.exchange import Doors, Exchange
+from pbxcore.call.registrar import Registrar
 from pbxcore.call.router import DialPlan, ExtensionEntry, OutboundRule
 from pbxcore.call.trunks import Trunk, Trunks
 from pbxcore.media.backend import MediaError
@@ -42,6 +43,7 @@ class ExchangeNode(Node):
     """The exchange's address: what `net.endpoint` is on real sockets."""
 
     world: Net
+    registrar: Registrar
 
     def __init__(self, net: Net) -> None:
         super().__init__(net, EXCHANGE, Timers())
@@ -67,6 +69,7 @@ class ExchangeNode(Node):
         for flow in [flow for (_, remote), flow in self.flows.items() if remote == other and flow.reliable]:
             flow.closed = True
             self.layer.flow_lost(flow)
+            self.registrar.flow_lost(flow)
 
 
 class Relay(VirtualRelay):
@@ -119,6 +122,8 @@ class Building:
         self.forgiven: set[str] = set()      # calls that a kill took before they were durable
         self.late = 0                        # answers that did not wait for the journal any longer
         self.trunks: list[Trunk] = []
+        self.max_calls = 0                   # of a trunk
+        self.stopped: Callable[[int], None] = lambda life: None
         self.reasons: list[str] = []         # of the faults in calls
         cabinet.emptied()
         self.start()
@@ -147,7 +152,9 @@ class Building:
         self.exchange = exchange = build_exchange(node, doors, bindings, SIP, authenticator)
         exchange.live = self.witness = Witness()
         exchange.fault = self._fault  # type: ignore[method-assign]  # to know what it was
-        node.layer = exchange.layer
+        node.layer, node.registrar = exchange.layer, exchange.registrar
+        exchange.texts.store = texts = KeptTexts(store)
+        exchange.texts.restore(texts.load(net.wall()))
         self.relay._listener = exchange
         exchange.dial_plan = DialPlan(
             extensions={n: ExtensionEntry(n, f"Desk {n}", _control(n)) for n in NUMBERS},
@@ -179,7 +186,28 @@ class Building:
 
     def _trunk(self, name: str, address: Address) -> Trunk:
         node, host = self.node, address[0]
-        return Trunk(name, "UDP", host, *address, node.flow_to, self.net.token, "office", "trunk password", "+15550100")
+        return Trunk(name, "UDP", host, *address, node.flow_to, self.net.token, "office", "trunk password", "+15550100",
+                     self.max_calls)  # fmt: skip
+
+    def drain(self) -> None:
+        """SIGTERM: no new calls, a while for the live ones, their end, and a flush (`App.drain`, `hang_up`, `stop`)."""
+        net = self.net
+        net.note("the exchange drains")
+        self.exchange.draining = True
+        net.at(net.chance["world"].choice((0.0, 5.0)), self._hang_up, self.lives)
+
+    def _hang_up(self, life: int) -> None:
+        if life == self.lives and self.alive:
+            for call_id in list(self.exchange.live):
+                self.exchange.hang_up(call_id)
+            self.net.at(RELEASE_SECONDS, self._stop, life)
+
+    def _stop(self, life: int) -> None:
+        if life != self.lives or not self.alive:
+            return
+        self.store.writer._turn()
+        self.kill()
+        self.stopped(life)
 
     def _fault(self, call_id: str, error: Exception) -> None:
         self.exchange.counters.faults += 1

@@ -164,6 +164,7 @@ def sends_it_by_two_ways(session: Session, rng: Rng) -> None:
         if client is not None:
             session.agent.send(client.data.replace(client.via.encode(), client.via.encode() + b"x"))
 
+    session.forked = True
     session.after(rng.uniform(0, 0.3), twice)
     session.after(rng.uniform(20, 90), session.cancel)
 
@@ -486,6 +487,18 @@ def loses_power_for_a_while(agent: Agent, rng: Rng) -> None:
         agent.register(300)
 
     agent.net.at(rng.uniform(2, 60), back)
+
+
+@LIFE.deed(2)
+def writes_a_text(agent: Agent, rng: Rng) -> None:
+    agent.write(rng.choice(("101", "102", "105", "999")))
+
+
+@LIFE.deed(3, trouble=True)
+def loses_its_connection(agent: Agent, rng: Rng) -> None:
+    """Of phones on streams: a router forgets it. Datagrams have nothing to lose."""
+    if agent.transport != "UDP":
+        agent.net.break_stream(agent.address, agent.exchange, 0.0)
 
 
 @LIFE.deed(1, trouble=True)

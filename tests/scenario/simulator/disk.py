@@ -24,7 +24,7 @@ from pbxcore.store.database import Store
 from pbxcore.store.writer import Writer
 from tests.scenario.simulator.clock import Universe
 
-TABLES = ("calls", "activities", "bindings")
+TABLES = ("calls", "activities", "bindings", "texts")
 
 
 class Disk:

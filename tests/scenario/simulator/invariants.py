@@ -7,6 +7,7 @@ when somebody's phone died, or when the exchange was killed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -96,6 +97,42 @@ def one_record_and_one_activity_a_call(run: Run) -> Iterator[str]:
     for call_id, disposition, ended_at in activities:
         if ended_at is None or disposition == "open":
             yield f"activity {call_id} is {disposition}"
+
+
+@at_the_end
+def records_tell_what_the_caller_heard(run: Run) -> Iterator[str]:
+    """Invariant 2: a record is worth something only when it is true. Where the network or a kill hid the truth from
+    either side nothing is compared."""
+    building, people = run.building, run.people
+    if building.killed_at:
+        return
+    count = Counter(building.seen.values())
+    rows = building.cabinet.select("SELECT call_id, answered_at, status, disposition FROM calls")
+    for call_id, answered_at, status, disposition in rows:
+        number = building.seen.get(call_id, "")
+        plan = people.plans.get(number)
+        if plan is None or count[number] != 1 or not plan.sessions:
+            continue
+        caller = plan.sessions[0]
+        client = caller.client
+        if client is None or caller.forked or not client.finals or not caller.agent.alive or run.net.touched[caller.call_id]:
+            continue
+        heard = client.finals[0][0]
+        if (heard < 300) != (answered_at is not None):
+            yield f"the caller heard {heard}, the record {call_id} (#{number}) says {disposition}"
+        elif heard >= 300 and status != heard:
+            yield f"the caller heard {heard}, the record {call_id} (#{number}) says {status} ({disposition})"
+        elif answered_at is not None and not any(one.was_up for one in plan.sessions if one.role == "callee"):
+            yield f"the record {call_id} (#{number}) says that a call was answered that nobody picked up"
+
+
+@at_the_end
+def hooks_are_told_once(run: Run) -> Iterator[str]:
+    """Nobody is told twice that a call has ended."""
+    for crm in run.crms:
+        for call_id, times in Counter(crm.told).items():
+            if times > 1:
+                yield f"{crm.name} was told {times} times that {call_id} has ended"
 
 
 @at_the_end

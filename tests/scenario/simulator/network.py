@@ -48,6 +48,7 @@ class Net(Universe):
         self.kept: list[str] | None = [] if keep else None
         # What did not arrive, by Call-ID and first word: the one excuse for a call that ends badly.
         self.lost: Counter[tuple[str, str]] = Counter()
+        self.touched: Counter[str] = Counter()    # how often anything of a Call-ID was lost
         self._chance = self.chance["net"]
         self._order: dict[tuple[Address, Address], float] = {}   # of a stream: when its last message arrives
         self._breaking: set[tuple[Address, Address]] = set()
@@ -94,6 +95,7 @@ class Net(Universe):
         self.done[f"net: {why}"] += 1
         call_id, word = known_by(data)
         self.lost[call_id, word] += 1
+        self.touched[call_id] += 1
         if self.kept is not None:
             self.kept.append(f"{self.now - START:10.4f}  -- {why}: {word} of {call_id}")
 
@@ -102,6 +104,7 @@ class Net(Universe):
         if peer is None or not peer.alive:
             call_id, word = known_by(data)
             self.lost[call_id, word] += 1
+            self.touched[call_id] += 1
             return
         peer.receive(transport, source, data)
 
@@ -164,7 +167,8 @@ def line_of(transport: str, source: Address, to: Address, data: bytes) -> str:
             tag = value.partition(";tag=")[2][:6]
     number = f" #{wanted['x-sim']}" if wanted["x-sim"] else ""
     to_tag = f" to={tag}" if tag else ""
+    first = "".join(c if c.isprintable() else "?" for c in head[0][:70])
     return (
-        f"{source[0]}:{source[1]} -> {to[0]}:{to[1]} {transport} {head[0][:70]} "
+        f"{source[0]}:{source[1]} -> {to[0]}:{to[1]} {transport} {first} "
         f"[{wanted['cseq']} {wanted['call-id'][:8]}{to_tag}{number}]"
     )

@@ -58,6 +58,7 @@ class Run:
         self.crms = [Crm(self.net, f"crm {n}") for n in range(self.rng.choice((0, 0, 1, 1, 2)))]
         self.building = Building(self.net, cabinet, [(crm, 0.2) for crm in self.crms], self.people.talking)
         self.people.killed_at = self.building.killed_at
+        self.building.stopped = self._stopped
         self.people.rough = 0.15 if self.kind == "calm" else 1.0
         self.phones: list[Agent] = []
         self.strangers: list[Agent] = []
@@ -125,13 +126,17 @@ class Run:
             net.at(rng.uniform(2.0, end), self._disk)
         if self.kind == "restart":
             for _ in range(rng.choice((1, 1, 2))):
-                net.at(rng.uniform(2.0, end + 5.0), self._kill)
+                net.at(rng.uniform(2.0, end + 5.0), self._kill if rng.random() < 0.7 else self._drain)
         if not calm and rng.random() < 0.3:
             net.at(rng.uniform(2.0, end), self._office_hangs_up)
         if not calm and rng.random() < 0.2:
             self.building.relay.sulks = 0.05
         if not calm and rng.random() < 0.2:
-            self.building.relay.delay = rng.choice((0.002, 0.05))
+            self.building.max_calls = 3
+            for trunk in self.building.trunks:
+                trunk.max_calls = 3
+        if not calm and rng.random() < 0.5:
+            self.building.relay.delay = rng.choice((0.002, 0.05, 0.5))
         return end
 
     # ---- what goes wrong
@@ -198,10 +203,24 @@ class Run:
         net.done["exchange: killed"] += 1
         self._check_faults()
         building.kill()
+        self._left_alone()
+        net.at(self.rng.choice((0.05, 1.0, 5.0, 40.0)), self._restart)
+
+    def _drain(self) -> None:
+        if self.building.alive and not self.building.exchange.draining:
+            self.net.done["exchange: drained"] += 1
+            self.building.drain()
+
+    def _stopped(self, life: int) -> None:
+        """An end in good order: whoever is still in a call was told, and if not, notices."""
+        self._check_faults()
+        self._left_alone()
+        self.net.at(self.rng.choice((0.05, 1.0, 5.0)), self._restart)
+
+    def _left_alone(self) -> None:
         for plan in self.people.plans.values():
             if any(session.state in ("up", "ringing", "calling") for session in plan.sessions):
                 self.people.silence(plan)
-        net.at(self.rng.choice((0.05, 1.0, 5.0, 40.0)), self._restart)
 
     def _restart(self) -> None:
         if self.building.disk.gone_until > self.net.now:      # it would not start; whoever watches it tries again

@@ -1,0 +1,107 @@
+"""A REFER inside of a call, and the office's orders to transfer one: who may, and what begins (RFC 3515 section 2.4).
+
+The exchange is the one that a REFER asks; the other side never sees it. What is refused for good is refused at once;
+what is accepted (202) is reported until it has come to something.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from pbxcore.call.dialogs import find
+from pbxcore.call.handover import Errand
+from pbxcore.call.join import Join
+from pbxcore.call.leg import Leg
+from pbxcore.call.refer import Reference, Replaces, reference
+from pbxcore.call.report import Report
+from pbxcore.call.signal import Kind, Signal
+from pbxcore.call.transfer import MAX_BRANCHES, Transfer
+from pbxcore.sip import build
+from pbxcore.sip.errors import SipError
+from pbxcore.sip.message import Request
+from pbxcore.sip.transaction import ServerTransaction
+
+if TYPE_CHECKING:
+    from pbxcore.call.b2bua import LiveCall
+    from pbxcore.call.conversation import Conversation
+
+OFFICE = "exchange"  # who transfers, when nobody's phone does
+
+
+async def begin(conversation: Conversation, signal: Signal) -> None:
+    """A REFER, an order of the office, or an errand from another call."""
+    leg = signal.leg
+    if signal.kind is Kind.JOIN:
+        await cast(Errand, signal.errand).run(conversation)
+    elif signal.kind is Kind.TRANSFER:
+        if conversation.transfer is None and leg is not None and leg in (conversation.a, conversation.b):
+            await Transfer(conversation, leg, OFFICE).to(signal.text)
+    elif leg is not None and signal.server is not None and signal.request is not None:
+        await _referred(conversation, leg, signal.server, signal.request)
+
+
+async def _referred(conversation: Conversation, leg: Leg, tx: ServerTransaction, request: Request) -> None:
+    live = conversation.live
+    exchange = live.exchange
+    try:
+        wanted = reference(request)
+        _check(conversation, leg, wanted)
+        join = None if wanted.replaces is None else _join(live, leg, wanted.replaces)
+    except SipError as error:
+        exchange.layer.respond(tx, build.response(request, error.status, error.reason))
+        return
+    rows = [("Contact", leg.dialog.contact if leg.dialog is not None else "")]
+    if wanted.silent:
+        rows.append(("Refer-Sub", "false"))
+    exchange.layer.respond(tx, build.response(request, 202, headers=rows))
+    live.referred += 1
+    number = request.cseq.number if live.referred > 1 else None
+    report = Report(exchange, leg, number, silent=wanted.silent)
+    report.tell(100)
+    if join is None:
+        await Transfer(conversation, leg, leg.party, report).to(wanted.number)
+        return
+    join.report = report
+    if join.live is live:
+        await join.run(conversation)
+    else:
+        join.live.post(Signal(Kind.JOIN, errand=join))
+
+
+def _check(conversation: Conversation, leg: Leg, wanted: Reference) -> None:
+    """Whether this party may transfer now, and so. Raises SipError."""
+    live = conversation.live
+    if leg.trunk is not None and not leg.trunk.profile.refer:
+        raise SipError(403, build.REASONS[403])
+    if len(live.branches) >= MAX_BRANCHES:
+        raise SipError(403, "Too Many Transfers")
+    stays = live.call.legs[conversation.peer(leg).label]
+    if wanted.replaces is None and wanted.number == stays.party:
+        raise SipError(482, build.REASONS[482])
+
+
+def _join(live: LiveCall, leg: Leg, replaces: Replaces) -> Join:
+    """The attended transfer that this is. The transferor names one of his own dialogs, and no other's. Of his two
+    calls that one goes on that has somebody from outside in it, else the older. Raises SipError."""
+    other = find(live.exchange.dialogs, replaces)
+    if other.party != leg.party or other.trunk is not leg.trunk:
+        raise SipError(403, build.REASONS[403])
+    theirs = other.call
+    if theirs is None:
+        raise SipError(481, build.REASONS[481])
+    if theirs is live:
+        raise SipError(482, build.REASONS[482])
+    if theirs.conversation is None:
+        if other is not theirs.a:  # it rings at the transferor himself: nobody is there to transfer to
+            raise SipError(481, build.REASONS[481])
+        if any(branch.answered for branch in theirs.branches):  # at this very moment
+            raise SipError(491, build.REASONS[491])
+        return Join(live, leg, other)
+    if theirs.conversation.transfer is not None or theirs.conversation.over:
+        raise SipError(491, build.REASONS[491])
+    return Join(live, leg, other) if _rank(live) <= _rank(theirs) else Join(theirs, other, leg)
+
+
+def _rank(live: LiveCall) -> tuple[bool, float]:
+    offered = live.call.offered
+    return offered.direction == "internal", offered.received_at

@@ -115,7 +115,9 @@ def records_tell_what_the_caller_heard(run: Run) -> Iterator[str]:
             continue
         caller = plan.sessions[0]
         client = caller.client
-        if client is None or caller.forked or not client.finals or not caller.agent.alive or run.net.touched[caller.call_id]:
+        if client is None or caller.forked or not client.finals:
+            continue
+        if not caller.agent.alive or run.net.touched[caller.call_id]:
             continue
         heard = client.finals[0][0]
         if (heard < 300) != (answered_at is not None):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pbxcore.call.leg import CallerLeg, Leg
     from pbxcore.profiles import PhoneProfile, TrunkProfile
 
-OPTIONS = ("100rel", "timer")
+OPTIONS = ("100rel", "timer", "replaces", "norefersub")
 """Option tags of extensions that the exchange can on every leg."""
 KNOWN = frozenset(OPTIONS)
 ALL = ", ".join(OPTIONS)
@@ -102,6 +102,7 @@ def enlist(leg: CallerLeg, request: Request, wanted: Wanted) -> None:
     if required or (policy != "avoid" and speaks(request, "100rel")):
         leg.reliable = Reliably(leg, always=required or policy == "demand")
     leg.updates = "UPDATE" in request.first_lines.get("allow", "")
+    leg.renames = "from-change" in request.first_lines.get("supported", "")
     terms = "ask" if profile is None else profile.session_timer
     if terms != "avoid" and ("session-expires" in request or speaks(request, "timer")):
         leg.session = SessionTimer(wanted)

@@ -10,17 +10,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pbxcore.call import call as inputs
+from pbxcore.call.abilities import asking_of
 from pbxcore.call.body import sdp_or_nothing
 from pbxcore.call.call import TELL, WRITE, Call, HungUpBy, Input
+from pbxcore.call.connected import send, shown
 from pbxcore.call.conversation import Conversation
 from pbxcore.call.drive import PAUSE, Deadline, drive, resume_after
+from pbxcore.call.early import METHODS, EarlyOffers, settled
 from pbxcore.call.invite import InviteMaker
 from pbxcore.call.leg import Branch, CallerLeg, Leg
 from pbxcore.call.outcome import Outcome, worse
 from pbxcore.call.passing import passed_back
+from pbxcore.call.pickup import PickUp
 from pbxcore.call.router import Redirection, Refusal, Round, Step, asks_crm, plan
 from pbxcore.call.servers import Key
 from pbxcore.call.signal import Kind, Signal
@@ -38,7 +42,7 @@ if TYPE_CHECKING:
     from pbxcore.call.trunks import Trunk
 
 DURABLE_SECONDS = 0.25  # how long an answer waits for a journal that is stuck; the journal catches up later
-Answered = tuple[Branch, Response]
+Answered = tuple[Leg, Response | None]
 LATE = 0.02  # what the event loop may add to the CRM's budget before the call goes on without it
 
 
@@ -47,7 +51,8 @@ class LiveCall:
 
     __slots__ = (
         "_blocked", "_coroutine", "_deadline", "_inbox", "_running", "_waiting", "a", "answers", "branches",
-        "call", "conversation", "exchange", "failure", "last", "maker", "offer", "told_ringing",
+        "call", "conversation", "early", "exchange", "failure", "joined", "last", "maker", "offer", "reason",
+        "referred", "told_ringing",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +69,10 @@ class LiveCall:
         self.failure: Outcome | None = None
         self.last: Outcome | None = None
         self.told_ringing = False
+        self.early: EarlyOffers | None = None  # once an extension makes offers possible before the call is answered
+        self.reason: str | None = None  # why the caller gave up (RFC 3326)
+        self.joined: list[Leg] = []  # legs that came from another call, or came in to take a place in this one
+        self.referred = 0            # transfers that were asked for
         self._inbox: deque[Signal] = deque()
         self._deadline = Deadline(self, exchange.timers)
         self._running = self._waiting = self._blocked = False
@@ -154,7 +163,7 @@ class LiveCall:
                     break
                 if signal.kind is Kind.TIMEOUT:
                     break
-                if self._gave_up(signal):
+                if self.gave_up(signal):
                     return ()
             lookup_ms = (exchange.clock() - began) * 1000
             decided_by = exchange.decided_by(offered.call_id, decision)
@@ -201,7 +210,8 @@ class LiveCall:
     async def _gone_meanwhile(self) -> bool:
         """Whether the caller gave up while the call waited for the relay."""
         while self._inbox:
-            if self._gave_up(await self.next(0.0)):
+            signal = await self.next(0.0)
+            if not await self.within(signal) and self.gave_up(signal):
                 return True
         return False
 
@@ -231,12 +241,18 @@ class LiveCall:
             if signal.kind is Kind.TIMEOUT:
                 self._note(Outcome(480, "Temporarily Unavailable"))
                 break
+            if (signal.request is not None or self.early is not None) and await self.within(signal):
+                continue
             if not isinstance(branch, Branch) or branch not in live:
-                if self._gave_up(signal):
+                if signal.kind is Kind.JOIN:
+                    taken = await cast(PickUp, signal.errand).take_ringing(self, live)
+                    if taken is not None:
+                        return taken, None
+                if self.gave_up(signal):
                     break
             elif signal.kind is Kind.UNREACHED:
                 live.remove(branch)
-                self._failed(branch, Outcome.unreached(signal.status, phone=branch.trunk is None))
+                self.failed(branch, Outcome.unreached(signal.status, phone=branch.trunk is None))
             elif signal.request is not None and signal.request.method == "BYE":
                 live.remove(branch)
                 self._hung_up(branch, signal)
@@ -252,16 +268,19 @@ class LiveCall:
                     return None
             else:
                 live.remove(branch)
-                self._failed(branch, Outcome.of(response))
+                self.failed(branch, Outcome.of(response))
                 if response.status >= 600:  # said for an extension: its other phones stop, those of others ring on
                     for other in [other for other in live if other.target == branch.target]:
                         live.remove(other)
-                        self._drop(other, 487)
+                        self.drop(other, 487)
         for branch in live:
-            self._drop(branch, 487)
+            self.drop(branch, 487, self.reason)
         return None
 
     # ---- ringing
+
+    def next_label(self) -> str:
+        return f"b{len(self.branches) + len(self.joined) + 1}"
 
     async def _dial(self, step: Round, tried: Collection[Key]) -> list[Branch]:
         """One branch for each phone of each extension, one for each trunk, at none of its servers that are `tried`."""
@@ -269,11 +288,12 @@ class LiveCall:
         for target in step.targets:
             try:
                 extension, called = self.call.offered.extension, self.a.invite.uri
-                for flow, uri, trunk, path in self.exchange.ways(target, self.a.flow, extension, called, tried):
+                found = self.exchange.ways(target, self.a.flow, extension, called, tried)
+                for flow, uri, trunk, path in found:
                     branch = Branch(self.exchange, self, f"b{len(self.branches) + 1}", target, flow, trunk)
                     branch.path = path
                     self.branches.append(branch)
-                    await self._invite(branch, uri)
+                    await self._invite(branch, uri, alone=len(found) == len(step.targets) == 1)
                     live.append(branch)
             except SipError as error:
                 self._note(Outcome(error.status, error.reason))
@@ -282,7 +302,7 @@ class LiveCall:
                 self._note(Outcome(488, "Not Acceptable Here"))
         return live
 
-    async def _invite(self, branch: Branch, uri: str) -> None:
+    async def _invite(self, branch: Branch, uri: str, *, alone: bool) -> None:
         exchange, offered = self.exchange, self.call.offered
         body = b""
         if self.offer:
@@ -295,10 +315,14 @@ class LiveCall:
                 raise SipError(503, build.REASONS[503])
         tag = exchange.token()
         invite = self.maker.make(branch, uri, tag, exchange, body)
-        make = exchange.registrar.makes.get((branch.target.number, uri))
+        branch.make = make = exchange.registrar.makes.get((branch.target.number, uri))
+        if make is None and branch.trunk is None and self.offer:
+            invite.fields += exchange.asking
+        else:
+            reliable = bool(self.offer) or (self.a.reliable is not None and alone)
+            invite.fields += asking_of(branch, exchange.session, reliable=reliable)
         if make is not None:
-            branch.make = make
-            invite = tailored(invite, make)
+            invite = tailored(invite, make, shown(exchange, self.maker, make))
         self.apply(inputs.LegDialed(exchange.wall(), branch.label, branch.party, branch.target.number))
         branch.start(invite, tag)
 
@@ -315,8 +339,18 @@ class LiveCall:
                 body = await self._their_answer(branch, sdp)
             except MediaError as error:
                 self.exchange.media_refused(self.call.offered.call_id, error)
+        elif sdp and branch.early is not None and "rseq" in response.first_lines:
+            body = await self.early_offers().offered(branch, response, sdp)
         elif status == 180 and self.told_ringing:
             return
+        reliable = self.a.reliable
+        if reliable is not None and body:
+            if reliable.told:  # he takes the first description that arrives for certain, and no other
+                if status != 180 or self.told_ringing:
+                    return
+                body = b""
+            else:
+                self.early_offers().partner = branch
         self.told_ringing = self.told_ringing or status == 180
         self.a.respond(status, response.reason, passed_back(response), body)
 
@@ -326,7 +360,28 @@ class LiveCall:
             local=self.a.flow.local[0], source=branch.flow.remote[0],
         )  # fmt: skip
         self.answers[branch.label] = body
+        branch.sdp = sdp
         return body
+
+    def early_offers(self) -> EarlyOffers:
+        if self.early is None:
+            self.early = EarlyOffers(self)
+        return self.early
+
+    async def within(self, signal: Signal) -> bool:
+        """Whether it was about an offer before the call is answered, and has been dealt with."""
+        request = signal.request
+        if request is not None and signal.kind is Kind.REQUEST and request.method in METHODS:
+            await self.early_offers().request(signal)
+            return True
+        if self.early is None or signal.client not in self.early.offers:
+            return signal.kind is Kind.PRACKED
+        await self.early.response(signal)
+        return True
+
+    def put_back(self, kept: list[Signal]) -> None:
+        """For whoever reads next."""
+        self._inbox.extendleft(reversed(kept))
 
     def _early(self, branch: Leg, signal: Signal) -> None:
         """A request inside of a dialog that is not confirmed: nothing can be passed on yet (RFC 3261 12.2.2)."""
@@ -340,37 +395,55 @@ class LiveCall:
         if signal.server is not None and signal.request is not None:
             self.exchange.layer.respond(signal.server, build.response(signal.request, 200))
         self._note(Outcome(480, "Temporarily Unavailable"))
-        self._drop(branch, 480)
+        self.drop(branch, 480)
 
     async def _answer(self, branch: Branch, response: Response, others: list[Branch]) -> bool:
         """A branch answered: it has won. The caller gets the 200 once the call is written down."""
         branch.accept(response)
         for other in others:
-            self._drop(other, 487, "SIP;cause=200;text=\"Call completed elsewhere\"")
+            self.drop(other, 487, "SIP;cause=200;text=\"Call completed elsewhere\"")
         others.clear()
         try:
             body = await self._answer_body(branch, response)
         except MediaError as error:
             self.exchange.media_refused(self.call.offered.call_id, error)
             branch.bye()
-            self._failed(branch, Outcome(488, "Not Acceptable Here"))
+            self.failed(branch, Outcome(488, "Not Acceptable Here"))
             return False
         if self.offer:
             branch.acknowledge(response)
         if not await self._written_down(branch):
             branch.bye()
             return False
+        if self.a.reliable is not None or self.early is not None:
+            if not await settled(self, branch):
+                branch.bye()
+                return False
+            body = self._not_told_yet(branch, body)
         snapshot = self.apply(inputs.LegAnswered(self.exchange.wall(), branch.label))
         self.a.respond(200, response.reason, passed_back(response), body)
+        if branch.untold:
+            send(branch)
         if snapshot is not None:
             self.exchange.hooks.on_answered(snapshot)
         return True
+
+    def _not_told_yet(self, branch: Branch, body: bytes) -> bytes:
+        """The description for the 200: none for who has one already, and what has changed since he is told later."""
+        reliable = self.a.reliable
+        if reliable is None or not reliable.agreed:
+            return self.answers.get(branch.label, body) if self.early is not None else body
+        early = self.early_offers()
+        if early.partner is not branch:
+            early.renew.add("a")
+        return b""
 
     async def _answer_body(self, branch: Branch, response: Response) -> bytes:
         sdp = sdp_or_nothing(response)
         if not self.offer:
             if not sdp:
                 raise MediaError("the phone answered an INVITE without SDP with no offer")
+            branch.sdp = sdp
             return await self.exchange.media.offer(
                 self.call.offered.call_id, branch.label, "a", sdp,
                 local=self.a.flow.local[0], source=branch.flow.remote[0],
@@ -397,12 +470,14 @@ class LiveCall:
             if signal.kind is Kind.TIMEOUT:
                 self.exchange.counters.journal_late += 1
                 break
+            if await self.within(signal):
+                continue
             if signal.leg is branch:
                 kept.append(signal)
-            elif self._gave_up(signal):
+            elif self.gave_up(signal):
                 self._inbox.extend(kept)
                 return False
-        self._inbox.extendleft(reversed(kept))
+        self.put_back(kept)
         return True
 
     def _now_durable(self) -> None:
@@ -410,10 +485,13 @@ class LiveCall:
 
     # ---- endings before an answer
 
-    def _gave_up(self, signal: Signal) -> bool:
+    def gave_up(self, signal: Signal) -> bool:
         """Deal with what is not a branch's response; True when it ends the call."""
         if signal.kind in (Kind.HANG_UP, Kind.MEDIA_LOST):
             self.refuse(480, "Temporarily Unavailable", by="exchange")
+            return True
+        if signal.kind is Kind.NO_PRACK:  # RFC 3262 section 3: a 5xx; he can't be reached any more
+            self.refuse(504, build.REASONS[504], by="exchange")
             return True
         if signal.leg is not self.a:
             if signal.kind is Kind.REQUEST and signal.leg is not None:
@@ -426,6 +504,8 @@ class LiveCall:
             self.exchange.layer.respond(signal.server, build.response(signal.request, 200))
         elif signal.kind is not Kind.CANCEL:
             return False
+        if signal.request is not None:
+            self.reason = ", ".join(signal.request.values("reason")) or None
         self.refuse(487, "Request Terminated", by="caller")
         return True
 
@@ -434,10 +514,12 @@ class LiveCall:
         self.apply(inputs.Released(self.exchange.wall(), by, status, reason))
         self.a.respond(status, reason, outcome.fields if outcome else ())
 
-    def _failed(self, branch: Branch, outcome: Outcome) -> None:
+    def failed(self, branch: Branch, outcome: Outcome) -> None:
         self._note(outcome)
         self.apply(inputs.LegFailed(self.exchange.wall(), branch.label, outcome.status))
         branch.leave()
+        if self.early is not None:
+            self.early.left(branch)
         self.exchange.media.drop_leg(self.call.offered.call_id, branch.label)
 
     def _note(self, outcome: Outcome) -> None:
@@ -448,10 +530,12 @@ class LiveCall:
         if self.last is None or worse(self.last, outcome):
             self.last = outcome
 
-    def _drop(self, branch: Branch, status: int, reason: str | None = None) -> None:
+    def drop(self, branch: Branch, status: int, reason: str | None = None) -> None:
         """Cancel a branch that still rings."""
         self.apply(inputs.LegFailed(self.exchange.wall(), branch.label, status))
         branch.abandon(reason)
+        if self.early is not None:
+            self.early.left(branch)
         self.exchange.media.drop_leg(self.call.offered.call_id, branch.label)
 
     # ---- state, and the end
@@ -491,7 +575,7 @@ class LiveCall:
         self.refuse(500, "Server Internal Error", by="exchange")
         if self.conversation is not None:
             self.conversation.abort()
-        for leg in (self.a, *self.branches):
+        for leg in (self.a, *self.branches, *self.joined):
             if leg.dialog is not None and leg.dialog.state == "confirmed":
                 leg.bye()
             elif isinstance(leg, Branch) and leg.call is not None:
@@ -499,19 +583,62 @@ class LiveCall:
 
     def _clear(self) -> None:
         """Break every tie, so that the call is gone when its last transaction is (no collector runs for it)."""
+        snapshot = self.apply(inputs.Cleared(self.exchange.wall()))
+        self._untie()
+        self.exchange.cleared(self.call, snapshot)
+
+    def _untie(self) -> None:
         self._coroutine = None
-        exchange = self.exchange
-        snapshot = self.apply(inputs.Cleared(exchange.wall()))
-        if not self.a.ending:
+        if not self.a.ending and (self.a.call is self or self.a.call is None):
             self.a.leave()
-        for branch in self.branches:
-            branch.call = None
+        for leg in (*self.branches, *self.joined):
+            if leg.call is self:
+                leg.call = None
         self._deadline.drop()
         for signal in self._inbox:
             self._left_over(signal)
         self._inbox.clear()
+        if self.early is not None:
+            self.early.close()
+            self.early = None
         self.branches.clear()
+        self.joined.clear()
         self.conversation = None
-        exchange.cleared(self.call, snapshot)
+
+    # ---- what goes over into another call
+
+    def admit(self, leg: Leg, origin: LiveCall | None = None) -> None:
+        """A leg of another call, or of none yet, is one of this from now on, with what it has said and nobody heard."""
+        leg.label = self.next_label()
+        leg.call = self
+        if isinstance(leg, Branch):
+            self.branches.append(leg)
+        else:
+            self.joined.append(leg)
+        self.exchange.trail.append((self.call.offered.call_id, leg.key[0]))
+        if origin is not None:
+            unheard = [signal for signal in origin._inbox if signal.leg is leg]
+            for signal in unheard:
+                origin._inbox.remove(signal)
+                self.post(signal)
+
+    def release(self, leg: Leg) -> None:
+        """A leg that was admitted goes back to where it came from."""
+        if isinstance(leg, Branch):
+            self.branches.remove(leg)
+        else:
+            self.joined.remove(leg)
+
+    def media_drop(self, label: str) -> None:
+        self.exchange.media.drop_leg(self.call.offered.call_id, label)
+
+    def absorbed(self, into: str) -> None:
+        """Everybody who stays has gone over into another call: this one ends without a record."""
+        coroutine = self._coroutine
+        if coroutine is not None:
+            coroutine.close()
+        self.apply(inputs.Absorbed(self.exchange.wall(), into))
+        self._untie()
+        self.exchange.merged(self.call.snapshot())
 
 

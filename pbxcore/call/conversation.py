@@ -2,7 +2,9 @@
 
 An offer of one side becomes an offer to the other, with the relay between them, and so hold, resume and a change of
 address go through. One offer is under way at a time: a second one from the same side is answered 500, one from the
-other side 491 (14.2), and so is one of the callee before the caller has acknowledged (14.1).
+other side 491 (14.2), and so is one of the callee before the caller has acknowledged (14.1). An offer that comes by
+UPDATE (RFC 3311) goes on by UPDATE where the other side takes it, else by re-INVITE. What the exchange asks of its own
+accord is in `refresher`.
 """
 
 from __future__ import annotations
@@ -12,9 +14,13 @@ from typing import TYPE_CHECKING
 from pbxcore.call import call as inputs
 from pbxcore.call.body import sdp_in, sdp_or_nothing
 from pbxcore.call.call import HungUpBy
+from pbxcore.call.handover import Moving
 from pbxcore.call.leg import ALLOW, SDP_TYPE, Branch, Leg
 from pbxcore.call.outcome import Outcome
 from pbxcore.call.passing import passed, passed_back
+from pbxcore.call.referral import begin
+from pbxcore.call.refresher import Refresher
+from pbxcore.call.session_timer import too_small
 from pbxcore.call.signal import Kind, Signal
 from pbxcore.media.backend import MediaError
 from pbxcore.sip import build
@@ -27,7 +33,7 @@ if TYPE_CHECKING:
     from pbxcore.call.b2bua import LiveCall
 
 PASSED_ON = frozenset({"INFO", "MESSAGE", "OPTIONS"})
-KNOWN = frozenset({"REGISTER", "SUBSCRIBE", "NOTIFY", "PUBLISH", "REFER", "UPDATE", "PRACK"})
+KNOWN = frozenset({"REGISTER", "SUBSCRIBE", "NOTIFY", "PUBLISH", "REFER"})
 MAX_SECONDS = 24 * 3600.0  # no call lasts longer: a line that nobody closed is closed
 MAX_PENDING = 32
 ACK_SECONDS = 33.0
@@ -35,13 +41,14 @@ GONE = frozenset({408, 481})  # to a re-INVITE: the dialog is no more (RFC 5057 
 
 
 class Offer:
-    """A re-INVITE under way: `server` came from `leg`, `client` went to its peer. `late` brings no SDP of its own."""
+    """A re-INVITE or an UPDATE under way: `server` came from `leg`, `client` went to its peer. `late` brings no SDP of
+    its own. Without a request it is ours: what `leg` has said before."""
 
     __slots__ = ("acknowledged", "client", "invite", "late", "leg", "request", "response", "server")
 
-    def __init__(self, leg: Leg, server: ServerTransaction, request: Request) -> None:
+    def __init__(self, leg: Leg, server: ServerTransaction | None, request: Request | None) -> None:
         self.leg = leg
-        self.server: ServerTransaction | None = server
+        self.server = server
         self.request = request
         self.late = False
         self.client: ClientTransaction | None = None
@@ -53,41 +60,72 @@ class Offer:
 class Conversation:
     """The answered part of a call: the caller's leg and the branch that answered."""
 
-    __slots__ = ("_acked", "_answer", "_live", "_offer", "_over", "_passed", "a", "b")
+    __slots__ = (
+        "_acked", "_answer", "_live", "_offer", "_over", "_parting", "_passed", "_refresher", "a", "b", "frozen",
+        "transfer",
+    )  # fmt: skip
 
-    def __init__(self, live: LiveCall, b: Branch, answer: Response) -> None:
+    def __init__(self, live: LiveCall, b: Leg, answer: Response | None) -> None:
         self._live = live
-        self.a = live.a
+        self.a: Leg = live.a
         self.b = b
+        self.a.sdp = live.offer
+        self.transfer: Moving | None = None
+        self.frozen = False  # no offer of either side is taken: the exchange is about to make one
         self._acked = False
         self._answer: Response | None = None if live.offer else answer  # to be acknowledged with the caller's answer
         self._offer: Offer | None = None
         self._passed: dict[ClientTransaction, tuple[ServerTransaction, Request]] = {}
         self._over = False
+        self._parting: list[Field] = []  # what the caller is told of the end
+        renew = live.early.renew if live.early is not None else None
+        plain = not renew and self.a.session is None and b.session is None
+        self._refresher = None if plain else Refresher(self, renew or set())
 
     async def run(self) -> None:
-        deadline = self._live.exchange.clock() + MAX_SECONDS
+        until = self._live.exchange.clock() + MAX_SECONDS
         while not self._over:
-            signal = await self._live.next(deadline)
-            match signal.kind:
-                case Kind.REQUEST:
-                    await self._request(signal)
-                case Kind.RESPONSE | Kind.UNREACHED:
-                    await self._response(signal)
-                case Kind.ACK:
-                    await self._ack(signal)
-                case Kind.CANCEL:
-                    self._cancel(signal)
-                case Kind.NO_ACK:
-                    self._acked = True
-                    self._release("exchange", 408, "No ACK")
-                case Kind.MEDIA_LOST:
-                    self._release("exchange", 408, signal.text)
-                case Kind.HANG_UP | Kind.TIMEOUT:
-                    self._release("exchange", 200, "Normal Clearing")
+            if self._refresher is None:
+                await self.take(await self._live.next(until))
+            else:
+                signal = await self.hear(until)
+                if not self._over:
+                    await self.take(signal)
         if not self._acked:
             await self._wait_for_ack()
-        self.a.bye()
+        self.a.bye(self._parting)
+
+    async def hear(self, until: float) -> Signal:
+        """The next signal, or TIMEOUT at `until`; what the sessions ask for meanwhile is done, and may end the call."""
+        clock = self._live.exchange.clock
+        while True:
+            refresher = self._refresher
+            signal = await self._live.next(until if refresher is None else min(until, refresher.due))
+            if signal.kind is not Kind.TIMEOUT or refresher is None or clock() >= until:
+                return signal
+            await refresher.act(clock())
+            if self._over:
+                return signal
+
+    async def take(self, signal: Signal) -> None:
+        match signal.kind:
+            case Kind.REQUEST:
+                await self._request(signal)
+            case Kind.RESPONSE | Kind.UNREACHED:
+                await self._response(signal)
+            case Kind.ACK:
+                await self._ack(signal)
+            case Kind.CANCEL:
+                self._cancel(signal)
+            case Kind.NO_ACK:
+                self._acked = True
+                self._release("exchange", 408, "No ACK")
+            case Kind.MEDIA_LOST:
+                self._release("exchange", 408, signal.text)
+            case Kind.HANG_UP | Kind.TIMEOUT:
+                self._release("exchange", 200, "Normal Clearing")
+            case Kind.TRANSFER | Kind.JOIN:
+                await begin(self, signal)
 
     def _peer(self, leg: Leg) -> Leg:
         return self.b if leg is self.a else self.a
@@ -100,18 +138,24 @@ class Conversation:
             return
         layer = self._live.exchange.layer
         method = request.method
+        if self.transfer is not None and self.transfer.takes(leg, tx, request):
+            return
         if leg is not self.a and leg is not self.b:
             layer.respond(tx, build.response(request, 481))
         elif method == "BYE":
             layer.respond(tx, build.response(request, 200))
             self._end_by(leg, request)
-        elif method == "INVITE":
+        elif method == "INVITE" or method == "UPDATE":
             await self._reinvite(leg, tx, request)
+        elif method == "PRACK":
+            layer.respond(tx, build.response(request, 481))
         elif method in PASSED_ON and len(self._passed) < MAX_PENDING:
             client = self._peer(leg).send(method, _with_body(request, passed(request)), request.body)
             self._passed[client] = (tx, request)
         elif method in PASSED_ON:
             layer.respond(tx, build.response(request, 500, headers=[("Retry-After", "5")]))
+        elif method == "REFER":
+            await begin(self, signal)
         else:
             status = 405 if method in KNOWN else 501
             layer.respond(tx, build.response(request, status, headers=[("Allow", ALLOW)]))
@@ -126,24 +170,34 @@ class Conversation:
             self.a.ending = True
         else:
             self.b.ending = True
+            self._parting = fields
             self._release(by, 200, "Normal Clearing")
             self.b.leave()
 
     async def _reinvite(self, leg: Leg, tx: ServerTransaction, request: Request) -> None:
-        layer, pending = self._live.exchange.layer, self._offer
-        if pending is not None or self._answer is not None or (leg is self.b and not self._acked):
-            same = pending is not None and pending.leg is leg
-            headers = [("Retry-After", str(3 if same else 0))] if same else []
-            layer.respond(tx, build.response(request, 500 if same else 491, headers=headers))
-            return
+        layer, pending, peer = self._live.exchange.layer, self._offer, self._peer(leg)
         try:
             sdp = sdp_in(request)
         except SipError as error:
             accept = [("Accept", "application/sdp")]
             layer.respond(tx, build.response(request, error.status, error.reason, headers=accept))
             return
+        least = self._live.exchange.session.minimum
+        if too_small(request, least):
+            layer.respond(tx, build.response(request, 422, headers=[("Min-SE", str(least))]))
+            return
+        updates = request.method == "UPDATE"
+        if updates and not sdp:
+            self._refreshed(leg, tx, request)
+            return
+        by_update = updates and peer.updates
+        unready = self._answer is not None or (leg is self.b and not self._acked and not by_update)
+        if pending is not None or unready or self.frozen:
+            same = pending is not None and pending.leg is leg and pending.request is not None
+            headers = [("Retry-After", str(3 if same else 0))] if same else []
+            layer.respond(tx, build.response(request, 500 if same else 491, headers=headers))
+            return
         offer = self._offer = Offer(leg, tx, request)
-        peer = self._peer(leg)
         offer.late = not sdp
         body = b""
         if sdp:
@@ -156,8 +210,39 @@ class Conversation:
         fields = passed(request)
         if body:
             fields.append(SDP_TYPE)
-        offer.client = peer.send("INVITE", fields, body)
+        self._send_offer(offer, peer, "UPDATE" if by_update else "INVITE", fields, body)
+
+    def _send_offer(self, offer: Offer, peer: Leg, method: str, fields: list[Field], body: bytes) -> None:
+        offer.client = peer.send(method, fields, body)
         offer.invite = offer.client.request
+
+    def _refreshed(self, leg: Leg, tx: ServerTransaction, update: Request) -> None:
+        """An UPDATE that offers nothing says where its sender is, and that he is (RFC 3311 section 5.2, RFC 4028)."""
+        answer = build.response(update, 200)
+        answer.fields += self._accepting(leg, update)
+        self._live.exchange.layer.respond(tx, answer)
+
+    def _accepting(self, leg: Leg, request: Request) -> list[Field]:
+        """The rows of our 2xx; with it a session timer may have begun."""
+        rows = leg.accepting(request)
+        if leg.session is not None and self._refresher is None:
+            self._refresher = Refresher(self, set())
+        return rows
+
+    async def offer_again(self, leg: Leg) -> bool:
+        """Offer to this side what the other one has said. False when that can't be just now."""
+        giver = self._peer(leg)
+        if not self.quiet or self.frozen or self.transfer is not None or not giver.sdp:
+            return False
+        offer = self._offer = Offer(giver, None, None)
+        try:
+            body = await self._media_offer(giver, leg, giver.sdp)
+        except MediaError as error:
+            self._offer = None
+            self._live.exchange.media_refused(self._live.call.offered.call_id, error)
+            return True  # nothing will come of it later
+        self._send_offer(offer, leg, "UPDATE" if leg.updates else "INVITE", [SDP_TYPE], body)
+        return True
 
     def _cancel(self, signal: Signal) -> None:
         """The sender of a re-INVITE gave it up: so do we, and its final response tells him."""
@@ -174,6 +259,9 @@ class Conversation:
         offer = self._offer
         if offer is not None and offer.client is client:
             await self._offer_answered(offer, signal.response, signal.status)
+            return
+        if self._refresher is not None and self._refresher.owns(client):
+            await self._refresher.response(signal)
             return
         waiting = self._passed.pop(client, None)
         if waiting is None:
@@ -198,9 +286,10 @@ class Conversation:
             self._answer_offer(offer, status, response)
             if gone:
                 self._release("exchange", 408, "The other side is gone")
+            elif response is not None and offer.request is None and self._refresher is not None:
+                self._refresher.not_taken(peer, response)
             return
-        if peer.dialog is not None:
-            peer.dialog.refresh(response)
+        peer.accepted(response)
         offer.response = response
         try:
             body = await self._body_back(offer, peer, sdp_or_nothing(response))
@@ -211,30 +300,37 @@ class Conversation:
             return
         if not offer.late:
             self._acknowledge(peer, offer)
-            self._note_hold(offer.leg, sdp_or_nothing(offer.request))
+            if offer.request is not None:
+                offer.leg.sdp = sdp_or_nothing(offer.request)
+                self._note_hold(offer.leg, offer.leg.sdp)
+        if offer.server is None:  # whoever made it has left, or it is ours
+            self._acknowledge(peer, offer)
+            self._offer = None
+        elif offer.request is not None and offer.request.method == "UPDATE":  # for which no ACK comes
+            self._offer = None
         self._answer_offer(offer, 200, response, body)
 
     async def _body_back(self, offer: Offer, peer: Leg, sdp: bytes) -> bytes:
         if not sdp:
             raise MediaError("no SDP in the answer to a re-INVITE")
         if offer.late:
+            peer.sdp = sdp
             return await self._media_offer(peer, offer.leg, sdp)
         return await self._media_answer(peer, offer.leg, sdp)
 
     def _answer_offer(self, offer: Offer, status: int, response: Response | None, body: bytes = b"") -> None:
         tx, offer.server = offer.server, None
-        dialog = offer.leg.dialog
-        if tx is None or dialog is None:
+        request = offer.request
+        if tx is None or request is None:
             return
         if response is None:
-            answer = build.response(offer.request, status)
+            answer = build.response(request, status)
         else:
             status, reason, fields = _as_ours(response)
-            answer = build.response(offer.request, status, reason, body=body)
+            answer = build.response(request, status, reason, body=body)
             answer.fields += fields
         if status < 300:
-            answer.fields.append(("contact", f"Contact: {dialog.contact}"))
-            answer.fields.append(("allow", f"Allow: {ALLOW}"))
+            answer.fields += self._accepting(offer.leg, request)
             tx.owner = offer.leg
         if body:
             answer.fields.append(SDP_TYPE)
@@ -254,7 +350,7 @@ class Conversation:
         sdp = sdp_or_nothing(ack) if ack is not None else b""
         offer = self._offer
         number = ack.cseq.number if ack is not None else 0
-        if signal.leg is self.a and not self._acked and number == self.a.invite.cseq.number:
+        if not self._acked and signal.leg is self._live.a and number == self._live.a.invite.cseq.number:
             self._acked = True
             if self._answer is not None:
                 await self._late_answer(sdp)
@@ -279,15 +375,20 @@ class Conversation:
         try:
             body = await self._media_answer(self.a, self.b, sdp)
         except MediaError:
-            self.b.acknowledge(answer)
+            self._acknowledge_answer(answer)
             self._release("exchange", 488, "No usable answer in the ACK")
             return
-        self.b.acknowledge(answer, body)
+        self._acknowledge_answer(answer, body)
+
+    def _acknowledge_answer(self, answer: Response, body: bytes = b"") -> None:
+        """As long as the caller has not acknowledged, the callee is the branch that answered."""
+        if isinstance(self.b, Branch):
+            self.b.acknowledge(answer, body)
 
     def _acknowledge(self, leg: Leg, offer: Offer, body: bytes = b"") -> None:
         if leg.dialog is None or offer.invite is None or offer.client is None or offer.response is None:
             return
-        if offer.acknowledged:
+        if offer.acknowledged or offer.invite.method != "INVITE":
             return
         offer.acknowledged = True
         ack = leg.dialog.ack(offer.invite, body=body)
@@ -304,15 +405,65 @@ class Conversation:
         )  # fmt: skip
 
     async def _media_answer(self, leg: Leg, peer: Leg, sdp: bytes) -> bytes:
+        leg.sdp = sdp
         return await self._live.exchange.media.answer(
             self._live.call.offered.call_id, leg.label, peer.label, sdp,
             local=peer.flow.local[0], source=leg.flow.remote[0],
         )  # fmt: skip
 
+    # ---- for whoever moves a party from one call or place to another (`transfer`)
+
+    @property
+    def live(self) -> LiveCall:
+        return self._live
+
+    @property
+    def over(self) -> bool:
+        return self._over
+
+    @property
+    def quiet(self) -> bool:
+        """No offer is under way, and none waits for its answer or its ACK."""
+        return self._acked and self._answer is None and self._offer is None
+
+    def peer(self, leg: Leg) -> Leg:
+        return self._peer(leg)
+
+    def leaves(self, leg: Leg) -> None:
+        """This side is gone while the call goes on: what waits for it, or because of it, waits no longer."""
+        offer = self._offer
+        if offer is not None and offer.leg is leg and offer.response is not None:
+            self._acknowledge(self._peer(leg), offer)
+            self._offer = None
+        elif offer is not None and offer.leg is leg:
+            self._answer_offer(offer, 487, None)  # and the other side's answer is dealt with when it comes
+        elif offer is not None and offer.response is None:
+            self._answer_offer(offer, 491, None)
+            self._offer = None
+        for client, (tx, request) in list(self._passed.items()):
+            self._live.exchange.layer.respond(tx, build.response(request, 481 if tx.owner is leg else 480))
+            del self._passed[client]
+
+    def replace(self, place: Leg, leg: Leg) -> None:
+        """From now on this leg talks where that one did."""
+        if place is self.a:
+            self.a = leg
+        else:
+            self.b = leg
+        if leg.session is not None and self._refresher is None:
+            self._refresher = Refresher(self, set())
+
+    def end(self, status: int, reason: str) -> None:
+        self._release("exchange", status, reason)
+
     # ---- the end
 
     def resent(self, old: ClientTransaction, new: ClientTransaction) -> None:
         """A request was challenged by a trunk and sent anew."""
+        if self.transfer is not None:
+            self.transfer.resent(old, new)
+        if self._refresher is not None:
+            self._refresher.resent(old, new)
         if self._offer is not None and self._offer.client is old:
             self._offer.client = new
             self._offer.invite = new.request
@@ -329,7 +480,7 @@ class Conversation:
         self._over = True
         live.apply(inputs.Released(live.exchange.wall(), by, status, reason))
         if self._answer is not None:
-            self.b.acknowledge(self._answer)
+            self._acknowledge_answer(self._answer)
             self._answer = None
         offer, self._offer = self._offer, None
         if offer is not None:

@@ -133,10 +133,11 @@ class EarlyOffers:
             self._keep(leg, sdp)
             self.offers[_send_update(peer, body)] = Passed(leg, peer, tx, request)
             return
-        if not fits(sdp, peer.sdp):
+        known = live.offer if peer is live.a else peer.sdp
+        if not fits(sdp, known):
             raise MediaError("what is known of the other side is no answer to this")
         body = await self._offer_to(peer, leg, sdp)
-        answer = await self._answer_to(leg, peer, peer.sdp)
+        answer = await self._answer_to(leg, peer, known)
         self._keep(leg, sdp)
         if peer is live.a and (live.a.reliable is None or not live.a.reliable.told):
             live.answers[leg.label] = body  # he gets it with the 200

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pbxcore.call import call as inputs
 from pbxcore.call.body import sdp_or_nothing
+from pbxcore.call.connected import introduce
 from pbxcore.call.leg import SDP_TYPE, CallerLeg, Leg
 from pbxcore.call.report import Report
 from pbxcore.call.retell import alike, awake
@@ -90,6 +91,7 @@ class Handover:
         """The transferor has hung up: he wants no more of it, whatever becomes of the transfer."""
         self.gone = True
         self.leaver.ending = True
+        self.leaver.session = None
         self.leaver.leave()
         self.conversation.leaves(self.leaver)
         self.live.apply(inputs.LegLeft(self.live.exchange.wall(), self.leaver.label))
@@ -109,7 +111,9 @@ class Handover:
 
     async def hear(self, deadline: float) -> Signal:
         """The next signal; what is not about us has been dealt with. Raises Over."""
-        signal = await self.live.next(deadline)
+        signal = await self.conversation.hear(deadline)
+        if self.conversation.over:
+            raise Over
         ours = signal.leg in self.comers or (signal.client is not None and signal.client is self._client)
         if signal.kind is not Kind.TIMEOUT and not ours:
             await self.conversation.take(signal)
@@ -159,6 +163,7 @@ class Handover:
             body = await media.offer(
                 call_id, giver.label, taker.label, sdp, local=taker.flow.local[0], source=giver.flow.remote[0]
             )
+            introduce(live, giver, taker)
             answer = await self._offer(taker, body, comer)
             rendered = await media.answer(
                 call_id, taker.label, giver.label, answer, local=giver.flow.local[0], source=taker.flow.remote[0]

@@ -34,7 +34,7 @@ from pbxcore.sip.uri import join_host
 if TYPE_CHECKING:
     from pbxcore.call.b2bua import LiveCall
 
-ALLOW = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS, INFO, MESSAGE, REGISTER, SUBSCRIBE, PUBLISH"
+ALLOW = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS, INFO, MESSAGE, REGISTER, SUBSCRIBE, PUBLISH, REFER"
 REFRESHING = ("INVITE", "UPDATE")  # RFC 4028 section 4
 CALLING = State.CALLING
 SDP_TYPE: Field = ("content-type", "Content-Type: application/sdp")
@@ -68,8 +68,8 @@ def contact_of(user: str, flow: Flow, *, secure: bool = False) -> str:
 class Leg:
     """What both kinds share. `call` is None once the call has nothing more to do with the leg."""
 
-    __slots__ = ("call", "dialog", "ending", "flow", "host", "key", "label", "make", "party", "sdp", "session",
-                 "trunk", "updates")  # fmt: skip
+    __slots__ = ("call", "dialog", "ending", "flow", "host", "identity", "key", "label", "make", "party", "renames",
+                 "sdp", "session", "trunk", "untold", "updates")  # fmt: skip
 
     def __init__(
         self, host: LegHost, call: LiveCall | None, label: str, party: str, flow: Flow, trunk: Trunk | None
@@ -87,6 +87,9 @@ class Leg:
         self.sdp = b""  # what it has said last of its media
         self.session: SessionTimer | None = None
         self.updates = False  # whether the peer takes UPDATE
+        self.renames = False  # whether our From may change for it (RFC 4916)
+        self.identity: tuple[Field, ...] = ()  # whom it speaks to, where that has changed (`connected`)
+        self.untold = False  # and it has not been told yet
 
     def _enter(self, call_id: str, local_tag: str) -> None:
         self.key = (call_id, local_tag)
@@ -138,17 +141,17 @@ class Leg:
         request = dialog.request(method, body=body)
         request.fields += fields
         if method in REFRESHING:
-            request.fields += self._refreshing_rows()
+            request.fields += self.refreshing_rows()
         return self.host.layer.request(request, self._way(), self)
 
-    def _refreshing_rows(self) -> list[Field]:
+    def refreshing_rows(self) -> list[Field]:
         """What we are able to, and what is to become of the session timer."""
-        rows = [("allow", f"Allow: {ALLOW}"), *supported(self)]
+        rows = [("allow", f"Allow: {ALLOW}"), *supported(self), *self.identity]
         return rows + self.session.ask() if self.session is not None else rows
 
     def accepting(self, request: Request) -> list[Field]:
         """The rows of our 2xx to a re-INVITE or an UPDATE of the peer."""
-        dialog = self.dialog
+        dialog = self.dialog_with(request.from_tag)
         rows = [("contact", f"Contact: {dialog.contact}")] if dialog is not None else []
         rows += [("allow", f"Allow: {ALLOW}"), *supported(self)]
         if self.session is None and "session-expires" in request:
@@ -187,13 +190,17 @@ class Leg:
         else:
             self.send("BYE", fields)
 
-    def with_credentials(self, request: Request, response: Response, early: Dialog | None = None) -> Request | None:
+    def dialog_with(self, tag: str | None) -> Dialog | None:
+        """The dialog with the peer of this tag; an early one, too."""
+        return self.dialog
+
+    def with_credentials(self, request: Request, response: Response) -> Request | None:
         """The request anew with the trunk's credentials; None when it has none, or has been refused with them."""
         row = self.trunk.authorize(request, response) if self.trunk is not None else None
         if row is None or row[0] in request:
             return None
         again = Request(request.method, request.uri, [f for f in request.fields if f[0] != "via"], request.body)
-        dialog = self.dialog or early
+        dialog = self.dialog_with(request.to_tag)
         number = request.cseq.number + 1
         if dialog is not None:
             dialog.local_seq += 1
@@ -267,7 +274,7 @@ class Leg:
 
     def on_cancel(self, tx: ServerTransaction, cancel: Request) -> None:
         if self.call is not None:
-            self.call.post(Signal(Kind.CANCEL, self, server=tx))
+            self.call.post(Signal(Kind.CANCEL, self, server=tx, request=cancel))
 
     def on_ack(self, tx: ServerTransaction, ack: Request) -> None:
         if self.call is not None:
@@ -372,7 +379,7 @@ class CallerLeg(Leg):
 class Branch(Leg):
     """A leg that the exchange opened. Several can ring; one is answered."""
 
-    __slots__ = ("answered", "early", "invite", "path", "target", "tx", "unacknowledged", "unserved")
+    __slots__ = ("answered", "early", "invite", "path", "provisional", "target", "tx", "unacknowledged", "unserved")
 
     def __init__(
         self, host: LegHost, call: LiveCall, label: str, target: Target, flow: Flow, trunk: Trunk | None
@@ -384,6 +391,7 @@ class Branch(Leg):
         self.path: tuple[str, ...] = ()  # of the binding: the Route of the INVITE (RFC 3327 section 5.3)
         self.answered = False
         self.early: Acknowledger | None = None  # once it has told us something reliably
+        self.provisional: Response | None = None  # the last thing that it said before its answer
         self.unacknowledged: Response | None = None
         self.unserved = False  # the carrier's server did not take the call: another one may
 
@@ -432,6 +440,7 @@ class Branch(Leg):
             if not self.early.take(response):
                 return
         if self.call is not None:
+            self.provisional = response
             if status == 503 and self.trunk is not None:
                 self.unserved = True
                 self.trunk.unserved(self.flow, "it says 503 Service Unavailable", response)
@@ -450,7 +459,7 @@ class Branch(Leg):
     def on_request(self, tx: ServerTransaction, request: Request) -> None:
         """One inside of an early dialog is in its order, too."""
         if self.dialog is None and self.early is not None and not self.ending:
-            dialog = self.early.find(request)
+            dialog = self.dialog_with(request.from_tag)
             refused = dialog.accept(request) if dialog is not None else None
             if refused is not None:
                 self.host.layer.respond(tx, build.response(request, refused.status, refused.reason))
@@ -485,6 +494,7 @@ class Branch(Leg):
         self._join(dialog or Dialog.uac(invite, response))
         self.unacknowledged = response
         self.updates = "UPDATE" in response.first_lines.get("allow", "")
+        self.renames = "from-change" in response.first_lines.get("supported", "")
         if "session-expires" in response.first_lines:
             self.session = SessionTimer(self.host.session)
             self.session.answered(response, self.host.layer.clock())
@@ -496,6 +506,10 @@ class Branch(Leg):
             return None
         early.dialog.refresh(response)
         return early.dialog
+
+    def dialog_with(self, tag: str | None) -> Dialog | None:
+        early = self.early.dialogs.get(tag or "") if self.early is not None and self.dialog is None else None
+        return self.dialog if early is None else early.dialog
 
     def acknowledge(self, response: Response, body: bytes = b"") -> None:
         """ACK a 2xx of the INVITE, with the answer when the 2xx brought the offer."""
@@ -538,6 +552,6 @@ class Branch(Leg):
         fork = Leg(self.host, None, self.label, self.party, self.flow, self.trunk)
         fork._join(extra)
         self.host.layer.acknowledge(tx, extra.ack(self.invite), fork._way(), response)
-        fork.bye()
+        fork.bye([("reason", f"Reason: {tx.reason}")] if tx.reason else ())
         if self.dialog is None:
             self.leave()

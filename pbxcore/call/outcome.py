@@ -9,7 +9,8 @@ from pbxcore.sip import build
 from pbxcore.sip.message import Field, Response
 
 _TROUBLE = frozenset({408, 500, 501, 502, 503, 504, 505, 513, 580})
-_TELLING = (415, 420, 484)  # the caller can mend these: preferred among the 4xx
+_TELLING = (415, 484)  # the caller can mend these: preferred among the 4xx
+_OF_ONE_LEG = frozenset({420, 421, 422, 494})  # about an extension between the exchange and that peer
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,12 @@ class Outcome:
     @classmethod
     def of(cls, response: Response) -> Outcome:
         """A branch's refusal. Its challenges are ours to answer, never the caller's (401, 407 become 502); a 503 would
-        say that this exchange is overloaded (16.7: 500); a 3xx takes its Contacts along."""
+        say that this exchange is overloaded (16.7: 500), and no extension of our leg is his to mend; a 3xx takes its
+        Contacts along."""
         status = response.status
         if status in (401, 407):
             return cls(502, build.REASONS[502])
-        if status == 503:
+        if status == 503 or status in _OF_ONE_LEG:
             return cls(500, build.REASONS[500])
         fields = passed_back(response)
         if status < 400:

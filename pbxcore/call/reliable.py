@@ -28,7 +28,10 @@ REQUIRED: Field = ("require", "Require: 100rel")
 class Reliably:
     """What the caller is told before the end, so that he tells us that he has it (section 3)."""
 
-    __slots__ = ("_again_at", "_ends_at", "_interval", "_leg", "_queue", "_rseq", "_sent", "agreed", "always", "told")
+    __slots__ = (
+        "_again_at", "_ends_at", "_expected", "_interval", "_leg", "_queue", "_rseq", "_sent", "agreed", "always",
+        "told",
+    )  # fmt: skip
 
     def __init__(self, leg: CallerLeg, *, always: bool) -> None:
         self._leg: CallerLeg | None = leg
@@ -37,13 +40,14 @@ class Reliably:
         self.agreed = False  # and that has arrived
         self._rseq = int(leg.host.layer.token()[:7], 16) + 1
         self._sent: Response | None = None
+        self._expected = ""  # the RAck that answers it
         self._queue: deque[Response] = deque()
         self._interval = self._again_at = self._ends_at = 0.0
 
     @property
-    def waiting(self) -> bool:
-        """Whether something is still to be acknowledged."""
-        return self._sent is not None
+    def owing(self) -> bool:
+        """Whether a session description has yet to arrive: no 2xx before that (section 3)."""
+        return bool(self.told) and not self.agreed
 
     def send(self, response: Response) -> None:
         """Send it once those before it have arrived. What only says again that it rings gives way to what is newer."""
@@ -65,6 +69,7 @@ class Reliably:
         layer = leg.host.layer
         response = self._sent = self._queue.popleft()
         response.fields += (REQUIRED, ("rseq", f"RSeq: {self._rseq}"))
+        self._expected = f"{self._rseq} {leg.invite.cseq.number} INVITE"
         now = layer.clock()
         self._interval = layer.t1
         self._again_at = now + layer.t1
@@ -89,14 +94,14 @@ class Reliably:
         layer.timers.start(self._again_at, self, "again")
 
     def acknowledged(self, prack: Request) -> bool:
-        """Whether this PRACK is for what we wait for; what comes next is sent then."""
-        sent = self._sent
-        if sent is None or self._leg is None:
+        """Whether this PRACK is for what we wait for, or waited for until the call was answered; what comes next is
+        sent then."""
+        if not self._expected or " ".join((prack.first("rack") or "").split()) != self._expected:
             return False
-        expected = f"{self._rseq} {self._leg.invite.cseq.number} INVITE"
-        if " ".join((prack.first("rack") or "").split()) != expected:
-            return False
-        self._sent = None
+        self._expected = ""
+        sent, self._sent = self._sent, None
+        if sent is None:
+            return True
         self._rseq += 1
         self.agreed = self.agreed or bool(sent.body)
         self._next()
@@ -110,7 +115,7 @@ class Reliably:
 
 
 class Early:
-    """An early dialog that a branch has told us of reliably."""
+    """An early dialog that a branch has told us of; `rseq` is 0 until it has done so reliably."""
 
     __slots__ = ("agreed", "dialog", "rseq")
 
@@ -141,7 +146,7 @@ class Acknowledger:
             if len(self.dialogs) >= MAX_EARLY:
                 return False
             early = self.dialogs[tag] = Early(Dialog.uac(branch.invite, response), rseq)
-        elif rseq != early.rseq + 1:
+        elif early.rseq and rseq != early.rseq + 1:
             return False
         else:
             early.rseq = rseq
@@ -149,6 +154,7 @@ class Acknowledger:
         if sdp and not branch.invite.body and not early.agreed:
             return True
         early.agreed = early.agreed or sdp
+        branch.updates = "UPDATE" in response.first_lines.get("allow", "")
         self.prack(response)
         return True
 
@@ -165,9 +171,14 @@ class Acknowledger:
             prack.fields.append(("content-type", "Content-Type: application/sdp"))
         branch.host.layer.request(prack, branch.way_for(early.dialog), self)
 
-    def find(self, request: Request) -> Dialog | None:
-        """The early dialog that a request of the peer belongs to."""
-        early = self.dialogs.get(request.from_tag or "")
+    def dialog_of(self, response: Response) -> Dialog | None:
+        """The early dialog that a provisional has made, reliable or not."""
+        branch, tag = self._branch, response.to_tag
+        if branch is None or branch.invite is None or not tag:
+            return None
+        early = self.dialogs.get(tag)
+        if early is None and len(self.dialogs) < MAX_EARLY:
+            early = self.dialogs[tag] = Early(Dialog.uac(branch.invite, response), 0)
         return early.dialog if early is not None else None
 
     def close(self) -> None:
@@ -181,7 +192,7 @@ class Acknowledger:
         if branch is None or response.status not in (401, 407):
             return
         early = self.dialogs.get(tx.request.to_tag or "")
-        again = branch.with_credentials(tx.request, response, early.dialog) if early is not None else None
+        again = branch.with_credentials(tx.request, response) if early is not None else None
         if early is not None and again is not None:
             branch.host.layer.request(again, branch.way_for(early.dialog), self)
 

@@ -178,10 +178,10 @@ def test_an_extension_that_is_required_inside_of_a_call(method: str) -> None:
     office = Office()
     carrier, talk, desk, _ = up(office)
     before = len(desk.seen)
-    carrier.send(talk, method, carrier.sdp() if method == "INVITE" else b"", [("Require", "timer")])
+    carrier.send(talk, method, carrier.sdp() if method == "INVITE" else b"", [("Require", "timer, gruu")])
     office.world.run(1.0)
     answer = carrier.answers[-1]
-    assert (answer.status, answer.first("unsupported")) == (420, "timer"), office.world.ladder()
+    assert (answer.status, answer.first("unsupported")) == (420, "gruu"), office.world.ladder()
     assert len(desk.seen) == before
     carrier.bye(talk)
     office.assert_nothing_left()

@@ -28,7 +28,7 @@ def refusal(status: int, *headers: tuple[str, str], reason: str | None = None) -
     ("first", "second", "wins"),
     [
         (486, 603, 603), (404, 302, 302), (486, 415, 415), (480, 486, 486), (408, 486, 486), (404, 486, 486),
-        (480, 404, 404), (503, 404, 404), (500, 408, 408), (486, 487, 486), (420, 486, 420), (484, 404, 484),
+        (480, 404, 404), (503, 404, 404), (500, 408, 408), (486, 487, 486), (484, 404, 484),
     ],
 )  # fmt: skip
 def test_the_better_one_wins_in_any_order(first: int, second: int, wins: int) -> None:

@@ -39,6 +39,7 @@ class Journal:
         self._country = country
         self._calls = store.plans["calls"]
         self._contacts = store.plans["contacts"]
+        self._merged = store.plans["merged"]
         self._latest: dict[str, int] = {}    # call id -> number of its last write; those not known to be durable
         self._notes: dict[str, str] = {}     # call id -> contact found late, of the latest calls
         self._purge_at = PURGE
@@ -54,6 +55,14 @@ class Journal:
                 self.on_ended(call)
             if len(latest) > self._purge_at:
                 self._purge()
+
+    def merge(self, call: CallSnapshot) -> None:
+        """A call that has become a part of another leaves no record and no activity of its own."""
+        call_id = call.call_id
+        self._notes.pop(call_id, None)
+        self._latest[call_id] = self._writer.put(self._merged, call_id, (call_id,))
+        if self.on_ended is not None:
+            self.on_ended(call)
 
     def when_durable(self, call_id: str, then: Callable[[], None]) -> bool:
         """True when all that was written of this call survives kill -9; otherwise `then` is called once it does.

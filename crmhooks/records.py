@@ -23,7 +23,10 @@ def number_of(call: CallSnapshot | IncomingCall, country: str) -> str:
 
 
 def agent_of(call: CallSnapshot) -> str | None:
-    """The extension whose call it is: it dialled out, or answered, or rang last, or was called."""
+    """The extension whose call it is: it got the call last, dialled out, answered, rang last, or was called."""
+    handed_over = [leg for leg in call.legs if leg.transferred_by is not None and not leg.party.startswith(TRUNK)]
+    if handed_over and call.direction != "internal":
+        return max(handed_over, key=lambda leg: leg.transferred_at or 0.0).party
     if call.direction == "outbound":
         return call.extension or _extension(call.legs[0].party if call.legs else None)
     answered = _extension(call.answered_by)

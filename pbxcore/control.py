@@ -97,6 +97,15 @@ class PbxControl(Protocol):
         """End both legs. Raises NotFound."""
         ...
 
+    def transfer(self, call_id: str, to: str, party: str | None = None) -> None:
+        """Transfer an answered call to a number, as the phone of `party` could: that party leaves, the other one stays.
+        Without `party` it is the office's own one, of a call between two colleagues the one who was called. What comes
+        of it is told by events: Transferred, or Failed for who could not be reached, and then the call is as it was.
+
+        Raises NotFound, Invalid.
+        """
+        ...
+
     def extensions(self) -> list[ExtensionState]: ...
 
     def trunks(self) -> list[TrunkState]: ...

@@ -68,6 +68,37 @@ class Failed(CallEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class TransferBegan(CallEvent):
+    """A party of a call that goes on is to be connected to `party`, which is rung now: its card may pop."""
+
+    party: str
+
+
+@dataclass(frozen=True, slots=True)
+class Transferred(CallEvent):
+    """`party` has taken the place of the party `place`; `by` made it so (a party, or `exchange`)."""
+
+    party: str
+    place: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Diverted(CallEvent):
+    """A call that rang at `place` was taken by `party`."""
+
+    party: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeftCall(CallEvent):
+    """A party hung up while the call goes on: the other one is being transferred."""
+
+    party: str
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionCleared(CallEvent):
     """The call is over; its last snapshot comes along because nobody can be asked for it any more."""
 

@@ -146,7 +146,11 @@ class Redirect(Decision):
 
 @dataclass(frozen=True, slots=True)
 class LegSnapshot:
-    """One leg of a call. `party` is an extension number, or `trunk:NAME`; times are Unix seconds."""
+    """One leg of a call. `party` is an extension number, or `trunk:NAME`; times are Unix seconds.
+
+    A call that was transferred has more than two legs: the one that took somebody's place says who made it so, and
+    when (`transferred_by` a party, or `exchange`); `side` is whose place it has.
+    """
 
     party: str
     side: Literal["a", "b"]
@@ -157,6 +161,8 @@ class LegSnapshot:
     answered_at: float | None = None
     ended_at: float | None = None
     status: int | None = None
+    transferred_by: str | None = None
+    transferred_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +179,9 @@ class StreamStats:
 class CallSnapshot:
     """A call at one moment: what hooks, the panel and the journal get. Times are Unix seconds.
 
-    `answered_by` is the party that answered (an extension, or `trunk:NAME`). `from_a` and `from_b` are what the
-    relay received from either side, known once the call has ended.
+    `answered_by` is the party that answered (an extension, or `trunk:NAME`), and after a transfer the one in its place.
+    `from_a` and `from_b` are what the relay received from either side, known once the call has ended. `merged_into` is
+    the call that this one has become a part of, by an attended transfer: that one has the record.
     """
 
     call_id: str
@@ -203,6 +210,7 @@ class CallSnapshot:
     lookup_ms: float | None = None
     from_a: StreamStats | None = None
     from_b: StreamStats | None = None
+    merged_into: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +250,10 @@ class CallJournal(Protocol):
 
     def write(self, call: CallSnapshot) -> None:
         """Take the newest state of a call; the row of that `call_id` is made or replaced in the next commit."""
+        ...
+
+    def merge(self, call: CallSnapshot) -> None:
+        """This call has become a part of another (`merged_into`), which has the record: its own goes."""
         ...
 
     def when_durable(self, call_id: str, then: Callable[[], None]) -> bool:

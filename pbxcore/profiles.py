@@ -44,6 +44,11 @@ class PhoneProfile(BaseModel):
     display_ascii: bool
     display_characters: Amount
     alert_info: Literal["as-said", "info"]
+    alert_source: bool
+    connected: Literal["none", "asserted", "remote-party"]
+    caller_card: Literal["none", "data", "url"]
+    call_reason: bool
+    x_hookline_call: bool
     reliable: Reliable
     session_timer: SessionTimers
     foreign_headers: bool
@@ -81,6 +86,7 @@ class TrunkProfile(BaseModel):
     diversion: Literal["none", "diversion", "history-info"]
     reliable: Reliable
     session_timer: SessionTimers
+    refer: bool
 
 
 P = TypeVar("P", bound=BaseModel)

@@ -20,13 +20,14 @@ from pbxcore.events import CallEvent, Event
 from pbxcore.hooks import CallSnapshot
 from pbxcore.store.repo import User
 from web.auth import sees_all
-from web.bodies import ContactIn, SummaryIn
+from web.bodies import ContactIn, SummaryIn, TransferIn
 from web.feed import STREAMS_PER_USER, Entry, Stream, follow
 from web.live import concerns, may_write
 from web.openapi import document
 from web.pages.calls import find_call
 from web.pages.contacts import may_delete
 from web.panel import Refused, guarded, json_body, may_see, number_of, panel_of, session_of, still_signed_in, user_of
+from web.view import own_leg
 
 LIMIT = 200
 OFFSET_LIMIT = 10_000_000
@@ -39,6 +40,7 @@ def routes() -> list[Route]:
         Route("/api/v1/calls/{call_id}", guarded(call)),
         Route("/api/v1/calls/{call_id}/trace", guarded(trace, ("admin",))),
         Route("/api/v1/calls/{call_id}/hangup", guarded(hang_up), methods=["POST"]),
+        Route("/api/v1/calls/{call_id}/transfer", guarded(transfer), methods=["POST"]),
         Route("/api/v1/calls/{call_id}/summary", guarded(write_summary), methods=["POST", "PUT"]),
         Route("/api/v1/contacts", guarded(contacts), methods=["GET"]),
         Route("/api/v1/contacts", guarded(create_contact), methods=["POST"]),
@@ -104,6 +106,22 @@ async def hang_up(request: Request) -> Response:
         raise Refused(403, "This call is not yours.")
     panel.control.hang_up(found.call_id)
     return Response(status_code=204)
+
+
+async def transfer(request: Request) -> Response:
+    """First-party control: an agent gives away his own place in a call. Third-party: a supervisor anybody's."""
+    panel, user = panel_of(request), user_of(request)
+    found = panel.control.call(request.path_params["call_id"])
+    wanted = read(TransferIn, await json_body(request))
+    party = wanted.party
+    if not sees_all(user):
+        if own_leg(found, user.extension) is None:
+            raise Refused(403, "This call is not yours.")
+        if party not in (None, user.extension):
+            raise Refused(403, "An agent transfers his own calls.", "party")
+        party = user.extension
+    panel.control.transfer(found.call_id, wanted.to, party)
+    return Response(status_code=202)
 
 
 async def write_summary(request: Request) -> Response:

@@ -35,6 +35,15 @@ class ContactIn(BaseModel):
         )
 
 
+class TransferIn(BaseModel):
+    """Where a call is to go; `party` is the extension that leaves it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    to: str
+    party: str | None = None
+
+
 class SummaryIn(BaseModel):
     """What was said in a call; `contact_id` settles whose call it was when a number is shared."""
 

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from pbxcore.control import ActivityEntry, ContactEntry, ExtensionState, Trace, TrunkState
 from pbxcore.hooks import CallSnapshot, ExplainStep
-from web.bodies import ContactIn, SummaryIn
+from web.bodies import ContactIn, SummaryIn, TransferIn
 
 VERSION = "1"
 NAMED: dict[str, Any] = {
@@ -22,6 +22,7 @@ NAMED: dict[str, Any] = {
     "Trace": Trace,
     "ContactIn": ContactIn,
     "SummaryIn": SummaryIn,
+    "TransferIn": TransferIn,
 }
 PAGING = ("limit", "offset")
 
@@ -75,6 +76,14 @@ TABLE: tuple[tuple[str, str, str, tuple[str, ...], str | None, tuple[int, dict[s
         (200, _ref("Trace")),
     ),
     ("/calls/{call_id}/hangup", "post", "End both legs.", (), None, (204, None)),
+    (
+        "/calls/{call_id}/transfer",
+        "post",
+        "Transfer an answered call to a number; an agent his own, a supervisor any. Events tell what comes of it.",
+        (),
+        "TransferIn",
+        (202, None),
+    ),
     ("/calls/{call_id}/summary", "post", "Complete the call's activity.", (), "SummaryIn", (200, _ref("Activity"))),
     ("/calls/{call_id}/summary", "put", "Complete the call's activity.", (), "SummaryIn", (200, _ref("Activity"))),
     (

@@ -8,7 +8,7 @@ inputs. It does not know SIP; `b2bua` turns messages into inputs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, make_dataclass
+from dataclasses import dataclass, fields, make_dataclass, replace
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from pbxcore.hooks import CallSnapshot, CallState, Disposition, IncomingCall, LegSnapshot, StreamStats
@@ -45,6 +45,13 @@ class Decided(Input):
     contact_id: str | None = None
     instructions: str | None = None
     tags: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Named(Input):
+    """The CRM has found out late who calls."""
+
+    display_name: str
 
 
 UNDECIDED = Decided(0.0, "")
@@ -94,6 +101,39 @@ class LegRetrieved(OfLeg):
 
 
 @dataclass(slots=True)
+class LegLeft(OfLeg):
+    """This side hung up, and the call goes on without it: it transfers the other one."""
+
+
+@dataclass(slots=True)
+class LegJoined(Input):
+    """A leg that another call had, or that came in by itself to take somebody's place (RFC 3891), is one of this call;
+    the times are its own."""
+
+    leg: str
+    party: str
+    number: str
+    started_at: float
+    ringing_at: float | None = None
+    answered_at: float | None = None
+
+
+@dataclass(slots=True)
+class Transferred(OfLeg):
+    """`leg` has taken the place of the leg `place`; `by` is the party that made it so."""
+
+    place: str
+    by: str
+
+
+@dataclass(slots=True)
+class Absorbed(Input):
+    """Everybody in it has become a party of the call `into`; this one leaves no record."""
+
+    into: str
+
+
+@dataclass(slots=True)
 class Released(Input):
     """Somebody ended it, or it was refused with `status`."""
 
@@ -132,12 +172,19 @@ def _rows(states: Iterable[CallState], kind: type[Input], after: CallState | Non
 TRANSITIONS: dict[tuple[CallState, type[Input]], Row] = {
     (CallState.ARRIVED, Asked): (CallState.ROUTING, NOTHING),
     **_rows((CallState.ARRIVED, CallState.ROUTING), Decided, CallState.DIALING, _WRITE_TELL),
+    **_rows((CallState.DIALING, CallState.RINGING, *_UP), Named, None, WRITE),
     (CallState.DIALING, LegDialed): (CallState.DIALING, NOTHING),
     (CallState.RINGING, LegDialed): (CallState.RINGING, NOTHING),
     **_rows((CallState.DIALING, CallState.RINGING), LegRang, CallState.RINGING, TELL),
     (CallState.DIALING, LegFailed): (CallState.DIALING, TELL),
     (CallState.RINGING, LegFailed): (CallState.RINGING, TELL),
-    **_rows(_UP, LegFailed, None, NOTHING),
+    **_rows(_UP, LegDialed, None, _WRITE_TELL),
+    **_rows(_UP, LegRang, None, TELL),
+    **_rows(_UP, LegFailed, None, TELL),
+    **_rows((CallState.DIALING, CallState.RINGING, *_UP), LegJoined, None, TELL),
+    **_rows((CallState.DIALING, CallState.RINGING, *_UP), Transferred, CallState.ANSWERED, _WRITE_TELL),
+    **_rows(_UP, LegLeft, CallState.ANSWERED, TELL),
+    **_rows((*_BEFORE_ANSWER, *_UP, CallState.RELEASING), Absorbed, CallState.ENDED, TELL),
     (CallState.RELEASING, LegFailed): (CallState.RELEASING, NOTHING),
     **_rows((CallState.DIALING, CallState.RINGING), LegAnswered, CallState.ANSWERED, _WRITE_TELL),
     **_rows(_UP, LegHeld, CallState.HELD, TELL),
@@ -175,7 +222,10 @@ _REJECTED = frozenset({403, 603, 607, 608})
 class Leg:
     """One party's side of the call."""
 
-    __slots__ = ("answered_at", "ended_at", "held", "label", "number", "party", "ringing_at", "started_at", "status")
+    __slots__ = (
+        "answered_at", "ended_at", "held", "label", "number", "party", "ringing_at", "side", "started_at", "status",
+        "transferred_at", "transferred_by",
+    )  # fmt: skip
 
     def __init__(self, label: str, party: str, number: str, started_at: float) -> None:
         self.label = label
@@ -187,6 +237,9 @@ class Leg:
         self.ended_at: float | None = None
         self.held = False
         self.status: int | None = None
+        self.side: Literal["a", "b"] = "a" if label == "a" else "b"  # whose place it has: who called, or who was called
+        self.transferred_by: str | None = None
+        self.transferred_at: float | None = None
 
     @property
     def state(self) -> LegState:
@@ -199,7 +252,7 @@ class Leg:
     def snapshot(self) -> LegSnapshot:
         return _leg_snapshot(
             self.party,
-            "a" if self.label == "a" else "b",
+            self.side,
             self.state,
             self.number,
             self.started_at,
@@ -207,6 +260,8 @@ class Leg:
             self.answered_at,
             self.ended_at,
             self.status,
+            self.transferred_by,
+            self.transferred_at,
         )
 
 
@@ -214,8 +269,8 @@ class Call:
     """The state of one call. `history` holds every input that had an effect, in order."""
 
     __slots__ = (
-        "answered_at", "answered_by", "decided", "ended_at", "from_a", "from_b", "history", "legs", "offered",
-        "released", "ringing_at", "state",
+        "answered_at", "answered_by", "decided", "ended_at", "from_a", "from_b", "history", "legs", "merged_into",
+        "offered", "released", "ringing_at", "state",
     )  # fmt: skip
 
     def __init__(self, offered: IncomingCall) -> None:
@@ -232,11 +287,19 @@ class Call:
         self.ended_at: float | None = None
         self.from_a: StreamStats | None = None
         self.from_b: StreamStats | None = None
+        self.merged_into: str | None = None
 
     def apply(self, happened: Input) -> int:
         """Fold one input in and say what follows; an input that has no row in this state changes nothing."""
-        row = TRANSITIONS.get((self.state, type(happened)))
+        kind = type(happened)
+        row = TRANSITIONS.get((self.state, kind))
         if row is None or (isinstance(happened, OfLeg) and happened.leg not in self.legs):
+            return NOTHING
+        if isinstance(happened, LegDialed | LegJoined) and happened.leg in self.legs:
+            return NOTHING
+        if kind is Transferred and not self._may_take(happened):
+            return NOTHING
+        if kind is Counted and (self.from_a is not None or self.merged_into is not None):
             return NOTHING
         self.history.append(happened)
         fold = _FOLDS.get(type(happened))
@@ -251,9 +314,11 @@ class Call:
     def _decided(self, happened: Decided) -> None:
         self.decided = happened
 
+    def _named(self, happened: Named) -> None:
+        self.decided = replace(self.decided or UNDECIDED, display_name=happened.display_name)
+
     def _dialed(self, happened: LegDialed) -> None:
-        if happened.leg not in self.legs:
-            self.legs[happened.leg] = Leg(happened.leg, happened.party, happened.number, happened.at)
+        self.legs[happened.leg] = Leg(happened.leg, happened.party, happened.number, happened.at)
 
     def _rang(self, happened: LegRang) -> None:
         leg = self.legs[happened.leg]
@@ -279,6 +344,48 @@ class Call:
 
     def _retrieved(self, happened: LegRetrieved) -> None:
         self.legs[happened.leg].held = False
+
+    def _left(self, happened: LegLeft) -> None:
+        leg = self.legs[happened.leg]
+        leg.held = False
+        if leg.ended_at is None:
+            leg.ended_at = happened.at
+
+    def _joined(self, happened: LegJoined) -> None:
+        leg = self.legs[happened.leg] = Leg(happened.leg, happened.party, happened.number, happened.started_at)
+        leg.ringing_at, leg.answered_at = happened.ringing_at, happened.answered_at
+
+    def _may_take(self, happened: Input) -> bool:
+        """A leg takes one place, and of somebody else."""
+        if not isinstance(happened, Transferred) or happened.place not in self.legs or happened.place == happened.leg:
+            return False
+        leg = self.legs[happened.leg]
+        return leg.transferred_at is None and leg.ended_at is None and happened.leg != "a"
+
+    def _transferred(self, happened: Transferred) -> None:
+        leg, place = self.legs[happened.leg], self.legs[happened.place]
+        if self.answered_at is None:
+            self.answered_at = self.legs["a"].answered_at = happened.at
+        if leg.answered_at is None:
+            leg.answered_at = happened.at
+        leg.status = 200
+        leg.side = place.side
+        leg.transferred_by, leg.transferred_at = happened.by, happened.at
+        place.held = False
+        if place.ended_at is None:
+            place.ended_at = happened.at
+            place.status = place.status or 487
+        if leg.side == "b" or self.answered_by is None:
+            self.answered_by = leg
+
+    def _absorbed(self, happened: Absorbed) -> None:
+        self.merged_into = happened.into
+        self.ended_at = happened.at
+        if self.released is None:
+            self.released = Released(happened.at, "exchange", 200, "Transferred")
+        for leg in self.legs.values():
+            if leg.ended_at is None:
+                leg.ended_at = happened.at
 
     def _released(self, happened: Released) -> None:
         self.released = happened
@@ -339,17 +446,23 @@ class Call:
             decided.lookup_ms,
             self.from_a,
             self.from_b,
+            self.merged_into,
         )
 
 
 _FOLDS: dict[type[Input], Callable[[Call, Any], None]] = {
     Decided: Call._decided,
+    Named: Call._named,
     LegDialed: Call._dialed,
     LegRang: Call._rang,
     LegFailed: Call._failed,
     LegAnswered: Call._answered,
     LegHeld: Call._held,
     LegRetrieved: Call._retrieved,
+    LegLeft: Call._left,
+    LegJoined: Call._joined,
+    Transferred: Call._transferred,
+    Absorbed: Call._absorbed,
     Released: Call._released,
     Cleared: Call._cleared,
     Counted: Call._counted,

@@ -16,10 +16,13 @@ import structlog
 
 from pbxcore.bus import Bus
 from pbxcore.call import call as inputs
+from pbxcore.call import pickup
 from pbxcore.call.abilities import ALL, KNOWN, Declined, asking, check, enlist
 from pbxcore.call.b2bua import LiveCall
 from pbxcore.call.body import sdp_in
 from pbxcore.call.call import WRITE, Call
+from pbxcore.call.cards import Cards
+from pbxcore.call.connected import found_late
 from pbxcore.call.identity import arriving, called_digits, dialed
 from pbxcore.call.leg import ALLOW, Leg
 from pbxcore.call.message import MessageRelay
@@ -129,6 +132,7 @@ class Exchange:
         self._second = 0
         self._in_second = 0
         self._counting: dict[str, Call] = {}
+        self.cards = Cards(clock, token)
         self.events = EventService(self)
         self.texts = Texts(self.layer, timers, registrar, clock=clock, wall=wall, domain=self.domain)
         registrar.domain = self.domain
@@ -291,6 +295,9 @@ class Exchange:
         if trunk is not None and trunk.full():
             self._answer(tx, request, 503, headers=RETRY_AFTER)
             return
+        if "replaces" in request.first_lines:
+            pickup.admit(self, tx, request, extension)
+            return
         sdp_in(request)
         make = self.registrar.caller(extension, request)
         profile = trunk.profile if trunk is not None else make
@@ -415,6 +422,13 @@ class Exchange:
             self._counting[call_id] = call
         self.media.delete(call_id)
 
+    def merged(self, snapshot: CallSnapshot) -> None:
+        """A call has become a part of another: it ends, and that one has the record."""
+        self.live.pop(snapshot.call_id, None)
+        self.journal.merge(snapshot)
+        self.hooks.on_ended(snapshot)
+        self.media.delete(snapshot.call_id)
+
     # ---- MediaListener
 
     def media_timed_out(self, call_id: str) -> None:
@@ -435,6 +449,12 @@ class Exchange:
             live.post(Signal(Kind.MEDIA_LOST, text=why))
 
     # ---- for the office
+
+    def found_late(self, call_id: str, decision: Decision) -> None:
+        """The CRM knows more of a call than when it was asked."""
+        live = self.live.get(call_id)
+        if live is not None:
+            found_late(live, decision)
 
     def hang_up(self, call_id: str) -> bool:
         """End a call; False when there is none of this identifier."""

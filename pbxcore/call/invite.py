@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Protocol
 from pbxcore.call.identity import ANONYMOUS, dialed, leaving, way_so_far
 from pbxcore.call.leg import ALLOW, SDP_TYPE, Branch, contact_of
 from pbxcore.call.passing import passed
+from pbxcore.call.ringtone import BY_DIRECTION, default, said
 from pbxcore.call.router import DialPlan
 from pbxcore.call.trunks import Trunk
 from pbxcore.hooks import Decision, IncomingCall
-from pbxcore.sip.headers import CSeq, one_line, quote
+from pbxcore.sip.headers import CSeq, quote
 from pbxcore.sip.message import Field, Request
 from pbxcore.sip.uri import escape_user, join_host
 
@@ -78,7 +79,12 @@ class InviteMaker:
         fields.append(("x-hookline-call", f"X-Hookline-Call: {self.offered.call_id}"))
         alert = self.decision.alert_info if self.decision else None
         if alert:
-            fields.append(("alert-info", f"Alert-Info: {one_line(alert)}"))
+            fields.append(said(alert))
+        elif "priority" in self._invite.first_lines:
+            believed = self._trusted or self.offered.extension is not None
+            fields.append(default(self.offered.direction, self._invite, believed=believed))
+        else:
+            fields.append(BY_DIRECTION[self.offered.direction])
         fields += self._common
         if self._trusted:
             fields += way_so_far(self._invite)

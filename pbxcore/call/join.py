@@ -45,6 +45,7 @@ class Emptied:
             layer.respond(tx, build.response(request, 200))
             self.gone = True
             leg.ending = True
+            leg.session = None
             leg.leave()
             self.conversation.leaves(leg)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pbxcore.call.exchange import Exchange
 from pbxcore.call.keeper import state_of
+from pbxcore.call.referral import order
 from pbxcore.control import ExtensionState, NotFound, Trace, TraceStep, TrunkState
 from pbxcore.hooks import CallSnapshot, ExplainStep
 from pbxcore.net import ladder, pcap
@@ -30,13 +31,19 @@ class Control:
         if not self._exchange.hang_up(call_id):
             raise NotFound(f"no live call {call_id}")
 
+    def transfer(self, call_id: str, to: str, party: str | None = None) -> None:
+        live = self._exchange.live.get(call_id)
+        if live is None:
+            raise NotFound(f"no live call {call_id}")
+        order(live, to, party)
+
     def extensions(self) -> list[ExtensionState]:
         exchange = self._exchange
         busy = {
             leg.party
             for live in exchange.live.values()
             for leg in live.call.legs.values()
-            if leg.state in ("answered", "held") or leg.label == "a"
+            if leg.state in ("answered", "held") or (leg.label == "a" and leg.ended_at is None)
         }
         return [
             ExtensionState(

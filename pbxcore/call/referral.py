@@ -14,8 +14,10 @@ from pbxcore.call.join import Join
 from pbxcore.call.leg import Leg
 from pbxcore.call.refer import Reference, Replaces, reference
 from pbxcore.call.report import Report
+from pbxcore.call.router import Round
 from pbxcore.call.signal import Kind, Signal
-from pbxcore.call.transfer import MAX_BRANCHES, Transfer
+from pbxcore.call.transfer import MAX_BRANCHES, Transfer, route
+from pbxcore.control import Invalid
 from pbxcore.sip import build
 from pbxcore.sip.errors import SipError
 from pbxcore.sip.message import Request
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from pbxcore.call.conversation import Conversation
 
 OFFICE = "exchange"  # who transfers, when nobody's phone does
+MAX_NUMBER = 64
 
 
 async def begin(conversation: Conversation, signal: Signal) -> None:
@@ -38,6 +41,30 @@ async def begin(conversation: Conversation, signal: Signal) -> None:
             await Transfer(conversation, leg, OFFICE).to(signal.text)
     elif leg is not None and signal.server is not None and signal.request is not None:
         await _referred(conversation, leg, signal.server, signal.request)
+
+
+def order(live: LiveCall, to: str, party: str | None) -> None:
+    """The office transfers this call; see `PbxControl.transfer`. Raises Invalid."""
+    talk = live.conversation
+    if talk is None or talk.over:
+        raise Invalid("call", "Only an answered call can be transferred.")
+    if talk.transfer is not None:
+        raise Invalid("call", "This call is being transferred already: wait until that has come to something.")
+    if party is None:
+        leaver = talk.b if talk.b.trunk is None else talk.a
+    else:
+        leaver = next((leg for leg in (talk.b, talk.a) if leg.party == party), talk.b)
+    if leaver.trunk is not None or (party is not None and leaver.party != party):
+        raise Invalid("party", f"{party or 'No extension'} is not in this call.")
+    stays = talk.peer(leaver)
+    steps = route(live, leaver, to) if to.isprintable() and 0 < len(to) <= MAX_NUMBER else ()
+    if not any(isinstance(step, Round) for step in steps):
+        raise Invalid("to", "Nobody is reached at this number: name an extension, or a number as it is dialled.")
+    if to == stays.party:
+        raise Invalid("to", "That is who the call is with.")
+    if len(live.branches) >= MAX_BRANCHES:
+        raise Invalid("call", "This call has been transferred too often.")
+    live.post(Signal(Kind.TRANSFER, leaver, text=to))
 
 
 async def _referred(conversation: Conversation, leg: Leg, tx: ServerTransaction, request: Request) -> None:

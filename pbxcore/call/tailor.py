@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 from pbxcore.call.passing import OWNED
+from pbxcore.call.ringtone import BY_ITSELF
 from pbxcore.profiles import PhoneProfile
 from pbxcore.sip.headers import NameAddr, quote
 from pbxcore.sip.message import Field, Request
 
+OUR_CALL = "x-hookline-call"
 RING = "<http://ring.invalid>"   # phones want an address there; nothing can be fetched from this one (RFC 2606)
 COMPACT = {
     "from": "f", "to": "t", "call-id": "i", "contact": "m", "content-type": "c", "content-encoding": "e",
@@ -31,17 +34,20 @@ _CYRILLIC = {
 }  # fmt: skip
 
 
-def tailored(invite: Request, profile: PhoneProfile) -> Request:
-    """The INVITE for a phone of this profile."""
+def tailored(invite: Request, profile: PhoneProfile, call_info: Sequence[Field] = ()) -> Request:
+    """The INVITE for a phone of this profile; `call_info` is what it shows of the caller besides."""
     rows: list[Field] = []
     for row in invite.fields:
         key = row[0]
         if key == "from":
             rows += _caller(invite.from_, profile)
+        elif (row in BY_ITSELF and not profile.alert_source) or (key == OUR_CALL and not profile.x_hookline_call):
+            continue
         elif key == "alert-info" and profile.alert_info == "info":
             rows.append((key, f"Alert-Info: {_ringtone(row[1].partition(':')[2].strip())}"))
         elif key in OWNED or profile.foreign_headers:
             rows.append(row)
+    rows += call_info
     if profile.compact:
         rows = [_compact(row) for row in rows]
     made = Request(invite.method, invite.uri, rows, offered(invite.body, profile))
@@ -58,17 +64,22 @@ def offered(sdp: bytes, profile: PhoneProfile) -> bytes:
     return b"\n".join(line for line in lines if line.rstrip().partition(b":")[0] not in spared)
 
 
-def _caller(caller: NameAddr, profile: PhoneProfile) -> list[Field]:
-    """From, and where his number and name go besides."""
-    name = caller.display or ""
+def written(name: str, uri: str, profile: PhoneProfile) -> str:
+    """A name and a number as the phone can show them; nothing of the name can break out of its row."""
+    if not name.isprintable():
+        name = "".join(c for c in name if c.isprintable())
     if profile.display_ascii:
         name = in_ascii(name)
     if profile.display_characters:
         name = name[: profile.display_characters].strip()
-    uri = str(caller.uri)
     if profile.plus != "+" and uri.startswith("sip:+"):
         uri = f"sip:{profile.plus}{uri[5:]}"
-    shown = f"{quote(name)} <{uri}>" if name else f"<{uri}>"
+    return f"{quote(name)} <{uri}>" if name else f"<{uri}>"
+
+
+def _caller(caller: NameAddr, profile: PhoneProfile) -> list[Field]:
+    """From, and where his number and name go besides."""
+    shown = written(caller.display or "", str(caller.uri), profile)
     rows: list[Field] = [("from", f"From: {shown};tag={caller.tag}")]
     if profile.identity == "asserted":
         rows.append(("p-asserted-identity", f"P-Asserted-Identity: {shown}"))

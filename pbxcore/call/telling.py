@@ -20,6 +20,8 @@ def event_of(call: Call, happened: Input, snapshot: CallSnapshot | None) -> even
     match happened:
         case inputs.Decided():
             return events.Routed(at, call_id, happened.decided_by)
+        case inputs.LegDialed() | inputs.LegJoined() if call.answered_at is not None:
+            return events.TransferBegan(at, call_id, call.legs[happened.leg].party)
         case inputs.LegRang():
             return events.Delivered(at, call_id, call.legs[happened.leg].party)
         case inputs.LegFailed():
@@ -30,7 +32,14 @@ def event_of(call: Call, happened: Input, snapshot: CallSnapshot | None) -> even
             return events.Held(at, call_id, call.legs[happened.leg].party)
         case inputs.LegRetrieved():
             return events.Retrieved(at, call_id, call.legs[happened.leg].party)
-        case inputs.Cleared():
+        case inputs.LegLeft():
+            return events.LeftCall(at, call_id, call.legs[happened.leg].party)
+        case inputs.Transferred():
+            leg, place = call.legs[happened.leg], call.legs[happened.place]
+            if place.answered_at is None:
+                return events.Diverted(at, call_id, leg.party, place.party)
+            return events.Transferred(at, call_id, leg.party, place.party, happened.by)
+        case inputs.Cleared() | inputs.Absorbed():
             return events.ConnectionCleared(at, call_id, snapshot or call.snapshot())
         case _:
             return None

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Coroutine, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pbxcore.call import call as inputs
+from pbxcore.call.abilities import asking_of
 from pbxcore.call.body import sdp_or_nothing
+from pbxcore.call.connected import shown
 from pbxcore.call.handover import Gone, Handover, Over
 from pbxcore.call.identity import ANONYMOUS, NOWHERE
 from pbxcore.call.invite import InviteMaker
@@ -30,9 +32,25 @@ from pbxcore.sip.errors import SipError
 from pbxcore.sip.message import Request
 from pbxcore.sip.uri import escape_user, join_host
 
+if TYPE_CHECKING:
+    from pbxcore.call.b2bua import LiveCall
+
 MAX_BRANCHES = 64         # of one call: who transfers without end is refused
 RECALL_SECONDS = 30.0     # the transferor is rung back so long
 ELSEWHERE = 'SIP;cause=200;text="Call completed elsewhere"'
+
+
+def route(live: LiveCall, leaver: Leg, number: str) -> tuple[Step, ...]:
+    """Where this number rings, by the rights of the one who transfers."""
+    dial_plan = live.exchange.dial_plan
+    if leaver.trunk is not None:  # a carrier reaches whom it could call, and no further
+        called = number if number in dial_plan.extensions else dial_plan.inbound.get(number.removeprefix("+"), "")
+        return (Round((Target(called),)),) if called in dial_plan.extensions else (NOT_FOUND,)
+    asked = replace(
+        live.call.offered, caller=leaver.party, called=number, extension=leaver.party, trunk=None,
+        direction="internal" if number in dial_plan.extensions else "outbound",
+    )  # fmt: skip
+    return plan(asked, None, dial_plan)
 
 
 class Transfer(Handover):
@@ -47,7 +65,7 @@ class Transfer(Handover):
 
     async def to(self, number: str) -> None:
         """Transfer to whom this number rings."""
-        await self._guarded(self._blind(self._plan(number)))
+        await self._guarded(self._blind(route(self.live, self.leaver, number)))
 
     async def to_those(self, branches: Sequence[Branch]) -> None:
         """Transfer to phones that ring for the transferor already."""
@@ -143,19 +161,6 @@ class Transfer(Handover):
 
     # ---- whom it rings
 
-    def _plan(self, number: str) -> tuple[Step, ...]:
-        """Where this number rings, by the rights of the one who transfers."""
-        exchange, leaver = self.live.exchange, self.leaver
-        dial_plan = exchange.dial_plan
-        if leaver.trunk is not None:  # a carrier reaches whom it could call, and no further
-            called = number if number in dial_plan.extensions else dial_plan.inbound.get(number.removeprefix("+"), "")
-            return (Round((Target(called),)),) if called in dial_plan.extensions else (NOT_FOUND,)
-        asked = replace(
-            self.live.call.offered, caller=leaver.party, called=number, extension=leaver.party, trunk=None,
-            direction="internal" if number in dial_plan.extensions else "outbound",
-        )  # fmt: skip
-        return plan(asked, None, dial_plan)
-
     def _telling(self) -> bytes:
         """The media of the one who stays, as a newcomer is offered it: on hold where he holds, and only there."""
         leg = self.live.call.legs.get(self.stays.label)
@@ -187,15 +192,17 @@ class Transfer(Handover):
             local=branch.flow.local[0], source=stays.flow.remote[0],
         )  # fmt: skip
         tag = exchange.token()
-        invite = self._maker().make(branch, uri, tag, exchange, body)
+        maker = self._maker()
+        invite = maker.make(branch, uri, tag, exchange, body)
+        branch.make = exchange.registrar.makes.get((branch.target.number, uri))
+        # No provisional of it goes any further: nobody gets one that would have to be acknowledged (RFC 3262).
+        invite.fields += asking_of(branch, exchange.session, reliable=False)
         if branch.trunk is None:
             host = exchange.domain or join_host(branch.flow.local[0], None)
             by = self.leaver.party if self.leaver.trunk is None else self.live.call.legs[self.leaver.label].number
             invite.fields.append(("referred-by", f"Referred-By: <sip:{escape_user(by)}@{host}>"))
-        make = exchange.registrar.makes.get((branch.target.number, uri))
-        if make is not None:
-            branch.make = make
-            invite = tailored(invite, make)
+        if branch.make is not None:
+            invite = tailored(invite, branch.make, shown(exchange, maker, branch.make))
         live.apply(inputs.LegDialed(exchange.wall(), branch.label, branch.party, branch.target.number))
         self._ringing.append(branch)
         self.comers.append(branch)

@@ -49,12 +49,14 @@ class Plan:
 def known_plans(statements: Mapping[str, Statement]) -> dict[str, Plan]:
     """Every plan by its name, in the order in which they are written: a row before changes to it."""
     calls = (statements["calls.put"], statements["activities.put"])
+    merged = (statements["calls.drop"], statements["activities.drop"])
     contacts = (statements["calls.contact_id"], statements["activities.contact_id"])
     bindings = (statements["bindings.put"], statements["bindings.drop"])
     texts = (statements["texts.put"], statements["texts.drop"])
     plans = (
         Plan("calls", 1, calls, _call_rows),
         Plan("contacts", 1, contacts, _contact_rows),
+        Plan("merged", 1, merged, _merged_rows),
         Plan("bindings", 2, bindings, _binding_rows),
         Plan("texts", 1, texts, _text_rows),
     )
@@ -100,6 +102,9 @@ def pack_call(call: CallSnapshot, number: str, contact_id: str | None, agent: st
             (
                 leg.party, leg.side, leg.state, leg.number, leg.started_at,
                 leg.ringing_at, leg.answered_at, leg.ended_at, leg.status,
+            ) if leg.transferred_by is None else (
+                leg.party, leg.side, leg.state, leg.number, leg.started_at,
+                leg.ringing_at, leg.answered_at, leg.ended_at, leg.status, leg.transferred_by, leg.transferred_at,
             )
             for leg in call.legs
         ]),
@@ -138,6 +143,12 @@ def _call_rows(packed: Packed) -> tuple[Row, Row]:
 def _contact_rows(packed: Packed) -> Sequence[Row | None]:
     """Whose call it is: (call id, contact id)."""
     row = clean(packed[1]), clean(packed[0])
+    return row, row
+
+
+def _merged_rows(packed: Packed) -> Sequence[Row | None]:
+    """A call whose record another one has: (call id,). What an agent wrote about it stays."""
+    row = (clean(packed[0]),)
     return row, row
 
 
@@ -193,11 +204,12 @@ def _legs(legs: tuple[Packed, ...]) -> str:
 
 
 def _leg(leg: Packed, text: _Texts) -> str:
-    party, side, state, number, started_at, ringing_at, answered_at, ended_at, status = leg
+    party, side, state, number, started_at, ringing_at, answered_at, ended_at, status = leg[:9]
+    more = f',"transferred_by":{_quote(clean(leg[9]))},"transferred_at":{text[leg[10]]}' if len(leg) > 9 else ""
     return (
         f'{{"party":{_quote(clean(party))},"side":"{side}","state":"{state}","number":{_quote(clean(number))},'
         f'"started_at":{text[started_at]},"ringing_at":{text[ringing_at]},"answered_at":{text[answered_at]},'
-        f'"ended_at":{text[ended_at]},"status":{"null" if status is None else status}}}'
+        f'"ended_at":{text[ended_at]},"status":{"null" if status is None else status}{more}}}'
     )
 
 

@@ -51,6 +51,8 @@ def known(dialect: Dialect) -> dict[str, Statement]:
             keep={"contact_id": "coalesce(excluded.contact_id, calls.contact_id)"},
         ),
         update(dialect, "calls", "contact_id", "call_id"),
+        delete(dialect, "calls", ("call_id",)),
+        delete(dialect, "activities", ("call_id",), unless="summary <> ''"),
         upsert(
             dialect,
             "activities",
@@ -98,9 +100,10 @@ def upsert(
     return Statement(f"{table}.put", head + values + tail, tuple(columns), many)
 
 
-def delete(dialect: Dialect, table: str, key: Sequence[str]) -> Statement:
-    """DELETE of one row by its key."""
+def delete(dialect: Dialect, table: str, key: Sequence[str], *, unless: str = "") -> Statement:
+    """DELETE of one row by its key, unless this is true of it."""
     where = " AND ".join(f"{name} = {_mark(dialect)}" for name in key)
+    where += f" AND NOT ({unless})" if unless else ""
     sql = f"DELETE FROM {table} WHERE {where}"  # noqa: S608 - our own names
     return Statement(f"{table}.drop", sql, tuple(key))
 

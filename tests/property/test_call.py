@@ -54,6 +54,10 @@ happenings: st.SearchStrategy[Input] = st.one_of(
     st.builds(inputs.LegAnswered, times, labels),
     st.builds(inputs.LegHeld, times, labels),
     st.builds(inputs.LegRetrieved, times, labels),
+    st.builds(inputs.LegLeft, times, labels),
+    st.builds(inputs.LegJoined, times, labels, texts, texts, times, st.none() | times, st.none() | times),
+    st.builds(inputs.Transferred, times, labels, labels, texts),
+    st.builds(inputs.Absorbed, times, texts),
     st.builds(inputs.Released, times, st.sampled_from(["caller", "callee", "exchange"]), statuses, texts),
     st.builds(inputs.Cleared, times),
     st.builds(inputs.Counted, times, st.just(StreamStats()), st.just(StreamStats(1, 2, 3, 4.0))),
@@ -90,7 +94,7 @@ def consistent(call: Call) -> None:
     assert (record.ended_at is not None) == ended
     assert len(record.legs) == len(call.legs)
     assert record.legs[0].side == "a"
-    assert all(leg.side == "b" for leg in record.legs[1:])
+    assert all(leg.side == "b" for leg in record.legs[1:] if leg.transferred_by is None)
     if ended:
         assert record.disposition is not Disposition.OPEN
         assert all(leg.state == "ended" for leg in record.legs)
@@ -151,7 +155,8 @@ def test_what_has_no_effect_on_the_record_is_never_written(offered: IncomingCall
 def sample(kind: type[Input], label: str) -> Input:
     """One of this kind; those about a leg are about `label`."""
     made: dict[type[Input], tuple[Any, ...]] = {
-        inputs.Decided: ("hook",), inputs.LegDialed: ("b2", "102", "102"), inputs.LegFailed: (label, 486),
+        inputs.Decided: ("hook",), inputs.Named: ("Anna",), inputs.LegDialed: ("b2", "102", "102"), inputs.LegFailed: (label, 486),
+        inputs.LegJoined: ("b2", "102", "102", 1.0), inputs.Transferred: ("b2", "a", "101"), inputs.Absorbed: ("c0",),
         inputs.Released: ("callee", 486, "Busy"), inputs.Counted: (StreamStats(), StreamStats()),
     }  # fmt: skip
     arguments = made.get(kind, (label,) if issubclass(kind, inputs.OfLeg) else ())

@@ -31,6 +31,7 @@ class VirtualJournal:
         self.world = world
         self.tick: float | None = tick
         self.written: list[CallSnapshot] = []
+        self.merged: list[CallSnapshot] = []
         self.committed: dict[str, CallSnapshot] = {}
         self._pending: dict[str, CallSnapshot] = {}
         self._waiting: list[tuple[str, Callable[[], None]]] = []
@@ -42,6 +43,11 @@ class VirtualJournal:
         if not self._scheduled and self.tick is not None:
             self._scheduled = True
             self.world.at(self.tick, self.commit)
+
+    def merge(self, call: CallSnapshot) -> None:
+        self.merged.append(call)
+        self._pending.pop(call.call_id, None)
+        self.committed.pop(call.call_id, None)
 
     def commit(self) -> None:
         self._scheduled = False

@@ -111,16 +111,24 @@ def test_display_characters() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "written"),
+    ("said", "plain", "written"),
     [
-        ("family", "<http://ring.invalid>;info=family"),
-        ("<urn:alert:source:external>", "<http://ring.invalid>;info=external"),
-        ("<http://127.0.0.1/Bellcore-dr2>", "<http://127.0.0.1/Bellcore-dr2>"),
+        ("family", "<urn:alert:source:family>", "<http://ring.invalid>;info=family"),
+        ("Bellcore-dr3", "Bellcore-dr3", "<http://ring.invalid>;info=Bellcore-dr3"),
+        ("<urn:alert:source:external>", "<urn:alert:source:external>", "<http://ring.invalid>;info=external"),
+        ("<http://127.0.0.1/Bellcore-dr2>", "<http://127.0.0.1/Bellcore-dr2>", "<http://127.0.0.1/Bellcore-dr2>"),
     ],
 )
-def test_alert_info(said: str, written: str) -> None:
+def test_alert_info(said: str, plain: str, written: str) -> None:
     assert invite_with(alert=said, alert_info="info").first("alert-info") == written
-    assert invite_with(alert=said).first("alert-info") == said
+    assert invite_with(alert=said).first("alert-info") == plain
+
+
+def test_alert_source() -> None:
+    assert invite_with().first("alert-info") == "<urn:alert:source:external>"
+    assert invite_with([("Priority", "emergency")]).first("alert-info") == "<urn:alert:source:external>"   # a stranger's
+    assert invite_with(alert_source=False).first("alert-info") is None
+    assert invite_with(alert="<urn:alert:source:friend>", alert_source=False).first("alert-info")
 
 
 # ---- how large it is
@@ -338,7 +346,7 @@ def test_two_makes_at_one_extension_each_get_their_own() -> None:
     assert first.first("alert-info") == "<http://ring.invalid>;info=family"
     assert first.from_.uri.user == CALLER
     other = next(seen for seen in adapter.seen if seen.method == "INVITE")
-    assert other.first("alert-info") == "family"
+    assert other.first("alert-info") == "<urn:alert:source:family>"
     assert other.from_.uri.user == "12025550199"
     office.assert_nothing_left()
 

@@ -174,7 +174,7 @@ def _why(call: Call, leg: Leg) -> str:
 
 def _tags(live: LiveCall, label: str) -> tuple[str, str, str]:
     """Call-ID and tags, the phone's first: what its Replaces would say (RFC 3891)."""
-    for leg in (live.a, *live.branches):
+    for leg in (live.a, *live.branches, *live.joined):
         if leg.label == label:
             call_id, ours = leg.key
             return call_id, leg.dialog.remote_tag if leg.dialog is not None else "", ours

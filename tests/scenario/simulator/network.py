@@ -52,6 +52,7 @@ class Net(Universe):
         self._chance = self.chance["net"]
         self._order: dict[tuple[Address, Address], float] = {}   # of a stream: when its last message arrives
         self._breaking: set[tuple[Address, Address]] = set()
+        self._broken_before: Counter[tuple[Address, Address]] = Counter()
 
     def note(self, text: str) -> None:
         """A line of the ladder that is no message."""
@@ -118,7 +119,16 @@ class Net(Universe):
             return
         at = max(self.now + self.weather.delay, self._order.get((source, to), 0.0))
         self._order[source, to] = at
-        self.at(at - self.now, self._deliver, transport, source, to, data)
+        pair = (min(source, to), max(source, to))
+        self.at(at - self.now, self._flow, pair, self._broken_before[pair], transport, source, to, data)
+
+    def _flow(self, pair: tuple[Address, Address], life: int, transport: str, source: Address, to: Address,
+              data: bytes) -> None:  # fmt: skip
+        """What was under way when a stream broke is lost with it."""
+        if self._broken_before[pair] == life:
+            self._deliver(transport, source, to, data)
+        else:
+            self._lose(data, "stream", source)
 
     def break_stream(self, one: Address, other: Address, within: float) -> None:
         """Both ends are told after a while, once."""
@@ -130,6 +140,7 @@ class Net(Universe):
 
     def _broken(self, pair: tuple[Address, Address]) -> None:
         self._breaking.discard(pair)
+        self._broken_before[pair] += 1
         self.note(f"stream {pair[0][0]}:{pair[0][1]} <-> {pair[1][0]}:{pair[1][1]} is lost")
         for mine, other in (pair, pair[::-1]):
             peer = self.peers.get(mine)

@@ -138,7 +138,7 @@ def test_the_caller_s_own_rows_go_along_and_the_exchange_s_do_not() -> None:
     invite = made(offered(), ("Subject", "the printer"), *forged)
     assert invite.first("subject") == "the printer"
     assert invite.values("x-hookline-call") == ["call-1"]
-    assert "alert-info" not in invite
+    assert invite.values("alert-info") == ["<urn:alert:source:external>"]
 
 
 def test_domain_and_transport() -> None:

@@ -107,8 +107,9 @@ async def find_card(panel: Panel, call: CallSnapshot, number: str, extension: st
 async def view_card(panel: Panel, call: CallSnapshot, extension: str) -> CardView:
     """The card of a call on the page of one of its extensions."""
     now = phase(call)
-    if now == "setup" and own_leg(call, extension) is not None:
-        now = "ringing"
+    mine = own_leg(call, extension)
+    if mine is not None and (now == "setup" or (mine.state in ("calling", "ringing") and mine.side == "b")):
+        now = "ringing"  # a call that is transferred to him talks already, to somebody else
     outgoing = is_caller(call, extension)
     view = CardView(
         call=call,
@@ -225,7 +226,8 @@ class LivePage:
     def _was_mine(self, call: CallSnapshot) -> bool:
         """Whether this user spoke in the call, so that it wants his two lines."""
         me = self._user.extension
-        spoke = me is not None and (call.answered_by == me or is_caller(call, me))
+        given_away = any(leg.transferred_by == me for leg in call.legs) and call.answered_by != me
+        spoke = me is not None and not given_away and (call.answered_by == me or is_caller(call, me))
         return spoke and call.answered_at is not None and call.direction != "internal"
 
     async def _render(self, regions: Sequence[str]) -> dict[str, str]:

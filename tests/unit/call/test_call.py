@@ -73,8 +73,8 @@ def test_an_input_without_a_row_changes_nothing() -> None:
     call = played(*UP)
     before = (call.snapshot(), list(call.history))
     for late in (
-        inputs.Asked(9.0), inputs.Decided(9.0, "x"), inputs.LegRang(9.0, "b1"), inputs.LegDialed(9.0, "b2", "", ""),
-        inputs.LegAnswered(9.0, "b1"), inputs.LegRetrieved(9.0, "a"), inputs.Cleared(9.0),
+        inputs.Asked(9.0), inputs.Decided(9.0, "x"), inputs.LegAnswered(9.0, "b1"), inputs.LegRetrieved(9.0, "a"),
+        inputs.Cleared(9.0),
         inputs.Counted(9.0, StreamStats(), StreamStats()),
     ):  # fmt: skip
         assert call.apply(late) == NOTHING

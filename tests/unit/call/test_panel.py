@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from pbxcore.call.panel import Control
-from pbxcore.control import ExtensionState, NotFound, TrunkState
+from pbxcore.control import ExtensionState, Invalid, NotFound, TrunkState
 from pbxcore.hooks import CallState
 from tests.scenario.office import EXCHANGE, Office
+from tests.scenario.transfers import Switchboard
 
 
 def test_an_idle_office() -> None:
@@ -41,6 +42,46 @@ def test_a_live_call() -> None:
     assert talk.state == "ended"
     assert control.calls() == []
     assert not any(state.busy for state in control.extensions())
+
+
+def test_the_office_transfers_a_call() -> None:
+    """Whose phone cannot: by the panel, the party that leaves being the office's own."""
+    office = Switchboard()
+    control = Control(office.exchange)
+    caller, mine = office.inbound()
+    [call] = control.calls()
+    faults = ("", None, "to"), ("555", None, "to"), ("102", "103", "party"), ("102", "carrier", "party")
+    for to, party, field in faults:
+        with pytest.raises(Invalid) as caught:
+            control.transfer(call.call_id, to, party)
+        assert caught.value.field == field
+    control.transfer(call.call_id, "102")
+    with pytest.raises(Invalid):
+        control.transfer(call.call_id, "103")
+    office.world.run(2.0)
+    assert mine.state == "ended"
+    assert office.talk_together((office.outside, caller), (office.second, office.second.last)), office.world.ladder()
+    assert control.call(call.call_id).legs[2].transferred_by == "exchange"
+    assert {state.number for state in control.extensions() if state.busy} == {"102"}
+    control.transfer(call.call_id, "103", "102")
+    office.world.run(2.0)
+    assert office.third.last.state == "up"
+    control.hang_up(call.call_id)
+    office.assert_nothing_left()
+    with pytest.raises(NotFound):
+        control.transfer(call.call_id, "102")
+
+
+def test_a_call_that_rings_is_not_transferred() -> None:
+    office = Switchboard()
+    office.desk.manners.answer_after = None
+    caller = office.outside.call("+15550100", EXCHANGE)
+    office.world.run(0.5)
+    control = Control(office.exchange)
+    with pytest.raises(Invalid):
+        control.transfer(control.calls()[0].call_id, "102")
+    office.outside.cancel(caller)
+    office.assert_nothing_left()
 
 
 def test_who_calls_is_busy_before_anybody_answers() -> None:

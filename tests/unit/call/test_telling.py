@@ -53,13 +53,46 @@ def test_arrival(call: Call) -> None:
     assert originated(call) == events.Originated(50.0, "c1", "101", "102")
 
 
+@pytest.mark.parametrize(
+    ("happened", "event"),
+    [
+        (inputs.LegDialed(4.0, "b2", "103", "103"), events.TransferBegan(4.0, "c1", "103")),
+        (inputs.LegJoined(4.0, "b2", "103", "103", 3.0), events.TransferBegan(4.0, "c1", "103")),
+        (inputs.LegLeft(4.0, "b1"), events.LeftCall(4.0, "c1", "102")),
+    ],
+)
+def test_a_transfer_begins(call: Call, happened: Input, event: events.Event) -> None:
+    call.apply(inputs.LegAnswered(3.0, "b1"))
+    call.apply(happened)
+    assert event_of(call, happened, None) == event
+
+
+def test_somebody_takes_anothers_place(call: Call) -> None:
+    """Diverted while it rang there, transferred once that one had answered."""
+    took = inputs.Transferred(5.0, "b2", "b1", "104")
+    call.apply(inputs.LegJoined(4.0, "b2", "103", "103", 3.0))
+    assert event_of(call, took, None) == events.Diverted(5.0, "c1", "103", "102")
+    call.apply(inputs.LegAnswered(4.5, "b1"))
+    assert event_of(call, took, None) == events.Transferred(5.0, "c1", "103", "102", "104")
+
+
+def test_a_call_that_another_has_taken_in_is_over(call: Call) -> None:
+    call.apply(absorbed := inputs.Absorbed(5.0, "c0"))
+    told = event_of(call, absorbed, None)
+    assert isinstance(told, events.ConnectionCleared)
+    assert told.call.merged_into == "c0"
+
+
 def test_whatever_is_to_be_told_has_an_event(call: Call) -> None:
+    call.apply(inputs.LegAnswered(3.0, "b1"))
     told = {kind for (_, kind), (_, effect) in TRANSITIONS.items() if effect & TELL}
     made = {
         inputs.Decided: inputs.Decided(3.0, "x"), inputs.LegRang: inputs.LegRang(3.0, "a"),
         inputs.LegFailed: inputs.LegFailed(3.0, "a", 1), inputs.LegAnswered: inputs.LegAnswered(3.0, "a"),
         inputs.LegHeld: inputs.LegHeld(3.0, "a"), inputs.LegRetrieved: inputs.LegRetrieved(3.0, "a"),
-        inputs.Cleared: inputs.Cleared(3.0),
+        inputs.Cleared: inputs.Cleared(3.0), inputs.LegDialed: inputs.LegDialed(3.0, "a", "", ""),
+        inputs.LegJoined: inputs.LegJoined(3.0, "a", "", "", 1.0), inputs.LegLeft: inputs.LegLeft(3.0, "a"),
+        inputs.Transferred: inputs.Transferred(3.0, "b1", "a", ""), inputs.Absorbed: inputs.Absorbed(3.0, "c0"),
     }  # fmt: skip
     assert told == set(made)
     assert all(event_of(call, happened, None) is not None for happened in made.values())

@@ -40,9 +40,18 @@ def test_every_field_survives() -> None:
 def test_the_journal_knows_every_field_of_a_call() -> None:
     """A field added to the snapshot must be added to the journal, or it is lost without a word."""
     stored = set(columns("calls")) - {"parties"}
-    assert {field.name for field in fields(CallSnapshot)} == stored
-    [leg, *_] = json.loads(str(rows_of(call())[0][columns("calls").index("legs")]))
-    assert set(leg) == {field.name for field in fields(LegSnapshot)}
+    never_stored = {"merged_into"}  # of calls whose record another one has
+    assert {field.name for field in fields(CallSnapshot)} - never_stored == stored
+    taken = LegSnapshot("103", "b", "ended", "103", 1.0, transferred_by="101", transferred_at=2.0)
+    legs = json.loads(str(rows_of(replace(call(), legs=(*call().legs, taken)))[0][columns("calls").index("legs")]))
+    names = {field.name for field in fields(LegSnapshot)}
+    assert set(legs[-1]) == names
+    assert set(legs[0]) == names - {"transferred_by", "transferred_at"}  # most have none, and rows are dear
+
+
+def test_a_transferred_leg_comes_back() -> None:
+    leg = LegSnapshot("103", "b", "ended", "103", 1.0, transferred_by="101", transferred_at=2.0)
+    assert call_snapshot(as_row(rows_of(replace(call(), legs=(leg,)))[0])).legs == (leg,)
 
 
 def test_equal_times_and_statuses_keep_their_types() -> None:

@@ -98,8 +98,10 @@ class FakeControl:
         self.bus = bus
         self.live: dict[str, CallSnapshot] = {}
         self.hung_up: list[str] = []
+        self.transferred: list[tuple[str, str, str | None]] = []
         self.steps: dict[str, tuple[ExplainStep, ...]] = {}
         self.traces: dict[str, Trace] = {}
+        self.cards: dict[str, bytes] = {}
         self.states = [
             ExtensionState("101", "Anna Weber", "third-party", ("Snom D785/10.1",), False),
             ExtensionState("102", "Boris Ivanov", "first-party", ("baresip/3.9",), False),
@@ -119,6 +121,12 @@ class FakeControl:
         self.call(call_id)
         self.hung_up.append(call_id)
 
+    def transfer(self, call_id: str, to: str, party: str | None = None) -> None:
+        self.call(call_id)
+        if not to:
+            raise Invalid("to", "Nobody is reached at this number.")
+        self.transferred.append((call_id, to, party))
+
     def extensions(self) -> list[ExtensionState]:
         talking = {leg.party for call in self.live.values() for leg in call.legs if leg.state == "answered"}
         return [replace(state, busy=state.number in talking) for state in self.states]
@@ -136,6 +144,11 @@ class FakeControl:
 
     def trace_capture(self, call_id: str) -> bytes:
         return b"pcap" + self.trace(call_id).call_id.encode()
+
+    def caller_card(self, token: str) -> bytes:
+        if token not in self.cards:
+            raise NotFound("no such card, or none any more")
+        return self.cards[token]
 
 
 class FakeDesk:

@@ -59,6 +59,20 @@ def test_one_call_with_its_steps_live_and_on_record(browse: Browse, world: World
     assert error(anna.get("/api/v1/calls/none"))[0] == 404
 
 
+def test_an_agent_transfers_his_own_calls_and_a_supervisor_any(browse: Browse, world: World) -> None:
+    call = world.ring("+14155550100", "101")
+    way = f"/api/v1/calls/{call}/transfer"
+    assert browse("anna").send("POST", way, {"to": "103"}).status_code == 202
+    assert browse("super").send("POST", way, {"to": "103", "party": "101"}).status_code == 202
+    assert browse("super").send("POST", way, {"to": "103"}).status_code == 202
+    assert world.control.transferred == [(call, "103", "101"), (call, "103", "101"), (call, "103", None)]
+    assert browse("boris").send("POST", way, {"to": "103"}).status_code == 403
+    assert error(browse("anna").send("POST", way, {"to": "103", "party": "102"}))[:2] == (403, "party")
+    assert error(browse("anna").send("POST", way, {"to": ""}))[:2] == (422, "to")
+    assert error(browse("anna").send("POST", way, {"number": "103"}))[0] == 422
+    assert browse("super").send("POST", "/api/v1/calls/none/transfer", {"to": "103"}).status_code == 404
+
+
 def test_hang_up_acts_on_own_calls_only(browse: Browse, world: World) -> None:
     call = world.ring("+14155550100", "102")
     assert browse("anna").send("POST", f"/api/v1/calls/{call}/hangup").status_code == 403

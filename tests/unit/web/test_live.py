@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 
 from pbxcore.control import ActivityEntry, Card
-from pbxcore.events import CardFound
+from pbxcore.events import CardFound, TransferBegan, Transferred
 from pbxcore.hooks import CallState, LegSnapshot
 from pbxcore.store import StoreUnavailable
 from tests.unit.web.fakes import World
@@ -68,6 +68,33 @@ async def test_the_card_pops_while_the_phone_rings() -> None:
     ):
         assert words in card, words
     assert "<textarea" not in card
+
+
+async def test_a_transferred_call_brings_its_card_while_the_phone_rings() -> None:
+    """The call talks already, to a colleague: for the one who is rung it rings, and afterwards it is his."""
+    world = World()
+    world.desk.add("Elena Petrova", "+14155550100", instructions="Speaks Russian.")
+    call_id = world.ring("+14155550100", "101")
+    world.answer(call_id)
+    anna, boris = Watcher(world, "anna"), Watcher(world, "boris")
+    assert "Elena Petrova" not in region(await boris.see(), "cards")
+    call = world.control.live[call_id]
+    rung = LegSnapshot("102", "b", "ringing", "102", 5.0, 5.5)
+    world.control.live[call_id] = replace(call, legs=(*call.legs, rung))
+    world.publish(TransferBegan(5.0, call_id, "102"))
+    card = region(await boris.see(), "cards")
+    assert "Elena Petrova" in card
+    assert "Speaks Russian." in card
+    assert 'data-phase="ringing"' in card or "ringing" in card.lower()
+    first = replace(call.legs[1], state="ended", ended_at=6.0)
+    taken = replace(rung, state="answered", answered_at=6.0, transferred_by="101", transferred_at=6.0)
+    world.control.live[call_id] = replace(call, legs=(call.legs[0], first, taken), answered_by="102")
+    world.publish(Transferred(6.0, call_id, "102", "101", "101"))
+    assert "Elena Petrova" in region(await boris.see(), "cards")
+    assert "Elena Petrova" not in region(await anna.see(), "cards")
+    world.end(call_id)
+    assert "Elena Petrova" not in region(await anna.see(), "cards")
+    assert "Elena Petrova" in region(await boris.see(), "cards")  # it wants his two lines
 
 
 async def test_the_card_is_announced_to_screen_readers_once() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from crmhooks.connector import CardDesk, Hook, InvalidHook
 from crmhooks.runner import Runner
 from pbxcore.bus import Bus
+from pbxcore.hooks import Decision
 from pbxcore.settings import CrmHook, Settings
 
 
@@ -19,11 +20,12 @@ def build_runner(
     clock: Callable[[], float] = time.monotonic,
     wall: Callable[[], float] = time.time,
     annotate: Callable[[str, str], None] | None = None,
+    learned: Callable[[str, Decision], None] | None = None,
 ) -> Runner:
     """The runner with the hooks of the settings, in file order. Raises InvalidHook.
 
     `clock` must be monotonic and `wall` Unix time, both in seconds; `annotate` is the
-    journal's.
+    journal's, `learned` the exchange's.
     """
     crm = settings.crm
     hooks = [
@@ -39,6 +41,7 @@ def build_runner(
         clock=clock,
         wall=wall,
         annotate=annotate,
+        learned=learned,
     )
 
 

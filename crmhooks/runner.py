@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from crmhooks.breaker import Permit
 from crmhooks.cards import completed, enriched, instructions_of, with_contacts
 from crmhooks.connector import CardDesk, CrmConnector, Hook
-from crmhooks.embedded.hook import decide
+from crmhooks.embedded.hook import decide, shown_name
 from crmhooks.flight import HARD_LIMIT, MAX_IN_FLIGHT, Flight, HookState, Slot, Waiter
 from crmhooks.lookups import Lookup, Search
 from crmhooks.notices import Notices
@@ -28,7 +28,7 @@ from crmhooks.trail import Trail, in_words, outcome_of, resting
 from pbxcore.bus import Bus
 from pbxcore.control import Card, ContactEntry
 from pbxcore.events import CardFound
-from pbxcore.hooks import CallSnapshot, Decision, ExplainStep, IncomingCall, Play, Redirect, Reject
+from pbxcore.hooks import CallSnapshot, Decision, ExplainStep, IncomingCall, Play, Proceed, Redirect, Reject
 
 CALLS_EXPLAINED = 1000
 OWN = "embedded CRM"
@@ -67,7 +67,7 @@ class Runner:
 
     `clock` is monotonic, `wall` is Unix time; `budget` and `hard_limit` are seconds. `hooks` are pairs of a hook and
     its own deadline in seconds; `connectors` likewise. `annotate(call_id, contact_id)` tells the journal whose call it
-    was, when that is found out late.
+    was, when that is found out late, and `learned(call_id, decision)` the exchange, for the phones' displays.
     """
 
     def __init__(
@@ -82,6 +82,7 @@ class Runner:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         annotate: Callable[[str, str], None] | None = None,
+        learned: Callable[[str, Decision], None] | None = None,
         hard_limit: float = HARD_LIMIT,
     ) -> None:
         self._desk = desk
@@ -91,6 +92,7 @@ class Runner:
         self._clock = clock
         self._wall = wall
         self._annotate = annotate
+        self._learned = learned
         self._hard_limit = hard_limit
         self._tasks: set[asyncio.Task[None]] = set()
         self._telling: set[asyncio.Task[None]] = set()
@@ -284,7 +286,9 @@ class Runner:
             if card is None or decision is None:
                 self._late(trail, flight, card, None, None)
             else:
-                self._late(trail, flight, card, enriched(card, decision, late=True), decision.contact_id)
+                new = enriched(card, decision, late=True)
+                self._late(trail, flight, card, new, decision.contact_id)
+                self._tell(trail.call_id, new or card, decision.display_name, decision.contact_id)
         except Exception as error:  # a fault at the desk must not reach the hook's task
             self._fault(error)
 
@@ -293,9 +297,19 @@ class Runner:
         try:
             card = None if trail.quiet else self._desk.card(trail.call_id)
             new = None if card is None else with_contacts(card, contacts, late=True)
-            self._late(trail, flight, card, new, contacts[0].id if len(contacts) == 1 else None)
+            contact_id = contacts[0].id if len(contacts) == 1 else None
+            self._late(trail, flight, card, new, contact_id)
+            if new is not None:
+                self._tell(trail.call_id, new, None, contact_id)
         except Exception as error:  # as above
             self._fault(error)
+
+    def _tell(self, call_id: str, card: Card, name: str | None, contact_id: str | None) -> None:
+        """The exchange may have phones to show it on."""
+        name = name or shown_name(card.contacts)
+        if name and self._learned is not None:
+            known = Proceed(display_name=name, instructions=card.instructions or None, contact_id=contact_id or None)
+            self._learned(call_id, known)
 
     def _late(self, trail: Trail, flight: Flight, old: Card | None, new: Card | None, contact_id: str | None) -> None:
         outcome = f"afterwards: {outcome_of(flight)}"

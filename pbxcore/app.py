@@ -241,7 +241,10 @@ class App:
         self.crm.load()
         self.interrupted = await self.crm.journal.close_interrupted()
         await self._first_start()
-        self.runner = build_runner(settings, self.crm, self.bus, annotate=self.crm.journal.annotate)
+        self.runner = build_runner(
+            settings, self.crm, self.bus, annotate=self.crm.journal.annotate,
+            learned=lambda call_id, decision: self.exchange.found_late(call_id, decision),
+        )  # fmt: skip
         await self._start_sip()
         self.control = Control(self.exchange, self.endpoint.ring)
         await self._start_tracing()
@@ -297,6 +300,7 @@ class App:
             crm_seconds=settings.crm.deadline_ms / 1000,
         )
         made = office.build(settings, Extensions(self.store).load(), exchange.realm)
+        exchange.cards.base = settings.web.public_url
         exchange.dial_plan = made.dial_plan
         exchange.secrets = made.secrets
         registrar.profiles = made.profiles

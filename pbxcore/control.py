@@ -120,6 +120,10 @@ class PbxControl(Protocol):
         """The same as a capture file (pcap), secrets masked. Raises NotFound."""
         ...
 
+    def caller_card(self, token: str) -> bytes:
+        """The card (RFC 7095) that a phone was told to fetch there. Raises NotFound when there is none any more."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class ContactEntry:

@@ -32,7 +32,7 @@ from web.attempts import Attempts
 from web.auth import Passwords, UserStore
 from web.decisions import in_words
 from web.feed import Hub
-from web.pages import calls, contacts, home, sign_in, traces, users
+from web.pages import calls, cards, contacts, home, sign_in, traces, users
 from web.panel import Panel, Refused, api_error, guarded, identify, is_api, is_htmx, page, panel_of, words_of
 from web.security import BodyLimit, SameOrigin, StrictHeaders
 from web.sessions import Sessions
@@ -134,6 +134,7 @@ def routes() -> list[Route | Mount]:
         Route("/sign-in", sign_in.sign_in, methods=["POST"]),
         Route("/language", sign_in.choose_language, methods=["POST"]),
         *api.routes(),
+        Route("/cards/{token}", cards.card),
         Route("/metrics", metrics.serve),
         Route("/healthz", healthz),
         Route("/readyz", readyz),
@@ -141,7 +142,7 @@ def routes() -> list[Route | Mount]:
     ]
 
 
-OPEN = frozenset({"/sign-in", "/language", "/metrics", "/healthz", "/readyz", "/static"})
+OPEN = frozenset({"/sign-in", "/language", "/cards/{token}", "/metrics", "/healthz", "/readyz", "/static"})
 
 
 class CachedFiles(StaticFiles):

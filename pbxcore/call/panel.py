@@ -74,6 +74,12 @@ class Control:
             raise NotFound(f"no message of the call {call_id} is remembered")
         return pcap.capture(rows)
 
+    def caller_card(self, token: str) -> bytes:
+        card = self._exchange.cards.get(token)
+        if card is None:
+            raise NotFound("no such card, or none any more")
+        return card
+
     def _dialogs(self, call_id: str) -> list[str]:
         """The Call-IDs of a call's dialogs. Whoever has one of them has the call; what belongs to no call, such as a
         REGISTER, is asked for by its own."""

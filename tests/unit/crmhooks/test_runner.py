@@ -210,9 +210,11 @@ def test_a_late_answer_fills_in_the_card_and_says_so() -> None:
         bus, desk, annotated = Bus(), Desk(), []
         events = bus.subscribe()
         late = Ring(("102",), display_name="Acme", contact_id="crm-7", instructions="They owe us.")
+        learned: list[tuple[str, Decision]] = []
         runner = make(
-            FakeHook(incoming=after(5, late)), desk=desk, bus=bus, annotate=lambda *found: annotated.append(found)
-        )
+            FakeHook(incoming=after(5, late)), desk=desk, bus=bus, annotate=lambda *found: annotated.append(found),
+            learned=lambda *found: learned.append(found),
+        )  # fmt: skip
         assert await driven(runner.on_incoming(incoming())) is None
         assert await anext(events) == CardFound(1_700_000_000.0, "c1", late=False)
         assert desk.cards["c1"].contacts == ()
@@ -220,6 +222,7 @@ def test_a_late_answer_fills_in_the_card_and_says_so() -> None:
         card = desk.cards["c1"]
         assert (card.late, card.instructions, card.contacts[0].name) == (True, "They owe us.", "Acme")
         assert annotated == [("c1", "crm-7")]
+        assert learned == [("c1", Proceed(display_name="Acme", contact_id="crm-7", instructions="They owe us."))]
         assert outcomes(runner)[-1] == "fake: afterwards: ring 102; the card was filled in"
 
     run(main)

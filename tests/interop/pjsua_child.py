@@ -88,6 +88,10 @@ class Phone(pj.Account):
         elif what == "resume":
             parameter.opt.flag = pj.PJSUA_CALL_UNHOLD
             self.calls[-1].reinvite(parameter)
+        elif what == "transfer":
+            self.calls[-1].xfer(f"sip:{command['to']}@{self.options['server']}", parameter)
+        elif what == "join":    # the call before the last one goes to whom the last one is with
+            self.calls[-2].xferReplaces(self.calls[-1], pj.CallOpParam())
         elif what == "press":
             self.calls[-1].dialDtmf(command["digits"])
         elif what == "hang up":
@@ -136,6 +140,11 @@ class Call(pj.Call):
         info = self.getInfo()
         say("call", state=info.stateText, status=info.lastStatusCode, reason=info.lastReason)
 
+    def onCallTsxState(self, parameter: pj.OnCallTsxStateParam) -> None:
+        state = parameter.e.body.tsxState
+        if state.type == pj.PJSIP_EVENT_RX_MSG and state.tsx.method == "UPDATE" and state.tsx.role == pj.PJSIP_ROLE_UAS:
+            say("update", message=state.src.rdata.wholeMsg)
+
     def onCallMediaState(self, parameter: pj.OnCallMediaStateParam) -> None:
         info = self.getInfo()   # must live as long as what is read of it
         for index in range(len(info.media)):
@@ -145,6 +154,9 @@ class Call(pj.Call):
                 self.phone.tone.startTransmit(media)
                 media.startTransmit(self.phone.recorder)
             say("media", status=info.media[index].status)
+
+    def onCallTransferStatus(self, parameter: pj.OnCallTransferStatusParam) -> None:
+        say("transfer", status=parameter.statusCode, last=parameter.finalNotify)
 
     def onDtmfDigit(self, parameter: pj.OnDtmfDigitParam) -> None:
         say("digit", digit=parameter.digit)

@@ -6,8 +6,8 @@ was wrong; `--replay SEED` plays one again and prints its ladder. From the botto
     clock        one heap of events; an asyncio event loop on it
     network      weather: loss, copies, delay, disorder, partitions, broken streams
     disk         the real store without its threads: stalls, a database that is gone, files after kill -9
-    wire, agent  a phone of its own: it shares no code with the stack that is tested
-    deeds        what people and phones do, good and bad: ADD BEHAVIOUR HERE, a few lines each, see its docstring
+    wire, transactions, session, agent      a phone of its own: it shares no code with the stack that is tested
+    deeds, strays   what people and phones do, good and bad: ADD BEHAVIOUR HERE, a few lines each, see its docstring
     people       who calls whom, which deeds are drawn, who hangs up
     crm          a customer's CRM behind the real runner: quick, slow, wrong, dead
     building     the exchange put together as `pbxcore.app` does it, killed, and started again

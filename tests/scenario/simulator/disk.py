@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlmodel import Session
 
 from crmhooks.embedded import rows
 from pbxcore.control import ContactEntry
@@ -158,7 +159,7 @@ class Cabinet:
         self.engine = sql.open_engine(f"sqlite:///{self.base}", "process")
         sql.migrate(self.engine)
         with self.engine.execution_options(**{sql.WRITES: True}).begin() as connection:
-            with rows.Session(connection) as session:
+            with Session(connection) as session:
                 for entry, name in CONTACTS:
                     rows.save_contact(session, entry, name, 1.0)
                 session.commit()

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from pbxcore.call.b2bua import LATE
-from tests.scenario.simulator.agent import Client, Session
 from tests.scenario.simulator.building import BUDGET
+from tests.scenario.simulator.session import Session
+from tests.scenario.simulator.transactions import Client
 
 if TYPE_CHECKING:
     from tests.scenario.simulator.run import Run

@@ -77,10 +77,10 @@ class Net(Universe):
         if weather.loss and rng.random() < weather.loss:
             self._lose(data, "lost", source)
             return
-        self.at(self._delay(), self._deliver, transport, source, to, data)
+        self.at(self._delay(), self._arrive, transport, source, to, data)
         if weather.doubled and rng.random() < weather.doubled:
             self.done["net: doubled"] += 1
-            self.at(self._delay(), self._deliver, transport, source, to, data)
+            self.at(self._delay(), self._arrive, transport, source, to, data)
 
     def _delay(self) -> float:
         weather, rng = self.weather, self._chance
@@ -100,7 +100,7 @@ class Net(Universe):
         if self.kept is not None:
             self.kept.append(f"{self.now - START:10.4f}  -- {why}: {word} of {call_id}")
 
-    def _deliver(self, transport: str, source: Address, to: Address, data: bytes) -> None:
+    def _arrive(self, transport: str, source: Address, to: Address, data: bytes) -> None:
         peer = self.peers.get(to)
         if peer is None or not peer.alive:
             call_id, word = known_by(data)
@@ -126,7 +126,7 @@ class Net(Universe):
               data: bytes) -> None:  # fmt: skip
         """What was under way when a stream broke is lost with it."""
         if self._broken_before[pair] == life:
-            self._deliver(transport, source, to, data)
+            self._arrive(transport, source, to, data)
         else:
             self._lose(data, "stream", source)
 

@@ -10,9 +10,11 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.scenario.simulator.agent import Agent, Client, Served, Session
+from tests.scenario.simulator.agent import Agent
 from tests.scenario.simulator.deeds import CALLEE, CALLER, CARRIER, TALK
 from tests.scenario.simulator.network import Net
+from tests.scenario.simulator.session import Session
+from tests.scenario.simulator.transactions import Client, Served
 
 MOST = 5      # copies of one message that must have been lost before its loss is an excuse (11 are sent in 32 s)
 ON_ITS_WAY = 5.0     # seconds that a datagram may take

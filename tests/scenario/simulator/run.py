@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import tests.scenario.simulator.strays  # noqa: F401  # fills LIFE and STRAY
 from pbxcore.call.exchange import Exchange
 from tests.scenario.office import EXCHANGE, PASSWORD
-from tests.scenario.simulator.agent import Agent, Session
+from tests.scenario.simulator.agent import Agent
 from tests.scenario.simulator.building import CARRIERS, NUMBERS, Building
 from tests.scenario.simulator.clock import START, Restless, raised
 from tests.scenario.simulator.crm import MOODS, Crm
@@ -22,6 +23,7 @@ from tests.scenario.simulator.disk import Cabinet
 from tests.scenario.simulator.invariants import AFTER_CALLS, AT_THE_END
 from tests.scenario.simulator.network import Net, Weather
 from tests.scenario.simulator.people import People
+from tests.scenario.simulator.session import Session
 
 CALLS = 60
 SETTLE = 420.0      # seconds until every call is over: ringing, talking, 64*T1 again and again

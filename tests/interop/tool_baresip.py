@@ -162,9 +162,8 @@ class Baresip:
         return wav.read(files[-1])
 
     def packets_heard(self) -> int:
-        """RTP packets of the call that is up, as baresip counts them."""
-        found = re.search(r"rcvd=(\d+)", self.tell("audio_debug"))
-        return int(found[1]) if found else 0
+        """RTP packets of the call that is up, as baresip counts them: for each source, and a transfer brings another."""
+        return sum(map(int, re.findall(r"rcvd=(\d+)", self.tell("audio_debug"))))
 
 
 def _uri(number: str, server: Server, transport: str, host: str) -> str:

@@ -163,6 +163,7 @@ class LegSnapshot:
     status: int | None = None
     transferred_by: str | None = None
     transferred_at: float | None = None
+    cause: int | None = None  # why it ended by ITU-T Q.850, where a carrier said so (RFC 3326)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,13 @@ profile may have us demand an extension or keep it to ourselves, and then no mes
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pbxcore.call.outbound import speaks
 from pbxcore.call.reliable import Reliably
 from pbxcore.call.session_timer import SHORTEST, SessionTimer, Wanted, too_small
+from pbxcore.profiles import Reliable, SessionTimers
 from pbxcore.sip import build
 from pbxcore.sip.errors import SipError
 from pbxcore.sip.message import Field, Request
@@ -38,16 +40,14 @@ def _profile(leg: Leg) -> PhoneProfile | TrunkProfile | None:
     return leg.trunk.profile if leg.trunk is not None else leg.make
 
 
-def options(profile: PhoneProfile | TrunkProfile | None, *, reliable: bool = True) -> tuple[str, ...]:
-    """The option tags that we own up to on a leg of this profile. `reliable`: provisionals can be acknowledged."""
-    if profile is None:
-        return OPTIONS if reliable else tuple(tag for tag in OPTIONS if tag != "100rel")
-    unsaid = set()
-    if profile.reliable == "avoid" or not reliable:
-        unsaid.add("100rel")
-    if profile.session_timer == "avoid":
-        unsaid.add("timer")
-    return tuple(tag for tag in OPTIONS if tag not in unsaid)
+def options(profile: PhoneProfile | TrunkProfile | None) -> tuple[str, ...]:
+    """The option tags that we own up to on a leg of this profile."""
+    return OPTIONS if profile is None else _options(profile.reliable, profile.session_timer)
+
+
+def _options(reliable: Reliable, session_timer: SessionTimers) -> tuple[str, ...]:
+    kept = {"100rel": reliable, "timer": session_timer}
+    return tuple(tag for tag in OPTIONS if kept.get(tag) != "avoid")
 
 
 def supported(leg: Leg) -> list[Field]:
@@ -61,17 +61,24 @@ def asking(wanted: Wanted) -> list[Field]:
     return [SUPPORTED, *_timer(wanted)]
 
 
-def asking_of(leg: Leg, wanted: Wanted, *, reliable: bool) -> list[Field]:
+def asking_of(leg: Leg, wanted: Wanted, *, reliable: bool) -> tuple[Field, ...]:
     """The rows of an INVITE on this leg. `reliable` False: an offer in a provisional could not be answered, so nobody
     is invited to make one (RFC 3262 section 5)."""
-    profile = _profile(leg)
-    tags = options(profile, reliable=reliable)
+    profile = leg.trunk.profile if leg.trunk is not None else leg.make
+    if profile is None:
+        return _asking("offer" if reliable else "avoid", "ask", wanted.interval, wanted.minimum)
+    return _asking(profile.reliable if reliable else "avoid", profile.session_timer, wanted.interval, wanted.minimum)
+
+
+@lru_cache(maxsize=64)
+def _asking(reliable: Reliable, session_timer: SessionTimers, interval: int, minimum: int) -> tuple[Field, ...]:
+    tags = _options(reliable, session_timer)
     rows: list[Field] = [("supported", f"Supported: {', '.join(tags)}")] if tags else []
-    if profile is None or profile.session_timer == "ask":
-        rows += _timer(wanted)
-    if profile is not None and profile.reliable == "demand" and reliable:
+    if session_timer == "ask":
+        rows += _timer(Wanted(interval, minimum))
+    if reliable == "demand":
         rows.append(("require", "Require: 100rel"))
-    return rows
+    return tuple(rows)
 
 
 def _timer(wanted: Wanted) -> list[Field]:

@@ -20,11 +20,14 @@ from pbxcore.call.connected import send, shown
 from pbxcore.call.conversation import Conversation
 from pbxcore.call.drive import PAUSE, Deadline, drive, resume_after
 from pbxcore.call.early import METHODS, EarlyOffers, settled
+from pbxcore.call.forwarding import follow, instead, told
 from pbxcore.call.invite import InviteMaker
 from pbxcore.call.leg import Branch, CallerLeg, Leg
 from pbxcore.call.outcome import Outcome, worse
 from pbxcore.call.passing import passed_back
 from pbxcore.call.pickup import PickUp
+from pbxcore.call.reason import ELSEWHERE, q850, reasons
+from pbxcore.call.redirect import FOLLOWED, Hop
 from pbxcore.call.router import Redirection, Refusal, Round, Step, asks_crm, plan
 from pbxcore.call.servers import Key
 from pbxcore.call.signal import Kind, Signal
@@ -234,12 +237,12 @@ class LiveCall:
     async def _ring_round(self, step: Round, tried: Collection[Key] = ()) -> Answered | None:
         deadline = self.exchange.clock() + step.timeout
         self.last = None
-        live = await self._dial(step, tried)
+        live = await self.dial(step, tried)
         while live:
             signal = await self.next(deadline)
             branch, response = signal.leg, signal.response
             if signal.kind is Kind.TIMEOUT:
-                self._note(Outcome(480, "Temporarily Unavailable"))
+                self.note(Outcome(480, "Temporarily Unavailable"))
                 break
             if (signal.request is not None or self.early is not None) and await self.within(signal):
                 continue
@@ -253,6 +256,8 @@ class LiveCall:
             elif signal.kind is Kind.UNREACHED:
                 live.remove(branch)
                 self.failed(branch, Outcome.unreached(signal.status, phone=branch.trunk is None))
+                if branch.instead:
+                    live += await instead(self, branch.instead, branch.hops, trouble=True)
             elif signal.request is not None and signal.request.method == "BYE":
                 live.remove(branch)
                 self._hung_up(branch, signal)
@@ -268,7 +273,14 @@ class LiveCall:
                     return None
             else:
                 live.remove(branch)
-                self.failed(branch, Outcome.of(response))
+                if response.status in FOLLOWED and self.exchange.follow_redirects:
+                    live += await follow(self, branch, response, live)
+                    deadline = max(deadline, self.exchange.clock() + step.timeout)
+                    continue
+                outcome = Outcome.of(response)
+                self.failed(branch, outcome, q850(response))
+                if branch.instead and response.status < 600:
+                    live += await instead(self, branch.instead, branch.hops, trouble=outcome.trouble)
                 if response.status >= 600:  # said for an extension: its other phones stop, those of others ring on
                     for other in [other for other in live if other.target == branch.target]:
                         live.remove(other)
@@ -282,7 +294,7 @@ class LiveCall:
     def next_label(self) -> str:
         return f"b{len(self.branches) + len(self.joined) + 1}"
 
-    async def _dial(self, step: Round, tried: Collection[Key]) -> list[Branch]:
+    async def dial(self, step: Round, tried: Collection[Key], hops: tuple[Hop, ...] = ()) -> list[Branch]:
         """One branch for each phone of each extension, one for each trunk, at none of its servers that are `tried`."""
         live: list[Branch] = []
         for target in step.targets:
@@ -292,14 +304,15 @@ class LiveCall:
                 for flow, uri, trunk, path in found:
                     branch = Branch(self.exchange, self, f"b{len(self.branches) + 1}", target, flow, trunk)
                     branch.path = path
+                    branch.hops = hops
                     self.branches.append(branch)
                     await self._invite(branch, uri, alone=len(found) == len(step.targets) == 1)
                     live.append(branch)
             except SipError as error:
-                self._note(Outcome(error.status, error.reason))
+                self.note(Outcome(error.status, error.reason))
             except MediaError as error:
                 self.exchange.media_refused(self.call.offered.call_id, error)
-                self._note(Outcome(488, "Not Acceptable Here"))
+                self.note(Outcome(488, "Not Acceptable Here"))
         return live
 
     async def _invite(self, branch: Branch, uri: str, *, alone: bool) -> None:
@@ -321,6 +334,8 @@ class LiveCall:
         else:
             reliable = bool(self.offer) or (self.a.reliable is not None and alone)
             invite.fields += asking_of(branch, exchange.session, reliable=reliable)
+        if branch.hops:
+            invite.fields += told(self, branch)
         if make is not None:
             invite = tailored(invite, make, shown(exchange, self.maker, make))
         self.apply(inputs.LegDialed(exchange.wall(), branch.label, branch.party, branch.target.number))
@@ -340,7 +355,10 @@ class LiveCall:
             except MediaError as error:
                 self.exchange.media_refused(self.call.offered.call_id, error)
         elif sdp and branch.early is not None and "rseq" in response.first_lines:
-            body = await self.early_offers().offered(branch, response, sdp)
+            try:
+                body = await self.early_offers().offered(branch, response, sdp)
+            except MediaError as error:
+                self.exchange.media_refused(self.call.offered.call_id, error)
         elif status == 180 and self.told_ringing:
             return
         reliable = self.a.reliable
@@ -362,6 +380,11 @@ class LiveCall:
         self.answers[branch.label] = body
         branch.sdp = sdp
         return body
+
+    def forwarded(self) -> None:
+        """Somebody sent the call on; who waits in silence is told so."""
+        if not self.told_ringing:
+            self.a.respond(181)
 
     def early_offers(self) -> EarlyOffers:
         if self.early is None:
@@ -394,14 +417,14 @@ class LiveCall:
         and when it comes it finds nobody."""
         if signal.server is not None and signal.request is not None:
             self.exchange.layer.respond(signal.server, build.response(signal.request, 200))
-        self._note(Outcome(480, "Temporarily Unavailable"))
+        self.note(Outcome(480, "Temporarily Unavailable"))
         self.drop(branch, 480)
 
     async def _answer(self, branch: Branch, response: Response, others: list[Branch]) -> bool:
         """A branch answered: it has won. The caller gets the 200 once the call is written down."""
         branch.accept(response)
         for other in others:
-            self.drop(other, 487, "SIP;cause=200;text=\"Call completed elsewhere\"")
+            self.drop(other, 487, ELSEWHERE)
         others.clear()
         try:
             body = await self._answer_body(branch, response)
@@ -505,7 +528,7 @@ class LiveCall:
         elif signal.kind is not Kind.CANCEL:
             return False
         if signal.request is not None:
-            self.reason = ", ".join(signal.request.values("reason")) or None
+            self.reason = reasons(signal.request)
         self.refuse(487, "Request Terminated", by="caller")
         return True
 
@@ -514,15 +537,19 @@ class LiveCall:
         self.apply(inputs.Released(self.exchange.wall(), by, status, reason))
         self.a.respond(status, reason, outcome.fields if outcome else ())
 
-    def failed(self, branch: Branch, outcome: Outcome) -> None:
-        self._note(outcome)
-        self.apply(inputs.LegFailed(self.exchange.wall(), branch.label, outcome.status))
+    def failed(self, branch: Branch, outcome: Outcome, cause: int | None = None) -> None:
+        self.note(outcome)
+        self.let_go(branch, outcome.status, cause)
+
+    def let_go(self, branch: Branch, status: int, cause: int | None = None) -> None:
+        """This branch is over."""
+        self.apply(inputs.LegFailed(self.exchange.wall(), branch.label, status, cause))
         branch.leave()
         if self.early is not None:
             self.early.left(branch)
         self.exchange.media.drop_leg(self.call.offered.call_id, branch.label)
 
-    def _note(self, outcome: Outcome) -> None:
+    def note(self, outcome: Outcome) -> None:
         """Keep the best refusal of the call, which is the caller's answer, and of the round, which decides what is next
         (RFC 3261 16.7)."""
         if self.failure is None or worse(self.failure, outcome):

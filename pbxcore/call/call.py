@@ -83,6 +83,7 @@ class LegFailed(OfLeg):
     """A branch ended without an answer: refused, timed out, or cancelled because another one won (487)."""
 
     status: int
+    cause: int | None = None  # of ITU-T Q.850, where a carrier gave one
 
 
 @dataclass(slots=True)
@@ -140,6 +141,8 @@ class Released(Input):
     by: HungUpBy
     status: int
     reason: str
+    leg: str = ""  # of whoever hung up
+    cause: int | None = None
 
 
 @dataclass(slots=True)
@@ -223,8 +226,8 @@ class Leg:
     """One party's side of the call."""
 
     __slots__ = (
-        "answered_at", "ended_at", "held", "label", "number", "party", "ringing_at", "side", "started_at", "status",
-        "transferred_at", "transferred_by",
+        "answered_at", "cause", "ended_at", "held", "label", "number", "party", "ringing_at", "side", "started_at",
+        "status", "transferred_at", "transferred_by",
     )  # fmt: skip
 
     def __init__(self, label: str, party: str, number: str, started_at: float) -> None:
@@ -240,6 +243,7 @@ class Leg:
         self.side: Literal["a", "b"] = "a" if label == "a" else "b"  # whose place it has: who called, or who was called
         self.transferred_by: str | None = None
         self.transferred_at: float | None = None
+        self.cause: int | None = None
 
     @property
     def state(self) -> LegState:
@@ -262,6 +266,7 @@ class Leg:
             self.status,
             self.transferred_by,
             self.transferred_at,
+            self.cause,
         )
 
 
@@ -332,6 +337,7 @@ class Call:
         if leg.ended_at is None:
             leg.ended_at = happened.at
             leg.status = happened.status
+            leg.cause = happened.cause
 
     def _answered(self, happened: LegAnswered) -> None:
         leg = self.legs[happened.leg]
@@ -389,6 +395,8 @@ class Call:
 
     def _released(self, happened: Released) -> None:
         self.released = happened
+        if happened.cause is not None and happened.leg in self.legs:
+            self.legs[happened.leg].cause = happened.cause
 
     def _cleared(self, happened: Cleared) -> None:
         self.ended_at = happened.at

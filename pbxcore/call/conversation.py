@@ -9,6 +9,7 @@ accord is in `refresher`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pbxcore.call import call as inputs
@@ -18,6 +19,7 @@ from pbxcore.call.handover import Moving
 from pbxcore.call.leg import ALLOW, SDP_TYPE, Branch, Leg
 from pbxcore.call.outcome import Outcome
 from pbxcore.call.passing import passed, passed_back
+from pbxcore.call.reason import q850, row
 from pbxcore.call.referral import begin
 from pbxcore.call.refresher import Refresher
 from pbxcore.call.session_timer import too_small
@@ -147,8 +149,6 @@ class Conversation:
             self._end_by(leg, request)
         elif method == "INVITE" or method == "UPDATE":
             await self._reinvite(leg, tx, request)
-        elif method == "PRACK":
-            layer.respond(tx, build.response(request, 481))
         elif method in PASSED_ON and len(self._passed) < MAX_PENDING:
             client = self._peer(leg).send(method, _with_body(request, passed(request)), request.body)
             self._passed[client] = (tx, request)
@@ -162,16 +162,16 @@ class Conversation:
 
     def _end_by(self, leg: Leg, bye: Request) -> None:
         by: HungUpBy = "caller" if leg is self.a else "callee"
-        fields = passed(bye)
+        fields, cause = passed(bye), q850(bye) if "reason" in bye.first_lines else None
         if leg is self.a:
             self._acked = True  # whoever hangs up has had our 200
-            self._release(by, 200, "Normal Clearing", fields)
+            self._release(by, 200, "Normal Clearing", fields, cause)
             self.a.leave()
             self.a.ending = True
         else:
             self.b.ending = True
             self._parting = fields
-            self._release(by, 200, "Normal Clearing")
+            self._release(by, 200, "Normal Clearing", cause=cause)
             self.b.leave()
 
     async def _reinvite(self, leg: Leg, tx: ServerTransaction, request: Request) -> None:
@@ -474,11 +474,16 @@ class Conversation:
         """End it after a fault of ours."""
         self._release("exchange", 500, "Server Internal Error")
 
-    def _release(self, by: HungUpBy, status: int, reason: str, fields: list[Field] | None = None) -> None:
+    def _release(
+        self, by: HungUpBy, status: int, reason: str, fields: Sequence[Field] = (), cause: int | None = None
+    ) -> None:
         """End it: whatever is unanswered is answered, and the callee gets his BYE; the caller's comes after his ACK."""
         live = self._live
         self._over = True
-        live.apply(inputs.Released(live.exchange.wall(), by, status, reason))
+        leg = self.a if by == "caller" else self.b
+        live.apply(inputs.Released(live.exchange.wall(), by, status, reason, leg.label, cause))
+        if by == "exchange" and status >= 300:
+            self._parting = fields = [row(status, reason)]
         if self._answer is not None:
             self._acknowledge_answer(self._answer)
             self._answer = None
@@ -489,7 +494,7 @@ class Conversation:
             elif offer.client is not None:
                 live.exchange.layer.cancel(offer.client)
             self._answer_offer(offer, 487, None)
-        self.b.bye(fields or ())
+        self.b.bye(fields)
         for tx, request in self._passed.values():
             live.exchange.layer.respond(tx, build.response(request, 481))
         self._passed.clear()

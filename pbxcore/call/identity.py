@@ -200,9 +200,15 @@ def _forwarded(trunk: Trunk, offered: IncomingCall, before: Sequence[Field], hos
     uri = f"<sip:{escape_user(dialed(trunk, offered.called))}@{host}>"
     if kind == "diversion":
         return [("diversion", f"Diversion: {uri};reason=unconditional"), *rows]
-    index = _index(rows[-1][1]) if rows else []
-    place = f"{index[-1]}.1" if index else "1"
+    index = index_of(rows)
+    place = f"{index}.1" if index else "1"
     return [*rows, ("history-info", f"History-Info: {uri};index={place}")]
+
+
+def index_of(rows: Sequence[Field]) -> str:
+    """The last index of these History-Info rows; empty without one."""
+    found = [index for key, line in rows if key == "history-info" for index in _index(line)]
+    return found[-1] if found else ""
 
 
 def way_so_far(invite: Request) -> list[Field]:

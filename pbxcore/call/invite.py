@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from pbxcore.call.identity import ANONYMOUS, dialed, leaving, way_so_far
+from pbxcore.call.identity import ANONYMOUS, dialed, index_of, leaving, way_so_far
 from pbxcore.call.leg import ALLOW, SDP_TYPE, Branch, contact_of
 from pbxcore.call.passing import passed
 from pbxcore.call.ringtone import BY_DIRECTION, default, said
@@ -55,6 +55,11 @@ class InviteMaker:
         hops = invite.max_forwards
         self._hops = f"Max-Forwards: {MAX_FORWARDS if hops is None else min(hops, 255) - 1}"
         self._common = passed(invite)
+
+    @property
+    def last_index(self) -> str:
+        """The last index of the call's way so far (RFC 7044), where that is believed; empty without one."""
+        return index_of(way_so_far(self._invite)) if self._trusted else ""
 
     def make(self, branch: Branch, uri: str, tag: str, office: Office, body: bytes) -> Request:
         """The INVITE of this branch; `tag` is our From tag on it."""

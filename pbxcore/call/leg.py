@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from pbxcore.call.abilities import SUPPORTED, asks, supported
+from pbxcore.call.redirect import Hop
 from pbxcore.call.registrar import contact_port
 from pbxcore.call.reliable import Acknowledger, Reliably
 from pbxcore.call.router import Target
@@ -68,8 +69,8 @@ def contact_of(user: str, flow: Flow, *, secure: bool = False) -> str:
 class Leg:
     """What both kinds share. `call` is None once the call has nothing more to do with the leg."""
 
-    __slots__ = ("call", "dialog", "ending", "flow", "host", "identity", "key", "label", "make", "party", "renames",
-                 "sdp", "session", "trunk", "untold", "updates")  # fmt: skip
+    __slots__ = ("call", "dialog", "early", "ending", "flow", "host", "identity", "key", "label", "make", "party",
+                 "renames", "sdp", "session", "trunk", "untold", "updates")  # fmt: skip
 
     def __init__(
         self, host: LegHost, call: LiveCall | None, label: str, party: str, flow: Flow, trunk: Trunk | None
@@ -86,6 +87,7 @@ class Leg:
         self.ending = False
         self.sdp = b""  # what it has said last of its media
         self.session: SessionTimer | None = None
+        self.early: Acknowledger | None = None  # once a branch has told us something reliably
         self.updates = False  # whether the peer takes UPDATE
         self.renames = False  # whether our From may change for it (RFC 4916)
         self.identity: tuple[Field, ...] = ()  # whom it speaks to, where that has changed (`connected`)
@@ -126,6 +128,8 @@ class Leg:
     def leave(self) -> None:
         """Forget the dialog: nothing of it is expected any more."""
         self.call = None
+        if self.early is not None:
+            self.early.close()
         if self.host.dialogs.pop(self.key, None) is not None and self.trunk is not None:
             self.trunk.calls -= 1
 
@@ -260,15 +264,24 @@ class Leg:
             status = 200 if request.method == "BYE" else 481
             layer.respond(tx, build.response(request, status))
             return
-        if self.dialog is not None:
-            refused = self.dialog.accept(request)
+        dialog = self.dialog if self.early is None else self.dialog_with(request.from_tag)
+        if dialog is not None:
+            refused = dialog.accept(request)
             if refused is not None:
                 layer.respond(tx, build.response(request, refused.status, refused.reason))
                 return
-            self.dialog.refresh(request)
-            self._head_for(self.dialog, tx.flow)
+            dialog.refresh(request)
+            if dialog is self.dialog:
+                self._head_for(dialog, tx.flow)
         tx.owner = self
-        self.call.post(Signal(Kind.REQUEST, self, server=tx, request=request))
+        if request.method == "PRACK":
+            self.on_prack(tx, request)
+        else:
+            self.call.post(Signal(Kind.REQUEST, self, server=tx, request=request))
+
+    def on_prack(self, tx: ServerTransaction, prack: Request) -> None:
+        """We have sent nothing reliably here."""
+        self.host.layer.respond(tx, build.response(prack, 481))
 
     # ---- ServerOwner
 
@@ -339,7 +352,9 @@ class CallerLeg(Leg):
             rows.append(("contact", f"Contact: {dialog.contact}"))
             if status >= 200:
                 rows.append(("allow", f"Allow: {ALLOW}"))
-                rows += supported(self) if self.make is not None or self.trunk is not None else PLAINLY
+                profile = self.trunk.profile if self.trunk is not None else self.make
+                plain = profile is None or (profile.reliable != "avoid" and profile.session_timer != "avoid")
+                rows += PLAINLY if plain else supported(self)
                 if self.session is not None:
                     wanted = self.host.session
                     rows += self.session.answer(self.invite, asks(self, wanted), self.host.layer.clock())
@@ -358,28 +373,24 @@ class CallerLeg(Leg):
             return
         self.host.layer.respond(tx, response)
 
-    def on_request(self, tx: ServerTransaction, request: Request) -> None:
-        """A PRACK is for what was sent reliably, and for the call only when it brings an offer or an answer."""
-        if request.method != "PRACK":
-            super().on_request(tx, request)
+    def on_prack(self, tx: ServerTransaction, prack: Request) -> None:
+        """For what was sent reliably; with a body it is for the call, which it brings an offer or an answer."""
+        if self.reliable is None or not self.reliable.acknowledged(prack):
+            super().on_prack(tx, prack)
             return
-        layer, reliable = self.host.layer, self.reliable
-        refused = self.dialog.accept(request) if self.dialog is not None else None
-        if refused is not None:
-            layer.respond(tx, build.response(request, refused.status, refused.reason))
-        elif reliable is None or not reliable.acknowledged(request):
-            layer.respond(tx, build.response(request, 481))
-        else:
-            if not request.body or self.call is None:
-                layer.respond(tx, build.response(request, 200))
-            if self.call is not None:
-                self.call.post(Signal(Kind.REQUEST if request.body else Kind.PRACKED, self, server=tx, request=request))
+        if not prack.body:
+            self.host.layer.respond(tx, build.response(prack, 200))
+        if self.call is not None:
+            kind = Kind.REQUEST if prack.body else Kind.PRACKED
+            self.call.post(Signal(kind, self, server=tx, request=prack))
 
 
 class Branch(Leg):
     """A leg that the exchange opened. Several can ring; one is answered."""
 
-    __slots__ = ("answered", "early", "invite", "path", "provisional", "target", "tx", "unacknowledged", "unserved")
+    __slots__ = (
+        "answered", "hops", "instead", "invite", "path", "provisional", "target", "tx", "unacknowledged", "unserved",
+    )  # fmt: skip
 
     def __init__(
         self, host: LegHost, call: LiveCall, label: str, target: Target, flow: Flow, trunk: Trunk | None
@@ -390,8 +401,9 @@ class Branch(Leg):
         self.tx: ClientTransaction | None = None
         self.path: tuple[str, ...] = ()  # of the binding: the Route of the INVITE (RFC 3327 section 5.3)
         self.answered = False
-        self.early: Acknowledger | None = None  # once it has told us something reliably
         self.provisional: Response | None = None  # the last thing that it said before its answer
+        self.hops: tuple[Hop, ...] = ()  # redirections that led here
+        self.instead: list[Target] = []  # where it can go when this does not do
         self.unacknowledged: Response | None = None
         self.unserved = False  # the carrier's server did not take the call: another one may
 
@@ -455,23 +467,6 @@ class Branch(Leg):
             self.early.close()
             self.early = None
         self.tx = self.host.layer.request(invite, self.flow, self)
-
-    def on_request(self, tx: ServerTransaction, request: Request) -> None:
-        """One inside of an early dialog is in its order, too."""
-        if self.dialog is None and self.early is not None and not self.ending:
-            dialog = self.dialog_with(request.from_tag)
-            refused = dialog.accept(request) if dialog is not None else None
-            if refused is not None:
-                self.host.layer.respond(tx, build.response(request, refused.status, refused.reason))
-                return
-            if dialog is not None:
-                dialog.refresh(request)
-        super().on_request(tx, request)
-
-    def leave(self) -> None:
-        super().leave()
-        if self.early is not None:
-            self.early.close()
 
     def _settle(self, signal: Signal) -> None:
         trunk = self.trunk

@@ -35,7 +35,7 @@ class Outcome:
         if status in (401, 407):
             return cls(502, build.REASONS[502])
         if status == 503 or status in _OF_ONE_LEG:
-            return cls(500, build.REASONS[500])
+            return cls(500, build.REASONS[500], [row for row in response.fields if row[0] == "reason"])
         fields = passed_back(response)
         if status < 400:
             fields += [row for row in response.fields if row[0] == "contact"]

@@ -179,7 +179,7 @@ def _decided(decision: Ring | Dial | Reject | Redirect, dial_plan: DialPlan) -> 
             return [Round(tuple(targets), seconds)] if targets else []
         case Dial():
             if decision.trunk is None:
-                return list(_outbound(decision.number, dial_plan))
+                return list(outbound(decision.number, dial_plan))
             known = decision.number and decision.trunk in dial_plan.trunks
             return [Round((Target(decision.number, decision.trunk),))] if known else []
 
@@ -197,18 +197,19 @@ def _default(call: IncomingCall, dial_plan: DialPlan) -> tuple[Step, ...]:
         return (Round((Target(number),)),)
     if call.direction == "inbound":
         return (NOT_FOUND,)
-    return tuple(_outbound(call.called, dial_plan)) or (NOT_FOUND,)
+    return tuple(outbound(call.called, dial_plan)) or (NOT_FOUND,)
 
 
 def _for_help(called: str, dial_plan: DialPlan) -> tuple[Step, ...]:
     """One trunk after the other until one takes it: those of the outbound rule, then all others."""
-    ruled = [target.trunk for step in _outbound(called, dial_plan) for target in step.targets]
+    ruled = [target.trunk for step in outbound(called, dial_plan) for target in step.targets]
     trunks = dict.fromkeys([*[trunk for trunk in ruled if trunk is not None], *sorted(dial_plan.trunks)])
     number = dial_plan.emergency[called]
     return tuple([Round((Target(number, trunk, urgent=True),)) for trunk in trunks]) or (NOT_FOUND,)
 
 
-def _outbound(number: str, dial_plan: DialPlan) -> Iterator[Round]:
+def outbound(number: str, dial_plan: DialPlan) -> Iterator[Round]:
+    """The trunks of the outbound rule for a number, one after the other."""
     matching = [rule for rule in dial_plan.outbound if number.startswith(rule.prefix)]
     if not matching or not number:
         return

@@ -102,9 +102,9 @@ def pack_call(call: CallSnapshot, number: str, contact_id: str | None, agent: st
             (
                 leg.party, leg.side, leg.state, leg.number, leg.started_at,
                 leg.ringing_at, leg.answered_at, leg.ended_at, leg.status,
-            ) if leg.transferred_by is None else (
-                leg.party, leg.side, leg.state, leg.number, leg.started_at,
-                leg.ringing_at, leg.answered_at, leg.ended_at, leg.status, leg.transferred_by, leg.transferred_at,
+            ) if leg.transferred_by is None and leg.cause is None else (
+                leg.party, leg.side, leg.state, leg.number, leg.started_at, leg.ringing_at, leg.answered_at,
+                leg.ended_at, leg.status, leg.transferred_by, leg.transferred_at, leg.cause,
             )
             for leg in call.legs
         ]),
@@ -205,7 +205,13 @@ def _legs(legs: tuple[Packed, ...]) -> str:
 
 def _leg(leg: Packed, text: _Texts) -> str:
     party, side, state, number, started_at, ringing_at, answered_at, ended_at, status = leg[:9]
-    more = f',"transferred_by":{_quote(clean(leg[9]))},"transferred_at":{text[leg[10]]}' if len(leg) > 9 else ""
+    more = ""
+    if len(leg) > 9:
+        by, at, cause = leg[9:]
+        if by is not None:
+            more = f',"transferred_by":{_quote(clean(by))},"transferred_at":{text[at]}'
+        if cause is not None:
+            more += f',"cause":{cause}'
     return (
         f'{{"party":{_quote(clean(party))},"side":"{side}","state":"{state}","number":{_quote(clean(number))},'
         f'"started_at":{text[started_at]},"ringing_at":{text[ringing_at]},"answered_at":{text[answered_at]},'

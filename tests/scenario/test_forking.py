@@ -56,7 +56,7 @@ def test_both_answer_at_once() -> None:
     ],
 )
 def test_the_best_refusal_wins(first: int, second: int, expected: int) -> None:
-    office = Office()
+    office = Office(follow_redirects=False)
     one, two = two_phones(office)
     one.manners.refuse_with, two.manners.refuse_with = first, second
     one.manners.answer_after, two.manners.answer_after = 0.1, 0.05

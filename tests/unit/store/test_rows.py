@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import marshal
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 from sqlalchemy.dialects import sqlite
@@ -42,15 +43,16 @@ def test_the_journal_knows_every_field_of_a_call() -> None:
     stored = set(columns("calls")) - {"parties"}
     never_stored = {"merged_into"}  # of calls whose record another one has
     assert {field.name for field in fields(CallSnapshot)} - never_stored == stored
-    taken = LegSnapshot("103", "b", "ended", "103", 1.0, transferred_by="101", transferred_at=2.0)
+    taken = LegSnapshot("103", "b", "ended", "103", 1.0, transferred_by="101", transferred_at=2.0, cause=16)
     legs = json.loads(str(rows_of(replace(call(), legs=(*call().legs, taken)))[0][columns("calls").index("legs")]))
     names = {field.name for field in fields(LegSnapshot)}
     assert set(legs[-1]) == names
-    assert set(legs[0]) == names - {"transferred_by", "transferred_at"}  # most have none, and rows are dear
+    assert set(legs[0]) == names - {"transferred_by", "transferred_at", "cause"}  # most have none, and rows are dear
 
 
-def test_a_transferred_leg_comes_back() -> None:
-    leg = LegSnapshot("103", "b", "ended", "103", 1.0, transferred_by="101", transferred_at=2.0)
+@pytest.mark.parametrize("more", [{"transferred_by": "101", "transferred_at": 2.0}, {"cause": 34}])
+def test_what_few_legs_have_comes_back(more: dict[str, Any]) -> None:
+    leg = LegSnapshot("103", "b", "ended", "103", 1.0, **more)
     assert call_snapshot(as_row(rows_of(replace(call(), legs=(leg,)))[0])).legs == (leg,)
 
 

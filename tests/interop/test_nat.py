@@ -7,19 +7,20 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pbxcore.inquiry import ask, socket_beside
 from pbxcore.media import tone
-from tests.interop.server import ROOT, Server, wait_until
+from tests.interop.server import Server, wait_until
 from tests.interop.tool_baresip import Baresip
 from tests.interop.tool_namespaces import Namespace, Networks, networks
 
@@ -112,9 +113,12 @@ class World:
 
     def told(self, call_id: str, host: str) -> str:
         """All that the exchange sent there in this call."""
-        command = [sys.executable, "-m", "pbxcore", "trace", call_id, "--json", "-c", str(self.server.config)]
-        said = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
-        text = "".join(step["message"] for step in said["steps"] if step["out"] and step["remote"].startswith(host))
+        async def trace() -> dict[str, Any]:
+            async with aclosing(ask(socket_beside(self.server.database), {"call": call_id, "last": 1})) as answers:
+                return await anext(answers)
+
+        steps = asyncio.run(trace())["steps"]
+        text = "".join(step["message"] for step in steps if step["out"] and step["remote"].startswith(host))
         return re.sub("a=ssrc:.*", "", text)   # the other phone's own word for itself
 
 

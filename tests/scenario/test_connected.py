@@ -186,6 +186,32 @@ def test_the_session_timer_goes_on_after_an_update_of_the_name(desk: Desk) -> No
     desk.ends()
 
 
+def test_every_phone_that_rings_is_told_and_those_that_lose_leave_nothing(desk: Desk) -> None:
+    second = Phone(desk.world, ("127.0.0.1", 10_201), "101")
+    second.password, second.manners.answer_after = PASSWORD, None
+    second.register(EXCHANGE)
+    assert desk.world.until(lambda: second.registered)
+    desk.rings()
+    desk.late()
+    desk.world.run(1.0)
+    assert [len(phone.got("UPDATE")) for phone in (desk.phone, second)] == [1, 1]
+    desk.world.run(5.0)
+    assert (desk.phone.last.state, second.last.state) == ("up", "cancelled")
+    desk.late(Proceed(display_name="Anna I."))
+    desk.world.run(1.0)
+    assert [len(phone.got("UPDATE")) for phone in (desk.phone, second)] == [2, 1]
+    desk.ends()
+
+
+def test_a_name_for_a_call_that_is_over_is_for_nobody(desk: Desk) -> None:
+    desk.rings(6.0)
+    [call_id] = desk.office.exchange.live
+    desk.ends()
+    desk.office.exchange.found_late(call_id, ANNA)
+    desk.world.run(1.0)
+    assert not desk.phone.got("UPDATE")
+
+
 def test_connected(desk: Desk) -> None:
     other = Desk(connected="remote-party")
     other.rings()

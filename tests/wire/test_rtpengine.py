@@ -149,6 +149,23 @@ async def test_phone_behind_nat(backend: MediaBackend, call_id: str, parties: tu
     backend.delete(call_id)
 
 
+async def test_rtpengine_behind_a_router_names_the_router(
+    daemon: str, heard: Heard, call_id: str, parties: tuple[Party, Party, Party]
+) -> None:
+    external, (alice, bob, _) = "203.0.113.7", parties
+    backend = make_backend(Media(backend="rtpengine", rtpengine=(daemon,)), (), lambda shown: LOCAL)
+    await backend.start(heard)
+    try:
+        to_b = await backend.offer(call_id, "a", "b1", alice.sdp(), local=external, source=alice.host)
+        assert f"c=IN IP4 {external}".encode() in to_b
+        to_a = await backend.answer(call_id, "b1", "a", bob.sdp(), local=LOCAL, source=bob.host)
+        assert external.encode() not in to_a
+        backend.delete(call_id)
+        await heard.statistics(call_id)
+    finally:
+        await backend.close()
+
+
 async def test_forks_hold_and_an_offer_from_the_party_called(
     backend: MediaBackend, call_id: str, heard: Heard, parties: tuple[Party, Party, Party]
 ) -> None:

@@ -80,14 +80,14 @@ class Handover:
             self.report.subscribed(tx, request)
         elif method == "BYE" and leg is self.leaver:
             layer.respond(tx, build.response(request, 200))
-            self._left()
+            self.left()
         elif self.gone and method != "BYE":  # there is nobody it could be passed on to
             layer.respond(tx, build.response(request, 491 if method == "INVITE" else 480))
         else:
             return False
         return True
 
-    def _left(self) -> None:
+    def left(self) -> None:
         """The transferor has hung up: he wants no more of it, whatever becomes of the transfer."""
         self.gone = True
         self.leaver.ending = True

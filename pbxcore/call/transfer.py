@@ -56,10 +56,12 @@ def route(live: LiveCall, leaver: Leg, number: str) -> tuple[Step, ...]:
 class Transfer(Handover):
     """One blind transfer."""
 
-    __slots__ = ("_last", "_ringing")
+    __slots__ = ("_last", "_ringing", "_rings", "_sounds")
 
     _ringing: list[Branch]
     _last: Outcome | None
+    _rings: bool   # a phone says so
+    _sounds: bool  # and the one who stays hears it
 
     # ---- from top to bottom
 
@@ -78,12 +80,14 @@ class Transfer(Handover):
         except Over:
             self.report.close(487)
         finally:
+            self._silence()
             for branch in self._ringing:
                 self.live.drop(branch, 487)
             self._ringing.clear()
             self.cease()
 
     async def _blind(self, steps: Sequence[Step], ringing: Sequence[Branch] = ()) -> None:
+        self._rings = self._sounds = False
         self._ringing = [*ringing]
         self.comers += ringing
         outcome = await self._try(steps)
@@ -260,10 +264,30 @@ class Transfer(Handover):
                 if response.status > 100:
                     self.live.apply(inputs.LegRang(self.live.exchange.wall(), branch.label))
                     self.report.tell(response.status, response.reason)
+                    self._rings = True
+                    self._ringback()
         for branch in ringing:
             self.live.drop(branch, 487, None if won is None else ELSEWHERE)
         ringing.clear()
+        self._silence()
         return won
+
+    def left(self) -> None:
+        super().left()
+        self._ringback()
+
+    def _ringback(self) -> None:
+        """Whom the transferor has left alone, or put on hold, hears that it rings."""
+        live = self.live
+        alone = self.gone or live.call.legs[self.leaver.label].held
+        if self._rings and alone and not self._sounds:
+            self._sounds = True
+            live.exchange.media.ring(live.call.offered.call_id, self.stays.label, self.stays.sdp)
+
+    def _silence(self) -> None:
+        if self._sounds:
+            self.live.exchange.media.quiet(self.live.call.offered.call_id)
+        self._rings = self._sounds = False
 
     def _refused(self, branch: Branch, outcome: Outcome) -> None:
         self._ringing.remove(branch)

@@ -76,6 +76,15 @@ class MediaBackend(Protocol):
         """A branch lost: give its ports back."""
         ...
 
+    def ring(self, call_id: str, leg: str, sdp: bytes) -> None:
+        """Let this party hear a ringing tone, until `quiet` or the next answer: whom it is to be connected to is rung.
+        `sdp` is what it has said last; where that names nothing that can be sent, nothing is."""
+        ...
+
+    def quiet(self, call_id: str) -> None:
+        """No ringing tone any more."""
+        ...
+
     def delete(self, call_id: str) -> None:
         """The call is over; unknown calls are ignored. `media_deleted` follows with the counters."""
         ...

@@ -16,6 +16,7 @@ from pbxcore.media.backend import MediaError, MediaListener, itself
 from pbxcore.media.book import split_range
 from pbxcore.media.channel import Channel, Words
 from pbxcore.media.rewrite import Body, Line, read
+from pbxcore.media.ringback import payload_for
 from pbxcore.sip.addresses import is_stranded
 
 PATIENCE = 2.0            # seconds an offer waits for ports at most
@@ -180,6 +181,17 @@ class Relay:
             command = bencode.encode_text({"command": "delete", "call-id": call_id, "from-tag": leg})
             call.channel.send(command, within=DELETE_SECONDS)
         self._give_back(call.channel, dropped)
+
+    def ring(self, call_id: str, leg: str, sdp: bytes) -> None:
+        call, payload = self._calls.get(call_id), payload_for(sdp)
+        if call is not None and payload is not None:
+            words = {"command": "play media", "call-id": call_id, "from-tag": leg, "payload": str(payload)}
+            call.channel.send(bencode.encode_text(words))
+
+    def quiet(self, call_id: str) -> None:
+        call = self._calls.get(call_id)
+        if call is not None:
+            call.channel.send(bencode.encode_text({"command": "stop media", "call-id": call_id}))
 
     def delete(self, call_id: str) -> None:
         call = self._calls.pop(call_id, None)

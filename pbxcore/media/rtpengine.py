@@ -22,6 +22,7 @@ from pbxcore.hooks import StreamStats
 from pbxcore.media.backend import MediaError, MediaListener, itself
 from pbxcore.media.ng import Daemon, NoAnswer, Words
 from pbxcore.media.rewrite import Body, read
+from pbxcore.media.ringback import payload_for, recording
 from pbxcore.sip.addresses import is_stranded
 
 NOTHING = StreamStats()
@@ -172,6 +173,17 @@ class Rtpengine:
             "command": "delete", "call-id": call_id, "from-tag": "a", "to-tag": leg, "via-branch": leg,
             "delete delay": 0,
         })  # fmt: skip
+
+    def ring(self, call_id: str, leg: str, sdp: bytes) -> None:
+        call = self._calls.get(call_id)
+        if call is not None and payload_for(sdp) is not None:
+            words: dict[str, Any] = {"command": "play media", "call-id": call_id, "from-tag": leg}
+            call.daemon.request({**words, "blob": recording(), "repeat-times": 100})
+
+    def quiet(self, call_id: str) -> None:
+        call = self._calls.get(call_id)
+        if call is not None:
+            call.daemon.request({"command": "stop media", "call-id": call_id, "all": "all"})
 
     def delete(self, call_id: str) -> None:
         call = self._calls.pop(call_id, None)

@@ -7,6 +7,8 @@ signalling side (`relay`), and media flows from the answer on.
     bind     address, count                       bind that many more pairs of ports (RTP even, RTCP odd)
     answer   call-id, from-tag, to-tag, from, to  bridge two legs; cuts off the leg bridged before
     delete   call-id [, from-tag]                 end a call, or one leg of it
+    play media   call-id, from-tag, payload       send a ringing tone to a leg, in this kind of G.711
+    stop media   call-id
     query    [call-id]                            statistics of a call, or of the whole process
     ping
 
@@ -29,6 +31,7 @@ from collections.abc import Callable
 
 from pbxcore.media import bencode
 from pbxcore.media.bridge import Call
+from pbxcore.media.ringback import Ringback
 from pbxcore.media.sockets import Ports, raise_file_limit
 from pbxcore.media.stream import DATAGRAM, Stream
 
@@ -57,6 +60,7 @@ class Worker:
         self._sweep: deque[tuple[str, Call]] = deque()
         self._binds: deque[tuple[str, int]] = deque()
         self._outbox: list[bytes] = []
+        self._rings: dict[str, Ringback] = {}
         self._deleted: list[str] = []           # calls to be reported deleted in one go
         self._tick = min(1.0, timeout / TICKS) / TICKS
         self._next_tick = 0.0
@@ -66,7 +70,7 @@ class Worker:
         self._running = True
         self._verbs: dict[str, Callable[[Words], None]] = {
             "answer": self._answer, "delete": self._delete, "bind": self._bind, "query": self._query,
-            "ping": self._ping,
+            "ping": self._ping, "play media": self._play, "stop media": self._stop,
         }  # fmt: skip
 
     def run(self) -> None:
@@ -101,6 +105,8 @@ class Worker:
                     except OSError as error:
                         self._retry(stream, forward, data, error)
             self._handled += len(events)
+            if self._rings:
+                self._ring(now)
             if now >= self._next_tick:
                 self._on_tick(now)
             if self._binds:
@@ -112,7 +118,7 @@ class Worker:
         """Seconds to wait for packets at most."""
         if self._binds:
             return 0.0
-        if self._outbox:
+        if self._outbox or self._rings:
             return 0.01
         return self._tick if self._calls else 1.0
 
@@ -208,6 +214,32 @@ class Worker:
         call.hold = words["hold"] == "yes"
         call.last = now
         call.reported = False
+        self._rings.pop(call_id, None)
+
+    def _play(self, words: Words) -> None:
+        call_id, leg = str(words["call-id"]), str(words["from-tag"])
+        if call_id in self._calls:
+            source = int.from_bytes(os.urandom(4), "big")
+            self._rings[call_id] = Ringback(leg, int(str(words["payload"])), source, self._clock())
+
+    def _stop(self, words: Words) -> None:
+        self._rings.pop(str(words["call-id"]), None)
+
+    def _ring(self, now: float) -> None:
+        for call_id, ringback in list(self._rings.items()):
+            call = self._calls.get(call_id)
+            pair = next((pair for pair in call.legs.get(ringback.leg, []) if pair is not None), None) if call else None
+            if call is None or pair is None:
+                del self._rings[call_id]
+                continue
+            call.last = now
+            send = pair[0].send
+            for packet in ringback.due(now):
+                if send is not None:
+                    try:
+                        send(packet)
+                    except OSError:     # an ICMP error of an earlier one
+                        pair[0].failed += 1
 
     def _delete(self, words: Words) -> None:
         call_id = str(words["call-id"])

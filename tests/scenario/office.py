@@ -128,6 +128,8 @@ class VirtualRelay:
         self.ports: dict[tuple[str, str], int] = {}
         self.deleted: list[str] = []
         self.bridged: dict[str, str] = {}
+        self.ringing: dict[str, str] = {}   # who hears a ringing tone
+        self.rang: list[str] = []
         self._next = 20000
         self._listener: MediaListener | None = None
 
@@ -161,6 +163,13 @@ class VirtualRelay:
         if to_leg == "a":
             self.bridged[call_id] = from_leg
         return self._rewrite(call_id, to_leg, sdp, local)
+
+    def ring(self, call_id: str, leg: str, sdp: bytes) -> None:
+        self.ringing[call_id] = leg
+        self.rang.append(leg)
+
+    def quiet(self, call_id: str) -> None:
+        self.ringing.pop(call_id, None)
 
     def drop_leg(self, call_id: str, leg: str) -> None:
         self.ports.pop((call_id, leg), None)

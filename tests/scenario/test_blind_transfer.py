@@ -155,6 +155,28 @@ def test_nobody_answers_at_the_target() -> None:
     office.assert_nothing_left()
 
 
+@pytest.mark.parametrize("how", ["holds", "leaves", "talks on"])
+def test_who_is_left_alone_hears_that_it_rings(how: str) -> None:
+    """His call is answered already, so it is the relay that sounds; whoever still talks hears no tone over it."""
+    office = Switchboard()
+    caller, mine = office.inbound()
+    office.second.manners.answer_after = 2.0
+    if how == "holds":
+        office.desk.hold(mine)
+        office.world.run(0.5)
+    refer(office.desk, mine, "102")
+    office.world.run(0.5)
+    if how == "leaves":
+        office.desk.bye(mine)
+        office.world.run(0.1)
+    assert list(office.relay.ringing.values()) == ([] if how == "talks on" else ["a"]), office.world.ladder()
+    office.world.run(3.0)
+    assert office.relay.ringing == {}
+    assert office.talk_together((office.outside, caller), (office.second, office.second.last))
+    office.outside.bye(caller)
+    office.assert_nothing_left()
+
+
 def test_the_target_is_unreachable() -> None:
     office = Switchboard()
     caller, mine = office.inbound()

@@ -86,6 +86,44 @@ async def settled(relay: Relay, call_id: str = CALL) -> None:
     await relay.query(call_id)
 
 
+class TestRingingTone:
+    """Who is being transferred hears that it rings, and then the one who answered."""
+
+    async def test_it_sounds_until_somebody_answers(
+        self, relay: Relay, alice: Party, bob: Party, carol: Party
+    ) -> None:
+        await bridged(relay, alice, bob)
+        relay.ring(CALL, "a", alice.sdp())
+        packets = [rtp.parse(await receive(alice.rtp)) for _ in range(10)]
+        assert all(packet is not None and packet.payload_type == 0 for packet in packets)
+        numbers = [packet.sequence for packet in packets if packet is not None]
+        assert numbers == list(range(numbers[0], numbers[0] + 10))
+        to_carol = await relay.offer(CALL, "a", "b2", alice.sdp(), local=LOCAL)
+        await relay.answer(CALL, "b2", "a", carol.sdp(), local=LOCAL)
+        relay.drop_leg(CALL, "b1")
+        await settled(relay)
+        while not silent(alice.rtp):
+            pass    # what was on its way
+        assert await alice.hears(carol.speak(line(to_carol)))
+
+    async def test_it_stops_when_told_to_and_with_the_call(
+        self, relay: Relay, heard: Heard, alice: Party, bob: Party
+    ) -> None:
+        await bridged(relay, alice, bob)
+        relay.ring(CALL, "a", alice.sdp())
+        assert await receive(alice.rtp)
+        relay.quiet(CALL)
+        await settled(relay)
+        while not silent(alice.rtp):
+            pass    # what was on its way
+        relay.ring(CALL, "a", alice.sdp())
+        relay.delete(CALL)
+        await heard.statistics(CALL)
+        relay.ring(CALL, "a", alice.sdp())
+        relay.quiet("nobody")
+        assert relay.commands_failed == 0
+
+
 class TestTwoParties:
     async def test_both_ways_and_statistics_to_the_packet(
         self, relay: Relay, heard: Heard, alice: Party, bob: Party

@@ -114,6 +114,27 @@ async def test_call_from_offer_to_delete(
     assert backend.ports_in_use() == 0
 
 
+@pytest.mark.parametrize(("leaves", "stays"), [("b1", "a"), ("a", "b1")])
+async def test_a_third_party_takes_the_place_of_one(
+    backend: MediaBackend, call_id: str, heard: Heard, parties: tuple[Party, Party, Party], leaves: str, stays: str
+) -> None:
+    """A transfer: the newcomer is offered the media of the one who stays, and that one then the newcomer's."""
+    alice, bob, carol = parties
+    await backend.offer(call_id, "a", "b1", alice.sdp(), local=LOCAL, source=alice.host)
+    await backend.answer(call_id, "b1", "a", bob.sdp(), local=LOCAL, source=bob.host)
+    one = alice if stays == "a" else bob
+    await backend.offer(call_id, stays, "b2", one.sdp(), local=LOCAL, source=one.host)
+    to_one = await backend.offer(call_id, "b2", stays, carol.sdp(), local=LOCAL, source=carol.host)
+    to_carol = await backend.answer(call_id, stays, "b2", one.sdp(), local=LOCAL, source=one.host)
+    backend.ring(call_id, stays, one.sdp())
+    backend.quiet(call_id)
+    backend.drop_leg(call_id, leaves)
+    await talk(backend, one, to_one, carol, to_carol)
+    backend.delete(call_id)
+    await heard.statistics(call_id)
+    assert backend.ports_in_use() == 0
+
+
 async def test_stranger_is_never_answered(
     backend: MediaBackend, call_id: str, parties: tuple[Party, Party, Party]
 ) -> None:

@@ -54,6 +54,10 @@ class Phone(pj.Account):
         )
         config.presConfig.publishEnabled = bool(options.get("publishes"))
         config.mwiConfig.enabled = bool(options.get("publishes"))
+        if options.get("insists"):
+            config.callConfig.prackUse = pj.PJSUA_100REL_MANDATORY
+            config.callConfig.timerUse = pj.PJSUA_SIP_TIMER_REQUIRED
+            config.callConfig.timerMinSESec = config.callConfig.timerSessExpiresSec = 90
         self.create(config)
 
     def onRegState(self, parameter: pj.OnRegStateParam) -> None:
@@ -73,7 +77,7 @@ class Phone(pj.Account):
         self.calls.append(call)
         say("incoming", caller=call.getInfo().remoteUri)
         answer = pj.CallOpParam()
-        answer.statusCode = 200
+        answer.statusCode = 183 if self.options.get("rings") else 200
         call.answer(answer)
 
     def do(self, command: dict[str, str]) -> bool:
@@ -83,6 +87,9 @@ class Phone(pj.Account):
             call = Call(self)
             self.calls.append(call)
             call.makeCall(f"sip:{command['to']}@{self.options['server']}", parameter)
+        elif what == "answer":
+            parameter.statusCode = 200
+            self.calls[-1].answer(parameter)
         elif what == "hold":
             self.calls[-1].setHold(pj.CallOpParam())
         elif what == "resume":
@@ -144,6 +151,8 @@ class Call(pj.Call):
         state = parameter.e.body.tsxState
         if state.type == pj.PJSIP_EVENT_RX_MSG and state.tsx.method == "UPDATE" and state.tsx.role == pj.PJSIP_ROLE_UAS:
             say("update", message=state.src.rdata.wholeMsg)
+        if state.tsx.state == pj.PJSIP_TSX_STATE_COMPLETED:
+            say("transaction", method=state.tsx.method, status=state.tsx.statusCode)
 
     def onCallMediaState(self, parameter: pj.OnCallMediaStateParam) -> None:
         info = self.getInfo()   # must live as long as what is read of it

@@ -21,16 +21,17 @@ class Pjsua:
 
     def __init__(
         self, directory: Path, server: Server, number: str, hz: int, *, transport: str = "udp", publishes: bool = False,
-        ca: str = "",
+        ca: str = "", insists: bool = False, rings: bool = False,
     ) -> None:  # fmt: skip
         """With `publishes` it also publishes its presence and subscribes to its messages. `ca` is whom it believes over
-        TLS."""
+        TLS. With `insists` it takes no call without PRACK and a session timer; with `rings` it answers when told."""
         host, port = server.address(transport)
         self.record = directory / f"{number}.wav"
         self.errors = directory / f"{number}.stderr"
         options = {
             "number": number, "password": password_of(number), "server": f"{host}:{port}", "transport": transport,
             "hz": hz, "record": str(self.record), "publishes": publishes, "ca": ca,
+            "insists": insists, "rings": rings,
         }  # fmt: skip
         with self.errors.open("w") as errors:
             self._process = subprocess.Popen(

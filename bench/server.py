@@ -42,6 +42,12 @@ class NoRelay:
     def drop_leg(self, call_id: str, leg: str) -> None:
         return
 
+    def ring(self, call_id: str, leg: str, sdp: bytes) -> None:
+        return
+
+    def quiet(self, call_id: str) -> None:
+        return
+
     def delete(self, call_id: str) -> None:
         if self._listener is not None:
             self._listener.media_deleted(call_id, StreamStats(), StreamStats())

@@ -162,7 +162,7 @@ class Baresip:
         return wav.read(files[-1])
 
     def packets_heard(self) -> int:
-        """RTP packets of the call that is up, as baresip counts them: for each source, and a transfer brings another."""
+        """RTP packets of the call that is up, as baresip counts them for each source: a transfer brings another."""
         return sum(map(int, re.findall(r"rcvd=(\d+)", self.tell("audio_debug"))))
 
 

@@ -155,7 +155,8 @@ def test_what_has_no_effect_on_the_record_is_never_written(offered: IncomingCall
 def sample(kind: type[Input], label: str) -> Input:
     """One of this kind; those about a leg are about `label`."""
     made: dict[type[Input], tuple[Any, ...]] = {
-        inputs.Decided: ("hook",), inputs.Named: ("Anna",), inputs.LegDialed: ("b2", "102", "102"), inputs.LegFailed: (label, 486),
+        inputs.Decided: ("hook",), inputs.Named: ("Anna",), inputs.LegDialed: ("b2", "102", "102"),
+        inputs.LegFailed: (label, 486),
         inputs.LegJoined: ("b2", "102", "102", 1.0), inputs.Transferred: ("b2", "a", "101"), inputs.Absorbed: ("c0",),
         inputs.Released: ("callee", 486, "Busy"), inputs.Counted: (StreamStats(), StreamStats()),
     }  # fmt: skip

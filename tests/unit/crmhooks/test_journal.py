@@ -71,6 +71,30 @@ async def test_nothing_is_kept_of_calls_that_are_over(journal: Journal, monkeypa
     assert len(journal._notes) <= 16
 
 
+async def test_a_call_that_another_has_taken_in_leaves_no_record_of_its_own(journal: Journal, store: Store) -> None:
+    for call_id in ("kept", "merged"):
+        journal.write(call(call_id))
+        journal.write(answered(call_id))
+    await journal.flush()
+    journal.merge(replace(ended("merged"), merged_into="kept"))
+    journal.write(ended("kept"))
+    await journal.flush()
+    assert [record.call_id for record in await journal.history()] == ["kept"]
+    assert await journal.find("merged") is None
+
+
+async def test_whose_call_it_is_after_a_transfer() -> None:
+    """Who got it last; of a call between colleagues who answered."""
+    first = LegSnapshot("101", "b", "ended", "101", 1.0, answered_at=2.0, ended_at=9.0)
+    second = LegSnapshot("102", "b", "answered", "102", 5.0, answered_at=9.0, transferred_by="101", transferred_at=9.0)
+    outside = replace(second, party="trunk:carrier", number="+1555")
+    one = replace(answered(), direction="inbound", answered_by="102", legs=(first, second))
+    assert agent_of(one) == "102"
+    assert agent_of(replace(one, answered_by="trunk:carrier", legs=(first, outside))) == "101"
+    dialled = replace(one, direction="outbound", extension="101", answered_by="trunk:carrier")
+    assert agent_of(replace(dialled, legs=(replace(first, side="a"), replace(second, side="a")))) == "102"
+
+
 async def test_whoever_wants_to_know_is_told_that_a_call_ended(journal: Journal) -> None:
     over: list[CallSnapshot] = []
     journal.on_ended = over.append

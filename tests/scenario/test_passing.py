@@ -29,7 +29,7 @@ def test_inside_of_a_call(method: str, sender: str) -> None:
     office.assert_nothing_left()
 
 
-@pytest.mark.parametrize(("method", "status"), [("REFER", 400), ("NOTIFY", 405), ("DANCE", 501)])
+@pytest.mark.parametrize(("method", "status"), [("SUBSCRIBE", 405), ("NOTIFY", 405), ("DANCE", 501)])
 def test_what_is_not_passed_on_is_refused(method: str, status: int) -> None:
     office = Office()
     desk = office.phone("101")

@@ -442,7 +442,7 @@ class LiveCall:
             if not await settled(self, branch):
                 branch.bye()
                 return False
-            body = self._not_told_yet(branch, body)
+            body = self.not_told_yet(branch, body)
         snapshot = self.apply(inputs.LegAnswered(self.exchange.wall(), branch.label))
         self.a.respond(200, response.reason, passed_back(response), body)
         if branch.untold:
@@ -451,13 +451,13 @@ class LiveCall:
             self.exchange.hooks.on_answered(snapshot)
         return True
 
-    def _not_told_yet(self, branch: Branch, body: bytes) -> bytes:
+    def not_told_yet(self, leg: Leg, body: bytes) -> bytes:
         """The description for the 200: none for who has one already, and what has changed since he is told later."""
         reliable = self.a.reliable
         if reliable is None or not reliable.agreed:
-            return self.answers.get(branch.label, body) if self.early is not None else body
+            return self.answers.get(leg.label, body) if self.early is not None else body
         early = self.early_offers()
-        if early.partner is not branch:
+        if early.partner is not leg:
             early.renew.add("a")
         return b""
 

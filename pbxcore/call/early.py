@@ -222,10 +222,10 @@ class EarlyOffers:
         )  # fmt: skip
 
 
-async def settled(live: LiveCall, branch: Branch) -> bool:
+async def settled(live: LiveCall, answerer: Leg) -> bool:
     """Waits until the caller has every description that he was sent, and every offer its answer: no 2xx before that
     (RFC 3262 section 3). False when the caller gave up meanwhile."""
-    kept: list[Signal] = []  # what the callee says meanwhile is for the conversation
+    kept: list[Signal] = []  # what whoever answers says meanwhile is for the conversation
     reliable = live.a.reliable
     while (reliable is not None and reliable.owing) or (live.early is not None and live.early.offers):
         signal = await live.next(live.exchange.clock() + SETTLING)
@@ -233,7 +233,7 @@ async def settled(live: LiveCall, branch: Branch) -> bool:
             break
         if await live.within(signal):
             continue
-        if signal.leg is branch:
+        if signal.leg is answerer:
             kept.append(signal)
         elif live.gave_up(signal):
             live.put_back(kept)

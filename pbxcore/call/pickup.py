@@ -10,14 +10,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pbxcore.call import call as inputs
+from pbxcore.call.abilities import check, enlist
 from pbxcore.call.body import sdp_in
 from pbxcore.call.dialogs import find
+from pbxcore.call.early import settled
 from pbxcore.call.handover import Gone, Handover, Over
 from pbxcore.call.leg import Branch, CallerLeg, Leg
+from pbxcore.call.reason import ELSEWHERE
 from pbxcore.call.refer import replaces_in
 from pbxcore.call.retell import answer
 from pbxcore.call.signal import Kind, Signal
-from pbxcore.call.transfer import ELSEWHERE
 from pbxcore.media.backend import MediaError
 from pbxcore.sip import build
 from pbxcore.sip.errors import SipError
@@ -51,8 +53,11 @@ def admit(exchange: Exchange, tx: ServerTransaction, request: Request, extension
         raise SipError(481, build.REASONS[481])
     elif talk.transfer is not None or place not in (talk.a, talk.b):
         raise SipError(491, build.REASONS[491])
+    make = exchange.registrar.caller(extension, request)
+    check(request, make, exchange.session)
     leg = CallerLeg(exchange, live, tx, request, extension, None)
-    leg.make = exchange.registrar.caller(extension, request)
+    leg.make = make
+    enlist(leg, request, exchange.session)
     leg.sdp = sdp
     live.admit(leg)
     live.post(Signal(Kind.JOIN, leg, errand=PickUp(leg, place)))
@@ -120,12 +125,15 @@ class PickUp:
         for branch in ringing:
             live.drop(branch, 487, ELSEWHERE)
         ringing.clear()
+        if (live.a.reliable is not None or live.early is not None) and not await settled(live, leg):
+            self._refuse(487)
+            return None
         if live.a.tx is None or leg.tx is None:
             return None
         _joins(live, leg)
         snapshot = live.apply(inputs.Transferred(live.exchange.wall(), leg.label, place.label, leg.party))
         leg.respond(200, body=to_comer)
-        live.a.respond(200, body=to_caller)
+        live.a.respond(200, body=live.not_told_yet(leg, to_caller))
         if snapshot is not None:
             live.exchange.hooks.on_answered(snapshot)
         return leg

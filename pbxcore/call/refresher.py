@@ -10,13 +10,13 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
+from pbxcore.call.leg import CallerLeg, Leg
 from pbxcore.call.signal import Signal
 from pbxcore.sip.message import Response
 from pbxcore.sip.transaction import ClientTransaction
 
 if TYPE_CHECKING:
     from pbxcore.call.conversation import Conversation
-    from pbxcore.call.leg import Leg
 
 NOT_KNOWN = frozenset({405, 501})
 GONE = frozenset({408, 481})
@@ -81,7 +81,7 @@ class Refresher:
         exchange = self._talk.live.exchange
         chance = int(exchange.token()[:4], 16) / 0x10000
         # 14.1: who has made the Call-ID waits from 2.1 to 4 seconds, the other one up to 2
-        self._again_at = exchange.clock() + (LATER + chance if leg is self._talk.live.a else 2.1 + 1.9 * chance)
+        self._again_at = exchange.clock() + (LATER + chance if isinstance(leg, CallerLeg) else 2.1 + 1.9 * chance)
 
     def not_taken(self, leg: Leg, response: Response) -> None:
         """An offer of ours was refused."""

@@ -392,3 +392,19 @@ def test_a_timer_that_begins_in_the_middle_of_a_call() -> None:
     assert caller.said("UPDATE") == [200]
     assert office.world.until(lambda: talk.state == "ended", 120), "and nobody refreshes it"
     office.assert_nothing_left()
+
+
+def test_a_colleague_who_takes_over_is_watched_too() -> None:
+    """The timer of a leg that comes into a call by a transfer is kept like the others."""
+    office = Office()
+    caller, talk, desk = up(office, [])
+    other = modern_phone(office, "102")
+    other.ways.answer_rows = [("Session-Expires", "300;refresher=uac"), ("Require", "timer")]
+    desk.send(desk.last, "REFER", headers=[("Refer-To", "<sip:102@127.0.0.1>")])
+    assert office.world.until(lambda: desk.last.state == "ended"), office.world.ladder()
+    office.world.run(400.0)
+    assert other.got("UPDATE"), office.world.ladder()
+    other.ways.mute = True
+    assert office.world.until(lambda: talk.state == "ended", 400), office.world.ladder()
+    office.assert_nothing_left()
+    del caller

@@ -162,7 +162,8 @@ class Caller:
         self._ask(call, now)
 
     def _asked_for(self, data: bytes, source: tuple[str, int], now: float) -> None:
-        """A request from the server: a BYE ends its call, and that is a failure; anything else is unasked for."""
+        """A request from the server: a BYE ends its call, and that is a failure. Exchanges probe their carriers by
+        OPTIONS; anything else is unasked for."""
         method = data.split(b" ", 1)[0].decode("latin-1")
         if method != "ACK":
             reply = b"SIP/2.0 200 OK\r\n" + wire.copied(data) + b"Content-Length: 0\r\n\r\n"
@@ -173,7 +174,8 @@ class Caller:
             if call.state in ("INVITE", "up", "BYE"):
                 self._end(call, now, "ended by the server")
             return
-        self.figures.unexpected[method] = self.figures.unexpected.get(method, 0) + 1
+        if method != "OPTIONS":
+            self.figures.unexpected[method] = self.figures.unexpected.get(method, 0) + 1
 
     def _end(self, call: Call, now: float, why: str) -> None:
         """The call is over; `why` is empty when it went well."""

@@ -74,7 +74,7 @@ def test_a_draft_survives_another_page_and_is_gone_once_saved(office: Office, vi
     page.fill(f"#open-{call} textarea", "Half a sentence.")
     page.click(f"#open-{call} button")
     page.wait_for_selector(f"#open-{call}", state="detached")
-    assert page.evaluate("sessionStorage.length") == 0
+    page.wait_for_function("sessionStorage.length === 0")
 
 
 def test_an_empty_summary_is_refused_where_it_stands(office: Office, visit: Visit) -> None:

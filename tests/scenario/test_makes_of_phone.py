@@ -126,7 +126,7 @@ def test_alert_info(said: str, plain: str, written: str) -> None:
 
 def test_alert_source() -> None:
     assert invite_with().first("alert-info") == "<urn:alert:source:external>"
-    assert invite_with([("Priority", "emergency")]).first("alert-info") == "<urn:alert:source:external>"   # a stranger's
+    assert invite_with([("Priority", "emergency")]).first("alert-info") == "<urn:alert:source:external>"  # a stranger's
     assert invite_with(alert_source=False).first("alert-info") is None
     assert invite_with(alert="<urn:alert:source:friend>", alert_source=False).first("alert-info")
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
+import structlog
 
 from pbxcore.call.leg import Leg
 from pbxcore.call.registrar import Registrar
@@ -29,6 +30,13 @@ def cabinet() -> Iterator[Cabinet]:
     cabinet = Cabinet()
     yield cabinet
     cabinet.close()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def log_as_before() -> Iterator[None]:
+    """The simulator keeps the log quiet; the tests after these want it back."""
+    yield
+    structlog.reset_defaults()
 
 
 def test_thousands_of_calls_with_faults(cabinet: Cabinet) -> None:

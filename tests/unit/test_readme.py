@@ -57,6 +57,13 @@ def test_the_defaults_in_the_table_are_those_of_the_settings(key: str, said: str
         assert text == shown or float(text) == plain
 
 
+def test_every_standard_has_the_test_that_is_named() -> None:
+    named = re.findall(r"^\| [0-9][^|]* \| [^|]+ \| `(tests/[^`]+)` \|$", README, re.MULTILINE)
+    assert len(named) >= 25
+    root = Path(__file__).resolve().parents[2]
+    assert [path for path in named if not (root / path).is_file()] == []
+
+
 def test_every_command_is_in_the_readme_and_every_option_it_names_exists() -> None:
     named = dict(re.findall(r"^\| `hookline (\w+)([^|]*)\|", README, re.MULTILINE))
     assert set(named) == set(main.commands)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from pbxcore.call import call as inputs
 from pbxcore.call.abilities import asking_of
 from pbxcore.call.body import sdp_or_nothing
+from pbxcore.call.branch import Branch
 from pbxcore.call.call import TELL, WRITE, Call, HungUpBy, Input
 from pbxcore.call.connected import send, shown
 from pbxcore.call.conversation import Conversation
@@ -22,7 +23,7 @@ from pbxcore.call.drive import PAUSE, Deadline, drive, resume_after
 from pbxcore.call.early import METHODS, EarlyOffers, settled
 from pbxcore.call.forwarding import follow, instead, told
 from pbxcore.call.invite import InviteMaker
-from pbxcore.call.leg import Branch, CallerLeg, Leg
+from pbxcore.call.leg import CallerLeg, Leg
 from pbxcore.call.outcome import Outcome, worse
 from pbxcore.call.passing import passed_back
 from pbxcore.call.pickup import PickUp

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from pbxcore import profiles
 from pbxcore.call import call as inputs
+from pbxcore.call.branch import Branch
 from pbxcore.call.cards import Caller, call_info
 from pbxcore.call.identity import ANONYMOUS
-from pbxcore.call.leg import ALLOW, Branch, CallerLeg, Leg
+from pbxcore.call.leg import ALLOW, CallerLeg, Leg
 from pbxcore.call.reliable import Acknowledger
 from pbxcore.call.tailor import written
 from pbxcore.hooks import Decision, Proceed

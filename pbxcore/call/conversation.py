@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from pbxcore.call import call as inputs
 from pbxcore.call.body import sdp_in, sdp_or_nothing
+from pbxcore.call.branch import Branch
 from pbxcore.call.call import HungUpBy
 from pbxcore.call.handover import Moving
-from pbxcore.call.leg import ALLOW, SDP_TYPE, Branch, Leg
+from pbxcore.call.leg import ALLOW, SDP_TYPE, Leg
 from pbxcore.call.outcome import Outcome
 from pbxcore.call.passing import passed, passed_back
 from pbxcore.call.reason import q850, row

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pbxcore.call.body import sdp_in, sdp_or_nothing
-from pbxcore.call.leg import SDP_TYPE, Branch, Leg
+from pbxcore.call.branch import Branch
+from pbxcore.call.leg import SDP_TYPE, Leg
 from pbxcore.call.outcome import Outcome
 from pbxcore.call.session_timer import too_small
 from pbxcore.call.signal import Kind, Signal

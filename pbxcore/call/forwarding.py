@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pbxcore.call.branch import Branch
 from pbxcore.call.identity import dialed
-from pbxcore.call.leg import Branch
 from pbxcore.call.outcome import Outcome
 from pbxcore.call.redirect import MOST, MOST_BRANCHES, Hop, hop, marks, targets
 from pbxcore.call.router import Round, Target

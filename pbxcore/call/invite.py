@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from pbxcore.call.branch import Branch
 from pbxcore.call.identity import ANONYMOUS, dialed, index_of, leaving, way_so_far
-from pbxcore.call.leg import ALLOW, SDP_TYPE, Branch, contact_of
+from pbxcore.call.leg import ALLOW, SDP_TYPE, contact_of
 from pbxcore.call.passing import passed
 from pbxcore.call.ringtone import BY_DIRECTION, default, said
 from pbxcore.call.router import DialPlan

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from pbxcore.call import call as inputs
 from pbxcore.call.abilities import check, enlist
 from pbxcore.call.body import sdp_in
+from pbxcore.call.branch import Branch
 from pbxcore.call.dialogs import find
 from pbxcore.call.early import settled
 from pbxcore.call.handover import Gone, Handover, Over
-from pbxcore.call.leg import Branch, CallerLeg, Leg
+from pbxcore.call.leg import CallerLeg, Leg
 from pbxcore.call.reason import ELSEWHERE
 from pbxcore.call.refer import replaces_in
 from pbxcore.call.retell import answer

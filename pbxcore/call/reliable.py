@@ -17,7 +17,8 @@ from pbxcore.sip.message import Field, Request, Response
 from pbxcore.sip.transaction import ClientTransaction
 
 if TYPE_CHECKING:
-    from pbxcore.call.leg import Branch, CallerLeg
+    from pbxcore.call.branch import Branch
+    from pbxcore.call.leg import CallerLeg
 
 MAX_WAITING = 8
 MAX_EARLY = 16  # dialogs of one INVITE

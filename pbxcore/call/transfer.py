@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from pbxcore.call import call as inputs
 from pbxcore.call.abilities import asking_of
 from pbxcore.call.body import sdp_or_nothing
+from pbxcore.call.branch import Branch
 from pbxcore.call.connected import shown
 from pbxcore.call.handover import Gone, Handover, Over
 from pbxcore.call.identity import ANONYMOUS, NOWHERE
 from pbxcore.call.invite import InviteMaker
-from pbxcore.call.leg import Branch, Leg
+from pbxcore.call.leg import Leg
 from pbxcore.call.outcome import Outcome, worse
 from pbxcore.call.retell import awake
 from pbxcore.call.router import NOT_FOUND, RING_SECONDS, Refusal, Round, Step, Target, plan

@@ -108,7 +108,7 @@ def _everything_is_sent_twice_and_no_more(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def _extra_answers_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    from pbxcore.call.leg import Branch
+    from pbxcore.call.branch import Branch
 
     monkeypatch.setattr(Branch, "_hang_up_extra", lambda *_: None)
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from pbxcore.call.branch import Branch
 from pbxcore.call.invite import InviteMaker, display
-from pbxcore.call.leg import Branch
 from pbxcore.call.router import DialPlan, Target
 from pbxcore.call.trunks import Trunk
 from pbxcore.hooks import Decision, Direction, IncomingCall, Proceed

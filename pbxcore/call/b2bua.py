@@ -9,25 +9,27 @@ that crosses a CANCEL meets a call that is still there to deal with it. What it 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Coroutine
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Collection
+from typing import TYPE_CHECKING, cast
 
 from pbxcore.call import call as inputs
 from pbxcore.call.abilities import asking_of
+from pbxcore.call.answering import answer, their_answer
 from pbxcore.call.body import sdp_or_nothing
 from pbxcore.call.branch import Branch
 from pbxcore.call.call import TELL, WRITE, Call, HungUpBy, Input
-from pbxcore.call.connected import send, shown
+from pbxcore.call.connected import shown
 from pbxcore.call.conversation import Conversation
-from pbxcore.call.drive import PAUSE, Deadline, drive, resume_after
-from pbxcore.call.early import METHODS, EarlyOffers, settled
+from pbxcore.call.drive import Deadline, drive
+from pbxcore.call.driven import Driven
+from pbxcore.call.early import METHODS, EarlyOffers
 from pbxcore.call.forwarding import follow, instead, told
 from pbxcore.call.invite import InviteMaker
 from pbxcore.call.leg import CallerLeg, Leg
 from pbxcore.call.outcome import Outcome, worse
 from pbxcore.call.passing import passed_back
 from pbxcore.call.pickup import PickUp
-from pbxcore.call.reason import ELSEWHERE, q850, reasons
+from pbxcore.call.reason import q850, reasons
 from pbxcore.call.redirect import FOLLOWED, Hop
 from pbxcore.call.router import Redirection, Refusal, Round, Step, asks_crm, plan
 from pbxcore.call.servers import Key
@@ -45,18 +47,16 @@ if TYPE_CHECKING:
     from pbxcore.call.exchange import Exchange
     from pbxcore.call.trunks import Trunk
 
-DURABLE_SECONDS = 0.25  # how long an answer waits for a journal that is stuck; the journal catches up later
 Answered = tuple[Leg, Response | None]
 LATE = 0.02  # what the event loop may add to the CRM's budget before the call goes on without it
 
 
-class LiveCall:
+class LiveCall(Driven):
     """A call from its INVITE until nothing is left of it."""
 
     __slots__ = (
-        "_blocked", "_coroutine", "_deadline", "_inbox", "_running", "_waiting", "a", "answers", "branches",
-        "call", "conversation", "early", "exchange", "failure", "joined", "last", "maker", "offer", "reason",
-        "referred", "told_ringing",
+        "a", "answers", "branches", "call", "conversation", "early", "failure", "joined", "last", "maker", "offer",
+        "reason", "referred", "told_ringing",
     )  # fmt: skip
 
     def __init__(
@@ -77,70 +77,12 @@ class LiveCall:
         self.reason: str | None = None  # why the caller gave up (RFC 3326)
         self.joined: list[Leg] = []  # legs that came from another call, or came in to take a place in this one
         self.referred = 0            # transfers that were asked for
-        self._inbox: deque[Signal] = deque()
+        self.inbox = deque()
         self._deadline = Deadline(self, exchange.timers)
         self._running = self._waiting = self._blocked = False
-        self._coroutine: Coroutine[Any, None, None] | None = self._run()
+        self._coroutine = self._run()
         if exchange.bus.wanted:
             exchange.bus.publish(originated(self.call))
-
-    # ---- the queue and the coroutine
-
-    def start(self) -> None:
-        self._step()
-
-    def post(self, signal: Signal) -> None:
-        """Queue a signal; the coroutine goes on at once unless it is already running or waits for the relay."""
-        self._inbox.append(signal)
-        if not self._running and not self._blocked:
-            self._step()
-
-    async def next(self, deadline: float) -> Signal:
-        """The next signal, or TIMEOUT at `deadline` (monotonic seconds). Of legs that have been let go since they
-        spoke (the call was waiting for the relay) nothing is told: that is settled here."""
-        inbox = self._inbox
-        while True:
-            if not inbox:
-                self._deadline.set(deadline, self.exchange.clock())
-                self._waiting = True
-                while not inbox:
-                    await PAUSE
-                self._waiting = False
-            signal = inbox.popleft()
-            if signal.leg is None or signal.leg.call is not None:
-                return signal
-            self._left_over(signal)
-
-    def on_deadline(self) -> None:
-        if self._waiting:
-            self.post(Signal(Kind.TIMEOUT))
-
-    def _step(self) -> None:
-        coroutine = self._coroutine
-        if coroutine is None:
-            return
-        self._running = True
-        try:
-            waited = coroutine.send(None)
-        except StopIteration:
-            self._clear()
-            return
-        except Exception as error:  # a fault of ours must not leave a phone ringing or a line open
-            self.exchange.fault(self.call.offered.call_id, error)
-            try:
-                self._abort()
-            finally:
-                self._clear()
-            return
-        finally:
-            self._running = False
-        if waited is not None:
-            self._blocked = True
-            resume_after(waited, self._unblock)
-
-    def _unblock(self) -> None:
-        self._blocked = False
-        self._step()
 
     # ---- the call, from top to bottom
 
@@ -213,7 +155,7 @@ class LiveCall:
 
     async def _gone_meanwhile(self) -> bool:
         """Whether the caller gave up while the call waited for the relay."""
-        while self._inbox:
+        while self.inbox:
             signal = await self.next(0.0)
             if not await self.within(signal) and self.gave_up(signal):
                 return True
@@ -268,7 +210,7 @@ class LiveCall:
                 await self._progress(branch, response)
             elif response.status < 300:
                 live.remove(branch)
-                if await self._answer(branch, response, live):
+                if await answer(self, branch, response, live):
                     return branch, response
                 if self.a.tx is None:
                     return None
@@ -352,7 +294,7 @@ class LiveCall:
         sdp = sdp_or_nothing(response)
         if sdp and self.offer:
             try:
-                body = await self._their_answer(branch, sdp)
+                body = await their_answer(self, branch, sdp)
             except MediaError as error:
                 self.exchange.media_refused(self.call.offered.call_id, error)
         elif sdp and branch.early is not None and "rseq" in response.first_lines:
@@ -372,15 +314,6 @@ class LiveCall:
                 self.early_offers().partner = branch
         self.told_ringing = self.told_ringing or status == 180
         self.a.respond(status, response.reason, passed_back(response), body)
-
-    async def _their_answer(self, branch: Branch, sdp: bytes) -> bytes:
-        body = await self.exchange.media.answer(
-            self.call.offered.call_id, branch.label, "a", sdp,
-            local=self.a.flow.local[0], source=branch.flow.remote[0],
-        )  # fmt: skip
-        self.answers[branch.label] = body
-        branch.sdp = sdp
-        return body
 
     def forwarded(self) -> None:
         """Somebody sent the call on; who waits in silence is told so."""
@@ -403,10 +336,6 @@ class LiveCall:
         await self.early.response(signal)
         return True
 
-    def put_back(self, kept: list[Signal]) -> None:
-        """For whoever reads next."""
-        self._inbox.extendleft(reversed(kept))
-
     def _early(self, branch: Leg, signal: Signal) -> None:
         """A request inside of a dialog that is not confirmed: nothing can be passed on yet (RFC 3261 12.2.2)."""
         if signal.server is not None and signal.request is not None:
@@ -421,90 +350,8 @@ class LiveCall:
         self.note(Outcome(480, "Temporarily Unavailable"))
         self.drop(branch, 480)
 
-    async def _answer(self, branch: Branch, response: Response, others: list[Branch]) -> bool:
-        """A branch answered: it has won. The caller gets the 200 once the call is written down."""
-        branch.accept(response)
-        for other in others:
-            self.drop(other, 487, ELSEWHERE)
-        others.clear()
-        try:
-            body = await self._answer_body(branch, response)
-        except MediaError as error:
-            self.exchange.media_refused(self.call.offered.call_id, error)
-            branch.bye()
-            self.failed(branch, Outcome(488, "Not Acceptable Here"))
-            return False
-        if self.offer:
-            branch.acknowledge(response)
-        if not await self._written_down(branch):
-            branch.bye()
-            return False
-        if self.a.reliable is not None or self.early is not None:
-            if not await settled(self, branch):
-                branch.bye()
-                return False
-            body = self.not_told_yet(branch, body)
-        snapshot = self.apply(inputs.LegAnswered(self.exchange.wall(), branch.label))
-        self.a.respond(200, response.reason, passed_back(response), body)
-        if branch.untold:
-            send(branch)
-        if snapshot is not None:
-            self.exchange.hooks.on_answered(snapshot)
-        return True
-
-    def not_told_yet(self, leg: Leg, body: bytes) -> bytes:
-        """The description for the 200: none for who has one already, and what has changed since he is told later."""
-        reliable = self.a.reliable
-        if reliable is None or not reliable.agreed:
-            return self.answers.get(leg.label, body) if self.early is not None else body
-        early = self.early_offers()
-        if early.partner is not leg:
-            early.renew.add("a")
-        return b""
-
-    async def _answer_body(self, branch: Branch, response: Response) -> bytes:
-        sdp = sdp_or_nothing(response)
-        if not self.offer:
-            if not sdp:
-                raise MediaError("the phone answered an INVITE without SDP with no offer")
-            branch.sdp = sdp
-            return await self.exchange.media.offer(
-                self.call.offered.call_id, branch.label, "a", sdp,
-                local=self.a.flow.local[0], source=branch.flow.remote[0],
-            )  # fmt: skip
-        if sdp:
-            return await self._their_answer(branch, sdp)
-        early = self.answers.get(branch.label)
-        if early is None:
-            raise MediaError("the phone answered without an SDP answer")
-        return early
-
-    async def _written_down(self, branch: Branch) -> bool:
-        """Wait for the journal's commit; False when the caller gave up meanwhile, or while the relay worked."""
-        if self.exchange.journal.when_durable(self.call.offered.call_id, self._now_durable):
-            if not self._inbox:
-                return True
-            self._now_durable()
-        deadline = self.exchange.clock() + DURABLE_SECONDS
-        kept: list[Signal] = []  # what the callee says meanwhile is for the conversation
-        while True:
-            signal = await self.next(deadline)
-            if signal.kind is Kind.DURABLE:
-                break
-            if signal.kind is Kind.TIMEOUT:
-                self.exchange.counters.journal_late += 1
-                break
-            if await self.within(signal):
-                continue
-            if signal.leg is branch:
-                kept.append(signal)
-            elif self.gave_up(signal):
-                self._inbox.extend(kept)
-                return False
-        self.put_back(kept)
-        return True
-
-    def _now_durable(self) -> None:
+    def now_durable(self) -> None:
+        """The journal has written the call down."""
         self.post(Signal(Kind.DURABLE))
 
     # ---- endings before an answer
@@ -598,8 +445,9 @@ class LiveCall:
             status = 200 if signal.request.method == "BYE" else 481
             self.exchange.layer.respond(signal.server, build.response(signal.request, status))
 
-    def _abort(self) -> None:
+    def _abort(self, error: Exception) -> None:
         """After a fault of ours: everybody gets his answer, and nobody is left in the call."""
+        self.exchange.fault(self.call.offered.call_id, error)
         self.refuse(500, "Server Internal Error", by="exchange")
         if self.conversation is not None:
             self.conversation.abort()
@@ -623,9 +471,9 @@ class LiveCall:
             if leg.call is self:
                 leg.call = None
         self._deadline.drop()
-        for signal in self._inbox:
+        for signal in self.inbox:
             self._left_over(signal)
-        self._inbox.clear()
+        self.inbox.clear()
         if self.early is not None:
             self.early.close()
             self.early = None
@@ -645,9 +493,9 @@ class LiveCall:
             self.joined.append(leg)
         self.exchange.trail.append((self.call.offered.call_id, leg.key[0]))
         if origin is not None:
-            unheard = [signal for signal in origin._inbox if signal.leg is leg]
+            unheard = [signal for signal in origin.inbox if signal.leg is leg]
             for signal in unheard:
-                origin._inbox.remove(signal)
+                origin.inbox.remove(signal)
                 self.post(signal)
 
     def release(self, leg: Leg) -> None:

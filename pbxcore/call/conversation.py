@@ -18,18 +18,18 @@ from pbxcore.call.branch import Branch
 from pbxcore.call.call import HungUpBy
 from pbxcore.call.handover import Moving
 from pbxcore.call.leg import ALLOW, SDP_TYPE, Leg
-from pbxcore.call.outcome import Outcome
-from pbxcore.call.passing import passed, passed_back
+from pbxcore.call.outcome import as_ours
+from pbxcore.call.passing import passed, with_body
 from pbxcore.call.reason import q850, row
 from pbxcore.call.referral import begin
 from pbxcore.call.refresher import Refresher
+from pbxcore.call.retell import holds
 from pbxcore.call.session_timer import too_small
 from pbxcore.call.signal import Kind, Signal
 from pbxcore.media.backend import MediaError
 from pbxcore.sip import build
 from pbxcore.sip.errors import SipError
-from pbxcore.sip.message import Field, Message, Request, Response
-from pbxcore.sip.sdp import Sdp, SdpError
+from pbxcore.sip.message import Field, Request, Response
 from pbxcore.sip.transaction import ClientTransaction, ServerTransaction
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class Conversation:
         elif method == "INVITE" or method == "UPDATE":
             await self._reinvite(leg, tx, request)
         elif method in PASSED_ON and len(self._passed) < MAX_PENDING:
-            client = self._peer(leg).send(method, _with_body(request, passed(request)), request.body)
+            client = self._peer(leg).send(method, with_body(request, passed(request)), request.body)
             self._passed[client] = (tx, request)
         elif method in PASSED_ON:
             layer.respond(tx, build.response(request, 500, headers=[("Retry-After", "5")]))
@@ -272,9 +272,9 @@ class Conversation:
         if response is None:
             answer = build.response(request, signal.status)
         else:
-            status, reason, fields = _as_ours(response)
+            status, reason, fields = as_ours(response)
             answer = build.response(request, status, reason, body=response.body)
-            answer.fields += _with_body(response, fields)
+            answer.fields += with_body(response, fields)
         self._live.exchange.layer.respond(tx, answer)
         if answer.status == 481:
             self._release("exchange", 408, "The other side is gone")
@@ -327,7 +327,7 @@ class Conversation:
         if response is None:
             answer = build.response(request, status)
         else:
-            status, reason, fields = _as_ours(response)
+            status, reason, fields = as_ours(response)
             answer = build.response(request, status, reason, body=body)
             answer.fields += fields
         if status < 300:
@@ -339,7 +339,7 @@ class Conversation:
 
     def _note_hold(self, leg: Leg, sdp: bytes) -> None:
         """An offer was accepted: did it hold the call, or take it back? Most that repeat what is change nothing."""
-        live, holds = self._live, _holds(sdp)
+        live, holds = self._live, holds(sdp)
         if holds != live.call.legs[leg.label].held:
             now = live.exchange.wall()
             live.apply(inputs.LegHeld(now, leg.label) if holds else inputs.LegRetrieved(now, leg.label))
@@ -515,26 +515,3 @@ class Conversation:
                     self.a.ending = True
                     self.a.leave()
                     return
-
-
-def _with_body(message: Message, fields: list[Field]) -> list[Field]:
-    """The rows, and what says of which kind the body is."""
-    return fields + [row for row in message.fields if row[0] in ("content-type", "content-encoding", "mime-version")]
-
-
-def _as_ours(response: Response) -> tuple[int, str, list[Field]]:
-    """A response of one side as the other gets it: a refusal as in call set-up, where its status may become another."""
-    if response.status < 300:
-        return response.status, response.reason, passed_back(response)
-    outcome = Outcome.of(response)
-    return outcome.status, outcome.reason, outcome.fields
-
-
-def _holds(sdp: bytes) -> bool:
-    """Whether an offer puts the other side on hold (RFC 3264 section 8.4, and RFC 2543's 0.0.0.0)."""
-    try:
-        media = Sdp.parse(sdp).media
-    except SdpError:
-        return False
-    live = [m for m in media if m.port]
-    return bool(live) and all(m.direction in ("sendonly", "inactive") or m.address == "0.0.0.0" for m in live)

@@ -70,3 +70,11 @@ def rank(status: int) -> int:
 def worse(held: Outcome, new: Outcome) -> bool:
     """Whether `held` gives way to `new`."""
     return rank(new.status) < rank(held.status)
+
+
+def as_ours(response: Response) -> tuple[int, str, list[Field]]:
+    """A response of one side as the other gets it: a refusal as in call set-up, where its status may become another."""
+    if response.status < 300:
+        return response.status, response.reason, passed_back(response)
+    outcome = Outcome.of(response)
+    return outcome.status, outcome.reason, outcome.fields

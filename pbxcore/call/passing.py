@@ -54,3 +54,8 @@ def passed_back(message: Message) -> list[Field]:
     if _NEVER_BACK.issuperset(message.first_lines):
         return []
     return [field for field in message.fields if field[0] not in _NEVER_BACK]
+
+
+def with_body(message: Message, fields: list[Field]) -> list[Field]:
+    """The rows, and what says of which kind the body is."""
+    return fields + [row for row in message.fields if row[0] in ("content-type", "content-encoding", "mime-version")]

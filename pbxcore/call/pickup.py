@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pbxcore.call import call as inputs
 from pbxcore.call.abilities import check, enlist
+from pbxcore.call.answering import not_told_yet
 from pbxcore.call.body import sdp_in
 from pbxcore.call.branch import Branch
 from pbxcore.call.dialogs import find
@@ -134,7 +135,7 @@ class PickUp:
         _joins(live, leg)
         snapshot = live.apply(inputs.Transferred(live.exchange.wall(), leg.label, place.label, leg.party))
         leg.respond(200, body=to_comer)
-        live.a.respond(200, body=live.not_told_yet(leg, to_caller))
+        live.a.respond(200, body=not_told_yet(live, leg, to_caller))
         if snapshot is not None:
             live.exchange.hooks.on_answered(snapshot)
         return leg

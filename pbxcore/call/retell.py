@@ -89,3 +89,13 @@ def _same(one: RtpMap, other: RtpMap | None) -> bool:
 
 def _refused(wanted: Media, ours: Sdp) -> Media:
     return Media([f"m={wanted.kind} 0 {wanted.proto} {' '.join(wanted.formats)}{wanted.ending}"], ours.session)
+
+
+def holds(sdp: bytes) -> bool:
+    """Whether an offer puts the other side on hold (RFC 3264 section 8.4, and RFC 2543's 0.0.0.0)."""
+    try:
+        media = Sdp.parse(sdp).media
+    except SdpError:
+        return False
+    live = [m for m in media if m.port]
+    return bool(live) and all(m.direction in ("sendonly", "inactive") or m.address == "0.0.0.0" for m in live)

@@ -339,10 +339,10 @@ class Conversation:
 
     def _note_hold(self, leg: Leg, sdp: bytes) -> None:
         """An offer was accepted: did it hold the call, or take it back? Most that repeat what is change nothing."""
-        live, holds = self._live, holds(sdp)
-        if holds != live.call.legs[leg.label].held:
+        live, on_hold = self._live, holds(sdp)
+        if on_hold != live.call.legs[leg.label].held:
             now = live.exchange.wall()
-            live.apply(inputs.LegHeld(now, leg.label) if holds else inputs.LegRetrieved(now, leg.label))
+            live.apply(inputs.LegHeld(now, leg.label) if on_hold else inputs.LegRetrieved(now, leg.label))
 
     # ---- ACK
 

@@ -131,7 +131,9 @@ class Branch(Leg):
             self.early.close()
         self._join(dialog or Dialog.uac(invite, response))
         self.unacknowledged = response
-        self.updates = "UPDATE" in response.first_lines.get("allow", "")
+        allow = response.first_lines.get("allow")
+        if allow is not None:
+            self.updates = "UPDATE" in allow
         self.renames = "from-change" in response.first_lines.get("supported", "")
         if "session-expires" in response.first_lines:
             self.session = SessionTimer(self.host.session)

@@ -155,7 +155,7 @@ class Acknowledger:
         if sdp and not branch.invite.body and not early.agreed:
             return True
         early.agreed = early.agreed or sdp
-        branch.updates = "UPDATE" in response.first_lines.get("allow", "")
+        branch.updates = "UPDATE" in response.first_lines.get("allow", "") or branch.updates
         self.prack(response)
         return True
 

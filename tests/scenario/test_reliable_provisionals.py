@@ -412,3 +412,40 @@ def test_a_carrier_that_lacks_what_we_demand_is_passed_over() -> None:
     assert carrier.seen[0].require == ("100rel",)
     assert talk.status == 500, office.world.ladder()
     office.assert_nothing_left()
+
+
+def test_the_phone_leaves_allow_out_of_its_200() -> None:
+    """What it said with its ringing still holds."""
+    office = Office()
+    desk = modern_phone(office, "101")
+    desk.ways.reliable = True
+    desk.manners.answer_after = 1.0
+    caller = modern_carrier(office)
+    talk = caller.call("+15550100", EXCHANGE, headers=KNOWS)
+    office.world.run(0.5)
+    desk.ways.allows = None
+    answered(office, caller, talk, desk)
+    caller.send(talk, "UPDATE", caller.sdp())
+    office.world.run(1.0)
+    assert len(desk.got("UPDATE")) == 1, office.world.ladder()
+    finish(office, caller, talk)
+
+
+def test_a_flood_of_forks_and_of_numbers() -> None:
+    """What one INVITE can make us keep is bounded, whatever tags and numbers come."""
+    office = Office()
+    desk = modern_phone(office, "101")
+    desk.manners.ring_after = desk.manners.answer_after = None
+    caller = office.carrier()
+    talk = caller.call("+15550100", EXCHANGE)
+    office.world.run(0.1)
+    server = desk.last.server
+    assert server is not None
+    for n in range(200):
+        rseq = ["1", "0", "-1", "4294967296", "x"][n % 5]
+        rows = [("Require", "100rel"), ("RSeq", rseq), ("Contact", desk.contact)]
+        desk.layer.respond(server, build.response(server.request, 180, to_tag=f"fork{n}", headers=rows))
+    office.world.run(1.0)
+    assert 0 < len(desk.got("PRACK")) <= 16, len(desk.got("PRACK"))
+    caller.cancel(talk)
+    office.assert_nothing_left()

@@ -245,7 +245,7 @@ class LiveCall(Driven):
                 extension, called = self.call.offered.extension, self.a.invite.uri
                 found = self.exchange.ways(target, self.a.flow, extension, called, tried)
                 for flow, uri, trunk, path in found:
-                    branch = Branch(self.exchange, self, f"b{len(self.branches) + 1}", target, flow, trunk)
+                    branch = Branch(self.exchange, self, self.next_label(), target, flow, trunk)
                     branch.path = path
                     branch.hops = hops
                     self.branches.append(branch)
@@ -391,11 +391,14 @@ class LiveCall(Driven):
 
     def let_go(self, branch: Branch, status: int, cause: int | None = None) -> None:
         """This branch is over."""
-        self.apply(inputs.LegFailed(self.exchange.wall(), branch.label, status, cause))
         branch.leave()
+        self._lost(branch, status, cause)
+
+    def _lost(self, branch: Branch, status: int, cause: int | None = None) -> None:
+        self.apply(inputs.LegFailed(self.exchange.wall(), branch.label, status, cause))
         if self.early is not None:
             self.early.left(branch)
-        self.exchange.media.drop_leg(self.call.offered.call_id, branch.label)
+        self.media_drop(branch.label)
 
     def note(self, outcome: Outcome) -> None:
         """Keep the best refusal of the call, which is the caller's answer, and of the round, which decides what is next
@@ -407,11 +410,8 @@ class LiveCall(Driven):
 
     def drop(self, branch: Branch, status: int, reason: str | None = None) -> None:
         """Cancel a branch that still rings."""
-        self.apply(inputs.LegFailed(self.exchange.wall(), branch.label, status))
         branch.abandon(reason)
-        if self.early is not None:
-            self.early.left(branch)
-        self.exchange.media.drop_leg(self.call.offered.call_id, branch.label)
+        self._lost(branch, status)
 
     # ---- state, and the end
 

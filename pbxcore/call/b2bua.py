@@ -450,7 +450,7 @@ class LiveCall(Driven):
         self.exchange.fault(self.call.offered.call_id, error)
         self.refuse(500, "Server Internal Error", by="exchange")
         if self.conversation is not None:
-            self.conversation.abort()
+            self.conversation.end(500, "Server Internal Error")
         for leg in (self.a, *self.branches, *self.joined):
             if leg.dialog is not None and leg.dialog.state == "confirmed":
                 leg.bye()

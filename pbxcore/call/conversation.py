@@ -64,12 +64,12 @@ class Conversation:
     """The answered part of a call: the caller's leg and the branch that answered."""
 
     __slots__ = (
-        "_acked", "_answer", "_live", "_offer", "_over", "_parting", "_passed", "_refresher", "a", "b", "frozen",
+        "_acked", "_answer", "_offer", "_parting", "_passed", "_refresher", "a", "b", "frozen", "live", "over",
         "transfer",
     )  # fmt: skip
 
     def __init__(self, live: LiveCall, b: Leg, answer: Response | None) -> None:
-        self._live = live
+        self.live = live
         self.a: Leg = live.a
         self.b = b
         self.a.sdp = live.offer
@@ -79,20 +79,20 @@ class Conversation:
         self._answer: Response | None = None if live.offer else answer  # to be acknowledged with the caller's answer
         self._offer: Offer | None = None
         self._passed: dict[ClientTransaction, tuple[ServerTransaction, Request]] = {}
-        self._over = False
+        self.over = False
         self._parting: list[Field] = []  # what the caller is told of the end
         renew = live.early.renew if live.early is not None else None
         plain = not renew and self.a.session is None and b.session is None
         self._refresher = None if plain else Refresher(self, renew or set())
 
     async def run(self) -> None:
-        until = self._live.exchange.clock() + MAX_SECONDS
-        while not self._over:
+        until = self.live.exchange.clock() + MAX_SECONDS
+        while not self.over:
             if self._refresher is None:
-                await self.take(await self._live.next(until))
+                await self.take(await self.live.next(until))
             else:
                 signal = await self.hear(until)
-                if not self._over:
+                if not self.over:
                     await self.take(signal)
         if not self._acked:
             await self._wait_for_ack()
@@ -100,14 +100,14 @@ class Conversation:
 
     async def hear(self, until: float) -> Signal:
         """The next signal, or TIMEOUT at `until`; what the sessions ask for meanwhile is done, and may end the call."""
-        clock = self._live.exchange.clock
+        clock = self.live.exchange.clock
         while True:
             refresher = self._refresher
-            signal = await self._live.next(until if refresher is None else min(until, refresher.due))
+            signal = await self.live.next(until if refresher is None else min(until, refresher.due))
             if signal.kind is not Kind.TIMEOUT or refresher is None or clock() >= until:
                 return signal
             await refresher.act(clock())
-            if self._over:
+            if self.over:
                 return signal
 
     async def take(self, signal: Signal) -> None:
@@ -130,7 +130,7 @@ class Conversation:
             case Kind.TRANSFER | Kind.JOIN:
                 await begin(self, signal)
 
-    def _peer(self, leg: Leg) -> Leg:
+    def peer(self, leg: Leg) -> Leg:
         return self.b if leg is self.a else self.a
 
     # ---- requests
@@ -139,7 +139,7 @@ class Conversation:
         leg, tx, request = signal.leg, signal.server, signal.request
         if leg is None or tx is None or request is None:
             return
-        layer = self._live.exchange.layer
+        layer = self.live.exchange.layer
         method = request.method
         if self.transfer is not None and self.transfer.takes(leg, tx, request):
             return
@@ -151,7 +151,7 @@ class Conversation:
         elif method == "INVITE" or method == "UPDATE":
             await self._reinvite(leg, tx, request)
         elif method in PASSED_ON and len(self._passed) < MAX_PENDING:
-            client = self._peer(leg).send(method, with_body(request, passed(request)), request.body)
+            client = self.peer(leg).send(method, with_body(request, passed(request)), request.body)
             self._passed[client] = (tx, request)
         elif method in PASSED_ON:
             layer.respond(tx, build.response(request, 500, headers=[("Retry-After", "5")]))
@@ -176,14 +176,14 @@ class Conversation:
             self.b.leave()
 
     async def _reinvite(self, leg: Leg, tx: ServerTransaction, request: Request) -> None:
-        layer, pending, peer = self._live.exchange.layer, self._offer, self._peer(leg)
+        layer, pending, peer = self.live.exchange.layer, self._offer, self.peer(leg)
         try:
             sdp = sdp_in(request)
         except SipError as error:
             accept = [("Accept", "application/sdp")]
             layer.respond(tx, build.response(request, error.status, error.reason, headers=accept))
             return
-        least = self._live.exchange.session.minimum
+        least = self.live.exchange.session.minimum
         if too_small(request, least):
             layer.respond(tx, build.response(request, 422, headers=[("Min-SE", str(least))]))
             return
@@ -221,7 +221,7 @@ class Conversation:
         """An UPDATE that offers nothing says where its sender is, and that he is (RFC 3311 section 5.2, RFC 4028)."""
         answer = build.response(update, 200)
         answer.fields += self._accepting(leg, update)
-        self._live.exchange.layer.respond(tx, answer)
+        self.live.exchange.layer.respond(tx, answer)
 
     def _accepting(self, leg: Leg, request: Request) -> list[Field]:
         """The rows of our 2xx; with it a session timer may have begun."""
@@ -232,7 +232,7 @@ class Conversation:
 
     async def offer_again(self, leg: Leg) -> bool:
         """Offer to this side what the other one has said. False when that can't be just now."""
-        giver = self._peer(leg)
+        giver = self.peer(leg)
         if not self.quiet or self.frozen or self.transfer is not None or not giver.sdp:
             return False
         offer = self._offer = Offer(giver, None, None)
@@ -240,7 +240,7 @@ class Conversation:
             body = await self._media_offer(giver, leg, giver.sdp)
         except MediaError as error:
             self._offer = None
-            self._live.exchange.media_refused(self._live.call.offered.call_id, error)
+            self.live.exchange.media_refused(self.live.call.offered.call_id, error)
             return True  # nothing will come of it later
         self._send_offer(offer, leg, "UPDATE" if leg.updates else "INVITE", [SDP_TYPE], body)
         return True
@@ -249,7 +249,7 @@ class Conversation:
         """The sender of a re-INVITE gave it up: so do we, and its final response tells him."""
         offer = self._offer
         if offer is not None and offer.server is signal.server and offer.client is not None:
-            self._live.exchange.layer.cancel(offer.client)
+            self.live.exchange.layer.cancel(offer.client)
 
     # ---- responses
 
@@ -275,12 +275,12 @@ class Conversation:
             status, reason, fields = as_ours(response)
             answer = build.response(request, status, reason, body=response.body)
             answer.fields += with_body(response, fields)
-        self._live.exchange.layer.respond(tx, answer)
+        self.live.exchange.layer.respond(tx, answer)
         if answer.status == 481:
             self._release("exchange", 408, "The other side is gone")
 
     async def _offer_answered(self, offer: Offer, response: Response | None, status: int) -> None:
-        peer = self._peer(offer.leg)
+        peer = self.peer(offer.leg)
         if response is None or response.status >= 300:
             self._offer = None
             gone = response is None or response.status in GONE
@@ -335,11 +335,11 @@ class Conversation:
             tx.owner = offer.leg
         if body:
             answer.fields.append(SDP_TYPE)
-        self._live.exchange.layer.respond(tx, answer)
+        self.live.exchange.layer.respond(tx, answer)
 
     def _note_hold(self, leg: Leg, sdp: bytes) -> None:
         """An offer was accepted: did it hold the call, or take it back? Most that repeat what is change nothing."""
-        live, on_hold = self._live, holds(sdp)
+        live, on_hold = self.live, holds(sdp)
         if on_hold != live.call.legs[leg.label].held:
             now = live.exchange.wall()
             live.apply(inputs.LegHeld(now, leg.label) if on_hold else inputs.LegRetrieved(now, leg.label))
@@ -351,14 +351,14 @@ class Conversation:
         sdp = sdp_or_nothing(ack) if ack is not None else b""
         offer = self._offer
         number = ack.cseq.number if ack is not None else 0
-        if not self._acked and signal.leg is self._live.a and number == self._live.a.invite.cseq.number:
+        if not self._acked and signal.leg is self.live.a and number == self.live.a.invite.cseq.number:
             self._acked = True
             if self._answer is not None:
                 await self._late_answer(sdp)
         elif offer is not None and signal.leg is offer.leg and offer.response is not None:
             self._offer = None
             if offer.late:
-                peer = self._peer(offer.leg)
+                peer = self.peer(offer.leg)
                 body = b""
                 try:
                     body = await self._media_answer(offer.leg, peer, sdp)
@@ -395,46 +395,35 @@ class Conversation:
         ack = leg.dialog.ack(offer.invite, body=body)
         if body:
             ack.fields.append(SDP_TYPE)
-        self._live.exchange.layer.acknowledge(offer.client, ack, leg.flow, offer.response)
+        self.live.exchange.layer.acknowledge(offer.client, ack, leg.flow, offer.response)
 
     # ---- media
 
     async def _media_offer(self, leg: Leg, peer: Leg, sdp: bytes) -> bytes:
-        return await self._live.exchange.media.offer(
-            self._live.call.offered.call_id, leg.label, peer.label, sdp,
+        return await self.live.exchange.media.offer(
+            self.live.call.offered.call_id, leg.label, peer.label, sdp,
             local=peer.flow.local[0], source=leg.flow.remote[0],
         )  # fmt: skip
 
     async def _media_answer(self, leg: Leg, peer: Leg, sdp: bytes) -> bytes:
         leg.sdp = sdp
-        return await self._live.exchange.media.answer(
-            self._live.call.offered.call_id, leg.label, peer.label, sdp,
+        return await self.live.exchange.media.answer(
+            self.live.call.offered.call_id, leg.label, peer.label, sdp,
             local=peer.flow.local[0], source=leg.flow.remote[0],
         )  # fmt: skip
 
     # ---- for whoever moves a party from one call or place to another (`transfer`)
 
     @property
-    def live(self) -> LiveCall:
-        return self._live
-
-    @property
-    def over(self) -> bool:
-        return self._over
-
-    @property
     def quiet(self) -> bool:
         """No offer is under way, and none waits for its answer or its ACK."""
         return self._acked and self._answer is None and self._offer is None
-
-    def peer(self, leg: Leg) -> Leg:
-        return self._peer(leg)
 
     def leaves(self, leg: Leg) -> None:
         """This side is gone while the call goes on: what waits for it, or because of it, waits no longer."""
         offer = self._offer
         if offer is not None and offer.leg is leg and offer.response is not None:
-            self._acknowledge(self._peer(leg), offer)
+            self._acknowledge(self.peer(leg), offer)
             self._offer = None
         elif offer is not None and offer.leg is leg:
             self._answer_offer(offer, 487, None)  # and the other side's answer is dealt with when it comes
@@ -442,7 +431,7 @@ class Conversation:
             self._answer_offer(offer, 491, None)
             self._offer = None
         for client, (tx, request) in list(self._passed.items()):
-            self._live.exchange.layer.respond(tx, build.response(request, 481 if tx.owner is leg else 480))
+            self.live.exchange.layer.respond(tx, build.response(request, 481 if tx.owner is leg else 480))
             del self._passed[client]
 
     def replace(self, place: Leg, leg: Leg) -> None:
@@ -471,16 +460,12 @@ class Conversation:
         elif old in self._passed:
             self._passed[new] = self._passed.pop(old)
 
-    def abort(self) -> None:
-        """End it after a fault of ours."""
-        self._release("exchange", 500, "Server Internal Error")
-
     def _release(
         self, by: HungUpBy, status: int, reason: str, fields: Sequence[Field] = (), cause: int | None = None
     ) -> None:
         """End it: whatever is unanswered is answered, and the callee gets his BYE; the caller's comes after his ACK."""
-        live = self._live
-        self._over = True
+        live = self.live
+        self.over = True
         leg = self.a if by == "caller" else self.b
         live.apply(inputs.Released(live.exchange.wall(), by, status, reason, leg.label, cause))
         if by == "exchange" and status >= 300:
@@ -491,7 +476,7 @@ class Conversation:
         offer, self._offer = self._offer, None
         if offer is not None:
             if offer.response is not None:
-                self._acknowledge(self._peer(offer.leg), offer)  # its ACK was to bring an answer that does not come now
+                self._acknowledge(self.peer(offer.leg), offer)  # its ACK was to bring an answer that does not come now
             elif offer.client is not None:
                 live.exchange.layer.cancel(offer.client)
             self._answer_offer(offer, 487, None)
@@ -502,15 +487,15 @@ class Conversation:
 
     async def _wait_for_ack(self) -> None:
         """No BYE to the caller before his ACK, or 64*T1 without it (section 15)."""
-        deadline = self._live.exchange.clock() + ACK_SECONDS
+        deadline = self.live.exchange.clock() + ACK_SECONDS
         while True:
-            signal = await self._live.next(deadline)
+            signal = await self.live.next(deadline)
             if signal.kind in (Kind.ACK, Kind.NO_ACK, Kind.TIMEOUT):
                 return
             if signal.kind is Kind.REQUEST and signal.server is not None and signal.request is not None:
                 bye = signal.request.method == "BYE"
                 answer = build.response(signal.request, 200 if bye else 481)
-                self._live.exchange.layer.respond(signal.server, answer)
+                self.live.exchange.layer.respond(signal.server, answer)
                 if bye and signal.leg is self.a:
                     self.a.ending = True
                     self.a.leave()

@@ -111,8 +111,12 @@ def _first_number(path: Path) -> int:
 
 def _records(path: Path) -> Iterator[tuple[int, Group]]:
     with path.open("rb") as file:
+        left = os.fstat(file.fileno()).st_size
         while len(head := file.read(_HEAD.size)) == _HEAD.size:
             length, crc = _HEAD.unpack(head)
+            left -= _HEAD.size + length
+            if left < 0:  # before it is read: a torn length may say gigabytes
+                return
             body = file.read(length)
             if len(body) != length or zlib.crc32(body) != crc:
                 return

@@ -14,13 +14,14 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from math import inf
-from typing import Any
+from typing import Any, TypeVarTuple
 
 from pbxcore.sip.timers import Timers
 from tests.scenario.world import Network, VirtualFlow, World
 
 START = 1000.0
 MOST_EVENTS = 2_000_000      # of a run; one that needs more goes round in a circle
+Ts = TypeVarTuple("Ts")
 Event = tuple[float, int, Callable[..., object], tuple[Any, ...]]
 
 
@@ -38,7 +39,7 @@ class Universe(World):
         self.chance = {name: random.Random(f"{seed} {name}") for name in ("world", "net", "exchange", "people", "crm")}
         self.random = self.chance["exchange"]
         self.timers: Timers | None = None
-        self.loop = VirtualEventLoop(self)
+        self.loop = VirtualEventLoop(self)  # type: ignore[abstract]  # as much of a loop as is used
         self.done: Counter[str] = Counter()       # what was done to the exchange, by kind
         self.faults: list[str] = []               # exceptions that nobody caught
         self._heap: list[Event] = []
@@ -131,7 +132,9 @@ class VirtualEventLoop(asyncio.AbstractEventLoop):
     def time(self) -> float:
         return self._world.now
 
-    def call_soon(self, callback: Callable[..., object], *arguments: Any, context: Context | None = None) -> Any:
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *arguments: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
         handle = _Handle(callback, arguments, self, context)
         self._world.at(0.0, handle.fire)
         return handle
@@ -139,15 +142,15 @@ class VirtualEventLoop(asyncio.AbstractEventLoop):
     call_soon_threadsafe = call_soon
 
     def call_later(
-        self, delay: float, callback: Callable[..., object], *arguments: Any, context: Context | None = None
-    ) -> Any:
+        self, delay: float, callback: Callable[[*Ts], object], *arguments: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
         handle = _Timer(self._world.now + delay, callback, arguments, self, context)
         self._world.at(delay, handle.fire)
         return handle
 
     def call_at(
-        self, when: float, callback: Callable[..., object], *arguments: Any, context: Context | None = None
-    ) -> Any:
+        self, when: float, callback: Callable[[*Ts], object], *arguments: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
         return self.call_later(when - self._world.now, callback, *arguments, context=context)
 
     def create_future(self) -> asyncio.Future[Any]:

@@ -46,14 +46,15 @@ class Crm:
         mood = await self._think()
         rng = self.rng
         if mood == "wrong":
-            return rng.choice(WRONG)
+            lie: Decision | None = rng.choice(WRONG)
+            return lie
         return rng.choice(RIGHT) if rng.random() < 0.4 else None
 
     async def lookup(self, number: str) -> Sequence[ContactEntry]:
         mood = await self._think()
         if mood == "wrong":
-            wrong: Any = self.rng.choice(("nobody", 7, [None], [{"name": "Ada"}]))
-            return wrong
+            lie: Sequence[ContactEntry] = self.rng.choice(LIES)
+            return lie
         return [ContactEntry("x1", "Somebody Else", (number,))] if self.rng.random() < 0.5 else []
 
     async def on_answered(self, call: CallSnapshot) -> None:
@@ -76,6 +77,7 @@ RIGHT: tuple[Decision, ...] = (
     Redirect(uri="sip:911@192.0.2.1"),
     Dial(number="15557000", trunk="carrier"),
 )
+LIES: tuple[Any, ...] = ("nobody", 7, [None], [{"name": "Ada"}])
 WRONG: tuple[Any, ...] = (
     Ring(targets=("999", "none"), timeout=-1.0),
     Ring(targets=(), timeout=float("nan")),

@@ -28,7 +28,8 @@ class Wire:
     def __init__(self, data: bytes) -> None:
         head, _, self.body = data.partition(b"\r\n\r\n")
         lines = head.decode("utf-8", "replace").split("\r\n")
-        self.head = found = {}
+        found: dict[str, str] = {}
+        self.head = found
         for line in reversed(lines[1:]):
             name, _, value = line.partition(":")
             found[name.lower()] = value.strip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,23 @@ def test_a_record_torn_by_a_crash_ends_the_file_and_hides_nothing_before_it(base
     os.truncate(paths(base)[0], whole + cut)
     again = Backlog(base)
     assert [number for number, _ in again.read()] == [1]
+    again.close()
+
+
+def test_a_torn_length_is_not_believed(base: Path) -> None:
+    """It may say four gigabytes: nothing of the kind is asked for."""
+    first = Backlog(base)
+    first.append(1, group("whole"), 0)
+    first.close()
+    with paths(base)[0].open("ab") as file:
+        file.write(b"\xff" * 20)
+    again = Backlog(base)
+    tracemalloc.start()
+    try:
+        assert [number for number, _ in again.read()] == [1]
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
     again.close()
 
 

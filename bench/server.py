@@ -10,13 +10,14 @@ import asyncio
 import os
 import sys
 import time
+from collections.abc import Sequence
 
 from sqlmodel import Session
 
 from crmhooks.embedded import rows
 from pbxcore.control import ContactEntry
 from pbxcore.hooks import StreamStats
-from pbxcore.media.backend import MediaBackend, MediaListener
+from pbxcore.media.backend import MediaBackend, MediaError, MediaListener
 from pbxcore.settings import Settings
 from pbxcore.settings_file import load
 from pbxcore.startup import serve
@@ -38,6 +39,23 @@ class NoRelay:
         return sdp
 
     answer = offer
+
+    async def attend(self, call_id: str, leg: str, sdp: bytes, answer: bytes, *, local: str, source: str = "") -> bytes:
+        raise MediaError("nobody talks here but the phones")
+
+    def play(
+        self, call_id: str, leg: str, files: Sequence[str], *, payload: int, number: int, repeat: bool = False
+    ) -> None:
+        return
+
+    def listen(self, call_id: str, leg: str, events: int) -> None:
+        return
+
+    def record(self, call_id: str, file: str, seconds: float) -> None:
+        return
+
+    def stop_recording(self, call_id: str) -> None:
+        return
 
     def drop_leg(self, call_id: str, leg: str) -> None:
         return

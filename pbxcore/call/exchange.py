@@ -434,6 +434,18 @@ class Exchange:
     def media_timed_out(self, call_id: str) -> None:
         self._media_gone(call_id, "No RTP")
 
+    def media_played(self, call_id: str, number: int) -> None:
+        if (live := self.live.get(call_id)) is not None:
+            live.post(Signal(Kind.PLAYED, number=number))
+
+    def media_digit(self, call_id: str, digit: str) -> None:
+        if (live := self.live.get(call_id)) is not None:
+            live.post(Signal(Kind.DIGIT, text=digit))
+
+    def media_recorded(self, call_id: str, seconds: float) -> None:
+        if (live := self.live.get(call_id)) is not None:
+            live.post(Signal(Kind.RECORDED, number=int(seconds * 1000)))
+
     def media_lost(self, call_id: str) -> None:
         self._counting.pop(call_id, None)
         self._media_gone(call_id, "The relay is gone")

@@ -28,6 +28,9 @@ class Kind(StrEnum):
     HANG_UP = "hang up"  # somebody in the office ends the call
     TRANSFER = "transfer"  # somebody in the office wants `leg` out of it, and `text` in its place
     JOIN = "join"  # `leg` of another call, or one that came in, is to be in this one: `errand` knows where
+    DIGIT = "digit"  # a key, `text`, of a party that the exchange itself talks to
+    PLAYED = "played"  # the sounds of that `number` have come to their end
+    RECORDED = "recorded"  # a recording is whole; `number` is its length in ms
     MEDIA_LOST = "media lost"  # no RTP for too long, or the relay is gone
 
 
@@ -42,3 +45,4 @@ class Signal(NamedTuple):
     decision: Decision | None = None
     text: str = ""
     errand: object = None
+    number: int = 0

@@ -6,6 +6,7 @@ that live as long as the call: `a` is the caller's leg, every branch has its own
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from pbxcore.hooks import StreamStats
@@ -37,6 +38,18 @@ class MediaListener(Protocol):
 
     def media_deleted(self, call_id: str, from_a: StreamStats, from_b: StreamStats) -> None:
         """The last word on a call after `delete`: what was received from the caller and from the party he spoke to."""
+        ...
+
+    def media_played(self, call_id: str, number: int) -> None:
+        """The sounds of that number have been played to their end."""
+        ...
+
+    def media_digit(self, call_id: str, digit: str) -> None:
+        """The party that is listened to has pressed a key."""
+        ...
+
+    def media_recorded(self, call_id: str, seconds: float) -> None:
+        """The recording has ended and its file is whole: it was stopped, got too long, or the call is over."""
         ...
 
 
@@ -82,8 +95,31 @@ class MediaBackend(Protocol):
         ...
 
     def quiet(self, call_id: str) -> None:
-        """No ringing tone any more."""
+        """No ringing tone any more, nor any other sound."""
         ...
+
+    async def attend(self, call_id: str, leg: str, sdp: bytes, answer: bytes, *, local: str, source: str = "") -> bytes:
+        """Talk to this party ourselves: `sdp` is its offer and `answer` ours, with any address and port; the answer
+        is returned as the party shall see it. Whoever it was bridged to is cut off. A later `answer` of another leg
+        ends it. Raises MediaError."""
+        ...
+
+    def play(
+        self, call_id: str, leg: str, files: Sequence[str], *, payload: int, number: int, repeat: bool = False
+    ) -> None:
+        """Play these files of mu-law at 8 kHz to a party, instead of what it hears now; `payload` is its kind of G.711.
+        `media_played` tells their end by `number`, which is not 0."""
+        ...
+
+    def listen(self, call_id: str, leg: str, events: int) -> None:
+        """Tell the keys of a party that is attended to (`media_digit`), in this payload type (RFC 4733)."""
+        ...
+
+    def record(self, call_id: str, file: str, seconds: float) -> None:
+        """Record the party that is listened to into a WAV file, for so long at most; `media_recorded` follows."""
+        ...
+
+    def stop_recording(self, call_id: str) -> None: ...
 
     def delete(self, call_id: str) -> None:
         """The call is over; unknown calls are ignored. `media_deleted` follows with the counters."""

@@ -182,6 +182,52 @@ class Relay:
             call.channel.send(command, within=DELETE_SECONDS)
         self._give_back(call.channel, dropped)
 
+    async def attend(self, call_id: str, leg: str, sdp: bytes, answer: bytes, *, local: str, source: str = "") -> bytes:
+        offered, ours = read(sdp), read(answer)
+        call = self._calls.get(call_id)
+        if call is None:
+            call = self._calls[call_id] = _Call(self._choose())
+        if not call.channel.alive:
+            raise MediaError("the media worker of this call is gone")
+        party = call.legs.get(leg) or self._add_leg(call, leg)
+        party.offered = offered
+        party.source = source
+        party.known = True
+        own = local if self._behind is None else self._behind(local)
+        if not self._equip(call.channel, party, own, ours.lines):
+            await self._equip_patiently(call_id, call, party, own, ours.lines)
+        mux = [line.mux and other.mux for line, other in zip(offered.lines, ours.lines, strict=True)]
+        call.channel.send(bencode.encode_text({
+            "command": "answer", "call-id": call_id, "to-tag": leg,
+            "to": _describe(party, offered.lines, ours.lines, mux),
+            "hold": "yes" if all(line.held for line in offered.lines) else "no",
+        }))  # fmt: skip
+        if party.retired:
+            self._give_back(call.channel, party, all_ports=False)
+        return _render(party, ours, local)
+
+    def play(
+        self, call_id: str, leg: str, files: Sequence[str], *, payload: int, number: int, repeat: bool = False
+    ) -> None:
+        self._tell(call_id, {
+            "command": "play media", "from-tag": leg, "payload": payload, "files": list(files), "number": number,
+            "repeat": "yes" if repeat else "no",
+        })  # fmt: skip
+
+    def listen(self, call_id: str, leg: str, events: int) -> None:
+        self._tell(call_id, {"command": "listen", "from-tag": leg, "events": events})
+
+    def record(self, call_id: str, file: str, seconds: float) -> None:
+        self._tell(call_id, {"command": "start recording", "file": file, "seconds": str(seconds)})
+
+    def stop_recording(self, call_id: str) -> None:
+        self._tell(call_id, {"command": "stop recording"})
+
+    def _tell(self, call_id: str, words: dict[str, bencode.Encodable]) -> None:
+        call = self._calls.get(call_id)
+        if call is not None:
+            call.channel.send(bencode.encode({**words, "call-id": call_id}))
+
     def ring(self, call_id: str, leg: str, sdp: bytes) -> None:
         call, payload = self._calls.get(call_id), payload_for(sdp)
         if call is not None and payload is not None:
@@ -330,6 +376,12 @@ class Relay:
                 self._listener.media_deleted(call_id, *_statistics(numbers))
         elif event in ("timeout", "flooded"):
             self._listener.media_timed_out(str(words["call-id"]))
+        elif event == "digit":
+            self._listener.media_digit(str(words["call-id"]), str(words["digit"]))
+        elif event == "played":
+            self._listener.media_played(str(words["call-id"]), int(str(words["number"])))
+        elif event == "recorded":
+            self._listener.media_recorded(str(words["call-id"]), int(str(words["ms"])) / 1000)
         elif event == "failed":
             self.commands_failed += 1
         elif event == "queried" and "call-id" in words:

@@ -6,19 +6,21 @@ forks apart. A call stays with the daemon that took its first offer; a new call 
 Against RTP bleed a stream is taken from the SDP's address alone (`asymmetric`, `strict-source`), unless a private
 address in the SDP and another one in the signalling show that the phone is behind NAT: then rtpengine learns the
 address by its heuristic, which a stranger can win in the first seconds. The built-in relay does not have that weakness.
-Two more differences: every fork that answers gets a port of its own towards the caller, and loss and jitter are not
-told.
+More differences: every fork that answers gets a port of its own towards the caller, loss and jitter are not told, keys
+are understood by INFO only, and nothing is recorded (menus and mailboxes want the built-in relay).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, Literal
 
 from pbxcore.hooks import StreamStats
+from pbxcore.media import wav
 from pbxcore.media.backend import MediaError, MediaListener, itself
 from pbxcore.media.ng import Daemon, NoAnswer, Words
 from pbxcore.media.rewrite import Body, read
@@ -27,6 +29,7 @@ from pbxcore.sip.addresses import is_stranded
 
 NOTHING = StreamStats()
 CHECKS = 4                # looks at a call within its time-out
+OURSELVES = "x"           # the label of the exchange itself, when it talks to a party
 
 
 class _Call:
@@ -173,6 +176,34 @@ class Rtpengine:
             "command": "delete", "call-id": call_id, "from-tag": "a", "to-tag": leg, "via-branch": leg,
             "delete delay": 0,
         })  # fmt: skip
+
+    async def attend(self, call_id: str, leg: str, sdp: bytes, answer: bytes, *, local: str, source: str = "") -> bytes:
+        """rtpengine bridges two: the other one is an address of ours at which nobody reads."""
+        await self.offer(call_id, leg, OURSELVES, sdp, local=local, source=source)
+        return await self.answer(call_id, OURSELVES, leg, answer, local=local)
+
+    def play(
+        self, call_id: str, leg: str, files: Sequence[str], *, payload: int, number: int, repeat: bool = False
+    ) -> None:
+        call = self._calls.get(call_id)
+        if call is None:
+            return
+        sound = b"".join(Path(file).read_bytes() for file in files)
+        words: dict[str, Any] = {"command": "play media", "call-id": call_id, "from-tag": leg}
+        words |= {"blob": wav.wrap_ulaw(sound)} | ({"repeat-times": 100} if repeat else {})
+        call.daemon.request(words)
+        if not repeat:
+            self._loop.call_later(len(sound) / wav.RATE, self._listener.media_played, call_id, number)
+
+    def listen(self, call_id: str, leg: str, events: int) -> None:
+        """Keys come by INFO only: rtpengine logs those in RTP, and tells nobody."""
+
+    def record(self, call_id: str, file: str, seconds: float) -> None:
+        """Nothing is recorded: rtpengine leaves that to a daemon of its own."""
+        self._loop.call_soon(self._listener.media_recorded, call_id, 0.0)
+
+    def stop_recording(self, call_id: str) -> None:
+        """Nothing is being recorded."""
 
     def ring(self, call_id: str, leg: str, sdp: bytes) -> None:
         call = self._calls.get(call_id)

@@ -74,6 +74,7 @@ class Stream:
         """The call is over: cut it off, and take nothing from anybody."""
         if self.peer is not None:
             self.bridge(None)
+        self.forward = None
         self.latch.close()
         if self.locked:
             self._disconnect()
@@ -91,6 +92,12 @@ class Stream:
         if peer is not None:
             self.peer, peer.peer = peer, self
             self.forward, peer.forward = peer.send, self.send
+
+    def listen(self, ear: Send | None) -> None:
+        """Give what comes in to `ear` instead of a peer, until it is bridged again; None: to nobody."""
+        if self.peer is not None:
+            self.bridge(None)
+        self.forward = ear
 
     def take(self, now: float) -> list[bytes]:
         """Read while the latch is not locked: what came from the right source. Raises OSError."""

@@ -149,6 +149,13 @@ def encode(pcm: bytes, *, rate: int = RATE) -> bytes:
     return _head(rate, len(pcm)) + pcm
 
 
+def wrap_ulaw(sound: bytes) -> bytes:
+    """A whole WAV file of mu-law at 8 kHz."""
+    form = struct.pack("<HHIIHH", _ULAW, 1, RATE, RATE, 1, 8)
+    head = struct.pack("<4sI4s4sI", b"RIFF", 4 + 8 + len(form) + 8 + len(sound), b"WAVE", b"fmt ", len(form))
+    return head + form + struct.pack("<4sI", b"data", len(sound)) + sound
+
+
 def write(path: str | Path, pcm: bytes, *, rate: int = RATE) -> None:
     """Raises OSError."""
     Path(path).write_bytes(encode(pcm, rate=rate))

@@ -6,14 +6,20 @@ signalling side (`relay`), and media flows from the answer on.
 
     bind     address, count                       bind that many more pairs of ports (RTP even, RTCP odd)
     answer   call-id, from-tag, to-tag, from, to  bridge two legs; cuts off the leg bridged before
+             call-id, to-tag, to                  a leg that the exchange itself talks to
     delete   call-id [, from-tag]                 end a call, or one leg of it
-    play media   call-id, from-tag, payload       send a ringing tone to a leg, in this kind of G.711
+    play media   call-id, from-tag, payload [, files, number, repeat]
+                                                  send sounds (files of mu-law) to a leg in this kind of G.711;
+                                                  without files a ringing tone
     stop media   call-id
+    listen   call-id, from-tag, events            a leg that is bridged to nobody: its keys, in this payload type
+    start recording   call-id, file, seconds      of the leg that is listened to
+    stop recording    call-id
     query    [call-id]                            statistics of a call, or of the whole process
     ping
 
-It says: ready, bound, timeout, flooded, deleted, queried, failed, pong. It ends when the socket closes, that is with
-its parent. How a leg is written (`from`, `to`) is said in `bridge`.
+It says: ready, bound, timeout, flooded, deleted, queried, played, digit, recorded, failed, pong. It ends when the
+socket closes, that is with its parent. How a leg is written (`from`, `to`) is said in `bridge`.
 """
 
 from __future__ import annotations
@@ -29,9 +35,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from pbxcore.media import bencode
+from pbxcore.media import bencode, ringback
 from pbxcore.media.bridge import Call
-from pbxcore.media.ringback import Ringback
+from pbxcore.media.ear import Ear, Recorder
+from pbxcore.media.player import Player
 from pbxcore.media.sockets import Ports, raise_file_limit
 from pbxcore.media.stream import DATAGRAM, Stream
 
@@ -60,7 +67,8 @@ class Worker:
         self._sweep: deque[tuple[str, Call]] = deque()
         self._binds: deque[tuple[str, int]] = deque()
         self._outbox: list[bytes] = []
-        self._rings: dict[str, Ringback] = {}
+        self._players: dict[str, Player] = {}
+        self._ears: dict[str, Ear] = {}
         self._deleted: list[str] = []           # calls to be reported deleted in one go
         self._tick = min(1.0, timeout / TICKS) / TICKS
         self._next_tick = 0.0
@@ -70,7 +78,8 @@ class Worker:
         self._running = True
         self._verbs: dict[str, Callable[[Words], None]] = {
             "answer": self._answer, "delete": self._delete, "bind": self._bind, "query": self._query,
-            "ping": self._ping, "play media": self._play, "stop media": self._stop,
+            "ping": self._ping, "play media": self._play, "stop media": self._stop, "listen": self._listen,
+            "start recording": self._start_recording, "stop recording": self._stop_recording,
         }  # fmt: skip
 
     def run(self) -> None:
@@ -105,8 +114,8 @@ class Worker:
                     except OSError as error:
                         self._retry(stream, forward, data, error)
             self._handled += len(events)
-            if self._rings:
-                self._ring(now)
+            if self._players:
+                self._sound(now)
             if now >= self._next_tick:
                 self._on_tick(now)
             if self._binds:
@@ -118,7 +127,7 @@ class Worker:
         """Seconds to wait for packets at most."""
         if self._binds:
             return 0.0
-        if self._outbox or self._rings:
+        if self._outbox or self._players:
             return 0.01
         return self._tick if self._calls else 1.0
 
@@ -207,39 +216,92 @@ class Worker:
             call = self._calls[call_id] = Call(now)
             self._sweep.append((call_id, call))
         pairs = self._ports.pairs
-        from_tag, to_tag = str(words["from-tag"]), str(words["to-tag"])
-        call.set_leg(from_tag, str(words["from"]), pairs, now)
+        to_tag = str(words["to-tag"])
         call.set_leg(to_tag, str(words["to"]), pairs, now)
-        call.bridge(from_tag, to_tag)
+        if "from-tag" in words:
+            from_tag = str(words["from-tag"])
+            call.set_leg(from_tag, str(words["from"]), pairs, now)
+            call.bridge(from_tag, to_tag)
+            if call_id in self._players or call_id in self._ears:
+                self._fall_silent(call_id)
         call.hold = words["hold"] == "yes"
         call.last = now
         call.reported = False
-        self._rings.pop(call_id, None)
 
     def _play(self, words: Words) -> None:
-        call_id, leg = str(words["call-id"]), str(words["from-tag"])
-        if call_id in self._calls:
+        call_id, leg, now = str(words["call-id"]), str(words["from-tag"]), self._clock()
+        if call_id not in self._calls:
+            return
+        player = self._players.get(call_id)
+        if player is None or player.leg != leg:
             source = int.from_bytes(os.urandom(4), "big")
-            self._rings[call_id] = Ringback(leg, int(str(words["payload"])), source, self._clock())
+            player = self._players[call_id] = Player(leg, int(str(words["payload"])), source, now)
+        files = words.get("files")
+        if not isinstance(files, list):
+            player.play(ringback.sound(), now, repeat=True)
+            return
+        number = int(str(words["number"]))
+        player.play(b"".join(map(_sound_of, files)), now, number=number, repeat=words["repeat"] == "yes")
+        if not player.playing:
+            self._say(event="played", call_id=call_id, number=number)
 
     def _stop(self, words: Words) -> None:
-        self._rings.pop(str(words["call-id"]), None)
+        self._players.pop(str(words["call-id"]), None)
 
-    def _ring(self, now: float) -> None:
-        for call_id, ringback in list(self._rings.items()):
+    def _sound(self, now: float) -> None:
+        for call_id, player in list(self._players.items()):
             call = self._calls.get(call_id)
-            pair = next((pair for pair in call.legs.get(ringback.leg, []) if pair is not None), None) if call else None
+            pair = next((pair for pair in call.legs.get(player.leg, []) if pair is not None), None) if call else None
             if call is None or pair is None:
-                del self._rings[call_id]
+                del self._players[call_id]
                 continue
-            call.last = now
+            if not player.playing:
+                continue
+            if not player.number:
+                call.last = now         # while it rings nobody needs to speak
             send = pair[0].send
-            for packet in ringback.due(now):
+            for packet in player.due(now):
                 if send is not None:
                     try:
                         send(packet)
                     except OSError:     # an ICMP error of an earlier one
                         pair[0].failed += 1
+            if not player.playing:
+                self._say(event="played", call_id=call_id, number=player.number)
+
+    def _listen(self, words: Words) -> None:
+        call_id, leg = str(words["call-id"]), str(words["from-tag"])
+        call = self._calls.get(call_id)
+        if call is None:
+            return
+        self._stop_recording(words)
+        ear = self._ears[call_id] = Ear(
+            leg, int(str(words["events"])), lambda digit: self._say(event="digit", call_id=call_id, digit=digit),
+            lambda: self._stop_recording(words),
+        )  # fmt: skip
+        for pair in call.legs.get(leg, []):
+            if pair is not None:
+                pair[0].listen(ear.hear)
+                pair[1].listen(None)
+
+    def _start_recording(self, words: Words) -> None:
+        ear = self._ears.get(str(words["call-id"]))
+        if ear is not None:
+            self._stop_recording(words)
+            ear.recorder = Recorder(str(words["file"]), float(str(words["seconds"])))
+
+    def _stop_recording(self, words: Words) -> None:
+        call_id = str(words["call-id"])
+        ear = self._ears.get(call_id)
+        if ear is not None and ear.recorder is not None:
+            recorder, ear.recorder = ear.recorder, None
+            self._say(event="recorded", call_id=call_id, ms=int(recorder.close() * 1000))
+
+    def _fall_silent(self, call_id: str) -> None:
+        """The exchange itself talks no more in this call."""
+        self._players.pop(call_id, None)
+        self._stop_recording({"call-id": call_id})
+        self._ears.pop(call_id, None)
 
     def _delete(self, words: Words) -> None:
         call_id = str(words["call-id"])
@@ -250,6 +312,8 @@ class Worker:
             call.drop_leg(str(words["from-tag"]))
             return
         del self._calls[call_id]
+        if call_id in self._ears:
+            self._fall_silent(call_id)
         self._deleted.append(f"{call_id} {call.statistics()}")
         call.close()
 
@@ -299,6 +363,11 @@ class Worker:
     def start(self, most: int) -> None:
         self._say(event="ready", pairs=most)
         self._flush()
+
+
+def _sound_of(file: bencode.Value) -> bytes:
+    with open(str(file), "rb") as opened:
+        return opened.read()
 
 
 def main() -> None:

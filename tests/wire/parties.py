@@ -108,6 +108,9 @@ class Heard:
         self.timed_out: list[str] = []
         self.lost: list[str] = []
         self.deleted: dict[str, tuple[StreamStats, StreamStats]] = {}
+        self.played: list[int] = []
+        self.digits = ""
+        self.recorded: list[float] = []
 
     def media_timed_out(self, call_id: str) -> None:
         self.timed_out.append(call_id)
@@ -117,6 +120,15 @@ class Heard:
 
     def media_deleted(self, call_id: str, from_a: StreamStats, from_b: StreamStats) -> None:
         self.deleted[call_id] = (from_a, from_b)
+
+    def media_played(self, call_id: str, number: int) -> None:
+        self.played.append(number)
+
+    def media_digit(self, call_id: str, digit: str) -> None:
+        self.digits += digit
+
+    def media_recorded(self, call_id: str, seconds: float) -> None:
+        self.recorded.append(seconds)
 
     async def until(self, condition: Callable[[], object], seconds: float = WAIT) -> None:
         """Raises TimeoutError."""

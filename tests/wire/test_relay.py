@@ -11,17 +11,18 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pbxcore.hooks import StreamStats
-from pbxcore.media import book, rtp
+from pbxcore.media import book, dtmf, rtp, wav
 from pbxcore.media.backend import MediaError
 from pbxcore.media.relay import NOTHING, Relay
 from pbxcore.media.rewrite import Line
 from pbxcore.media.sockets import Ports
-from tests.wire.parties import Heard, Party, free_range, line, receive, silent, udp
+from tests.wire.parties import Heard, Party, description, free_range, line, receive, silent, udp
 
 LOCAL = "127.0.0.1"
 CALL = "c1"
@@ -122,6 +123,100 @@ class TestRingingTone:
         relay.ring(CALL, "a", alice.sdp())
         relay.quiet("nobody")
         assert relay.commands_failed == 0
+
+
+class TestAttended:
+    """The exchange itself talks to a party: menus, music, mailboxes."""
+
+    OURS = description("127.0.0.1", 9999, "rtpmap:101 telephone-event/8000")
+
+    async def attended(self, relay: Relay, party: Party) -> Line:
+        ours = await relay.attend(CALL, "a", party.sdp(), self.OURS, local=LOCAL)
+        relay.listen(CALL, "a", 101)
+        await settled(relay)
+        return line(ours)
+
+    async def test_it_hears_sounds_to_their_end(
+        self, relay: Relay, heard: Heard, alice: Party, tmp_path: Path
+    ) -> None:
+        await self.attended(relay, alice)
+        for name, value in (("one", b"\x01"), ("two", b"\x02")):
+            (tmp_path / name).write_bytes(value * 480)
+        relay.play(CALL, "a", [str(tmp_path / "one"), str(tmp_path / "two")], payload=0, number=4)
+        packets = [rtp.parse(await receive(alice.rtp)) for _ in range(6)]
+        assert [packet.payload[0] for packet in packets if packet] == [1, 1, 1, 2, 2, 2]
+        await heard.until(lambda: heard.played == [4])
+        assert relay.ports_in_use() == 1
+
+    async def test_music_goes_on_until_it_is_told_to_stop(
+        self, relay: Relay, heard: Heard, alice: Party, tmp_path: Path
+    ) -> None:
+        await self.attended(relay, alice)
+        (tmp_path / "music").write_bytes(b"\x07" * 320)
+        relay.play(CALL, "a", [str(tmp_path / "music")], payload=8, number=1, repeat=True)
+        packets = [rtp.parse(await receive(alice.rtp)) for _ in range(8)]
+        assert {packet.payload_type for packet in packets if packet} == {8}
+        relay.quiet(CALL)
+        await settled(relay)
+        while not silent(alice.rtp):
+            pass    # what was on its way
+        assert heard.played == []
+
+    async def test_a_file_that_is_not_there(self, relay: Relay, alice: Party, tmp_path: Path) -> None:
+        await self.attended(relay, alice)
+        relay.play(CALL, "a", [str(tmp_path / "none")], payload=0, number=1)
+        await settled(relay)
+        assert relay.commands_failed == 1
+
+    async def test_keys_and_a_recording(self, relay: Relay, heard: Heard, alice: Party, tmp_path: Path) -> None:
+        to = await self.attended(relay, alice)
+        file = tmp_path / "said.wav"
+        relay.record(CALL, str(file), 10.0)
+        await settled(relay)
+        for _ in range(25):
+            alice.speak(to)
+        for frame in dtmf.press("7", 320):
+            data = rtp.build(101, 500, 90_000 + frame.offset, alice.ssrc, frame.payload, marker=frame.marker)
+            alice.rtp.sendto(data, (to.host, to.port))
+        await heard.until(lambda: heard.digits == "7")
+        relay.stop_recording(CALL)
+        await heard.until(lambda: heard.recorded)
+        assert heard.recorded == [0.5]
+        assert len(wav.read(file)) == 8000
+        assert silent(alice.rtp)
+
+    async def test_hanging_up_ends_the_recording(
+        self, relay: Relay, heard: Heard, alice: Party, tmp_path: Path
+    ) -> None:
+        to = await self.attended(relay, alice)
+        relay.record(CALL, str(tmp_path / "said.wav"), 10.0)
+        await settled(relay)
+        alice.speak(to)
+        relay.delete(CALL)
+        from_a, _ = await heard.statistics(CALL)
+        assert heard.recorded == [0.02]
+        assert from_a.packets <= 1
+        assert relay.ports_in_use() == 0
+
+    async def test_a_colleague_takes_over(
+        self, relay: Relay, heard: Heard, alice: Party, bob: Party, tmp_path: Path
+    ) -> None:
+        to = await self.attended(relay, alice)
+        (tmp_path / "music").write_bytes(b"\x07" * 320)
+        relay.play(CALL, "a", [str(tmp_path / "music")], payload=0, number=1, repeat=True)
+        assert await receive(alice.rtp)
+        to_bob = line(await relay.offer(CALL, "a", "b1", alice.sdp(), local=LOCAL))
+        await relay.answer(CALL, "b1", "a", bob.sdp(), local=LOCAL)
+        await settled(relay)
+        while not silent(alice.rtp):
+            pass    # what was on its way
+        assert await bob.hears(alice.speak(to))
+        assert await alice.hears(bob.speak(to_bob))
+
+    async def test_held_and_attended_again(self, relay: Relay, alice: Party, tmp_path: Path) -> None:
+        to = await self.attended(relay, alice)
+        again = await self.attended(relay, alice)
+        assert (again.host, again.port) == (to.host, to.port)
 
 
 class TestTwoParties:

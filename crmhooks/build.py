@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from crmhooks.connector import CardDesk, Hook, InvalidHook
+from crmhooks.connector import CardDesk, CrmConnector, Hook, InvalidHook, NumberLookup, Refused
 from crmhooks.runner import Runner
 from pbxcore.bus import Bus
 from pbxcore.hooks import Decision
 from pbxcore.settings import CrmHook, Settings
+
+if TYPE_CHECKING:
+    from crmhooks.connectors.common import Tools
 
 
 def build_runner(
@@ -21,8 +26,10 @@ def build_runner(
     wall: Callable[[], float] = time.time,
     annotate: Callable[[str, str], None] | None = None,
     learned: Callable[[str, Decision], None] | None = None,
+    crms: Sequence[CrmConnector] = (),
 ) -> Runner:
-    """The runner with the hooks of the settings, in file order. Raises InvalidHook.
+    """The runner with the hooks of the settings, in file order, and the connectors that were made of them. Raises
+    InvalidHook.
 
     `clock` must be monotonic and `wall` Unix time, both in seconds; `annotate` is the
     journal's, `learned` the exchange's.
@@ -32,10 +39,15 @@ def build_runner(
         (_hook(f"crm.hook[{index + 1}]", index, hook, wall), (hook.deadline_ms or crm.deadline_ms) / 1000)
         for index, hook in enumerate(crm.hook)
     ]
+    asked: list[tuple[NumberLookup, float]] = [
+        (made, (section.deadline_ms or crm.deadline_ms) / 1000)
+        for made, section in zip(crms, crm.connector, strict=True)
+    ]
     return Runner(
         desk,
         bus,
         hooks=hooks,
+        connectors=asked,
         budget=crm.deadline_ms / 1000,
         country=settings.office.country,
         clock=clock,
@@ -43,6 +55,29 @@ def build_runner(
         annotate=annotate,
         learned=learned,
     )
+
+
+def connector_names(settings: Settings) -> tuple[str, ...]:
+    """What the CRMs of the settings are called, in file order."""
+    return tuple(section.name or section.kind for section in settings.crm.connector)
+
+
+def build_connectors(settings: Settings, tools: Tools | None = None) -> list[CrmConnector]:
+    """The CRMs of the settings, in file order; nothing is asked of them yet. Raises InvalidHook."""
+    if not settings.crm.connector:
+        return []
+    # Imported when used: an office without CRMs does not pay for an HTTP client.
+    from crmhooks.connectors.common import Tools
+
+    tools = tools or Tools(settings.office.country)
+    made: list[CrmConnector] = []
+    for index, section in enumerate(settings.crm.connector):
+        module = import_module(f"crmhooks.connectors.{section.kind}")   # the settings file lets no other kinds pass
+        try:
+            made.append(module.make(section, tools))
+        except Refused as error:
+            raise InvalidHook(f"crm.connector[{index + 1}]", str(error)) from None
+    return made
 
 
 def _hook(key: str, index: int, hook: CrmHook, wall: Callable[[], float]) -> Hook:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from crmhooks.breaker import Permit
-from crmhooks.connector import CrmConnector, HookError
+from crmhooks.connector import HookError, NumberLookup
 from crmhooks.flight import HARD_LIMIT, MAX_IN_FLIGHT, Flight, Slot, Waiter
 from crmhooks.trail import Trail, counted, outcome_of, resting
 from pbxcore.control import ContactEntry
@@ -59,7 +59,7 @@ class Lookup:
 
     def __init__(
         self,
-        connector: CrmConnector,
+        connector: NumberLookup,
         slot: Slot,
         clock: Callable[[], float],
         tasks: set[asyncio.Task[None]],

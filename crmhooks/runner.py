@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from crmhooks.breaker import Permit
 from crmhooks.cards import completed, enriched, instructions_of, with_contacts
-from crmhooks.connector import CardDesk, CrmConnector, Hook
+from crmhooks.connector import CardDesk, Hook, NumberLookup
 from crmhooks.embedded.hook import decide, shown_name
 from crmhooks.flight import HARD_LIMIT, MAX_IN_FLIGHT, Flight, HookState, Slot, Waiter
 from crmhooks.lookups import Lookup, Search
@@ -76,7 +76,7 @@ class Runner:
         bus: Bus,
         *,
         hooks: Sequence[tuple[Hook, float]] = (),
-        connectors: Sequence[tuple[CrmConnector, float]] = (),
+        connectors: Sequence[tuple[NumberLookup, float]] = (),
         budget: float = 0.3,
         country: str = "",
         clock: Callable[[], float] = time.monotonic,
@@ -99,7 +99,7 @@ class Runner:
         self._trails: dict[str, Trail] = {}
         self._hooks = [hook for hook, _ in hooks]
         self._deciders = [_Decider(h, Slot(h.name, deadline)) for h, deadline in hooks if "on_incoming" in h.answers]
-        lookups: list[tuple[CrmConnector, float]] = [
+        lookups: list[tuple[NumberLookup, float]] = [
             *((hook, deadline) for hook, deadline in hooks if "lookup" in hook.answers),
             *connectors,
         ]

@@ -83,9 +83,30 @@ class CrmHook(Section):
     deadline_ms: Milliseconds | None = None
 
 
+class CrmConnector(Section):
+    """One CRM. Which of the keys a kind takes is in `settings_file.connectors`."""
+
+    kind: str
+    name: str = ""             # in records of contacts, the outbox and `reconcile`; empty: the kind
+    url: str = ""
+    api_key: SecretStr = SecretStr("")
+    tenant: str = ""
+    client_id: str = ""
+    client_secret: SecretStr = SecretStr("")
+    database: str = ""
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    template: str = ""         # a file that says how to ask
+    users: tuple[str, ...] = ()   # "101=its id in the CRM"
+    external_id_field: str = ""   # field of the CRM that keeps the call's id; empty: the connector's own choice
+    deadline_ms: Milliseconds | None = None
+
+
 class Crm(Section):
     deadline_ms: Milliseconds = 300
+    on_unknown: Literal["create", "ask", "ignore"] = "create"   # what a call with a number that nobody has does
     hook: tuple[CrmHook, ...] = ()
+    connector: tuple[CrmConnector, ...] = ()
 
 
 class Extension(Section):

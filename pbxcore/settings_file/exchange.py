@@ -18,6 +18,7 @@ from typing import Any
 import phonenumbers
 
 from pbxcore.certificates import authorities_fault, certificate_fault
+from pbxcore.settings_file import connectors
 from pbxcore.settings_file.values import (
     Finding,
     Findings,
@@ -230,6 +231,7 @@ def _crm(raw: Mapping[str, Any]) -> Findings:
         if name and name in names:
             yield Finding((*path, "name"), f'hook {names[name] + 1} is called "{name}" already; give this one another')
         names.setdefault(name, index)
+    yield from connectors.check(crm)
 
 
 def _http_hook(hook: Mapping[str, Any], path: Path) -> Findings:

@@ -356,3 +356,42 @@ def test_a_key_of_any_shape_is_an_error_and_never_a_crash(header: str, section: 
 def test_the_line_of_a_key_is_found(text: str, path: tuple[str | int, ...], line: int) -> None:
     tomllib.loads(text)
     assert Lines(text).find(path) == line
+
+
+ESPO = """
+[[crm.connector]]
+kind = "espocrm"
+url = "https://crm.example.net"
+api_key = "hidden-key"
+users = ["101=5f2c", "*=5f2d"]
+"""
+
+
+def test_a_connector_takes_the_keys_of_its_kind_and_hides_its_secrets() -> None:
+    settings = loads(ESPO)
+    assert settings.crm.connector[0].users == ("101=5f2c", "*=5f2d")
+    printed = effective(settings)
+    assert "hidden-key" not in printed
+    assert loads(printed).crm.connector[0].kind == "espocrm"
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "key", "said"),
+    [
+        (('kind = "espocrm"', 'kind = "espo"'), 3, "crm.connector[1].kind", 'did you mean "espocrm"?'),
+        (('api_key = "hidden-key"', ""), 2, "crm.connector[1]", 'needs api_key: api_key = "..."'),
+        (('api_key = "hidden-key"', 'api_kye = "x"'), 5, "crm.connector[1].api_kye", 'did you mean "api_key"?'),
+        (('users = ["101=5f2c", "*=5f2d"]', 'tenant = "x"'), 6, "crm.connector[1].tenant", "has no tenant"),
+        (('"https://crm.example.net"', '"crm.example.net"'), 4, "crm.connector[1].url", "is no web address"),
+        (('"*=5f2d"', '"102"'), 6, "crm.connector[1].users", 'write "101=" and the id'),
+    ],
+)
+def test_a_connector_at_fault(change: tuple[str, str], line: int, key: str, said: str) -> None:
+    found = [problem for problem in problems(ESPO.replace(*change)) if problem.key == key]
+    assert [(problem.line, said in problem.message) for problem in found] == [(line, True)]
+
+
+def test_two_connectors_of_one_name() -> None:
+    (found,) = problems(ESPO + ESPO)
+    assert 'connector 1 is called "espocrm" already' in found.message
+    assert len(loads(ESPO + ESPO + 'name = "second"').crm.connector) == 2

@@ -1,0 +1,280 @@
+"""One suite for every kind of connector: what the outbox and the look-up rely on, against the vendor's fake.
+
+A new vendor needs nothing here: its kind is in the settings' table, its fake is found by that name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from importlib import import_module
+from typing import Any
+
+import pytest
+
+from crmhooks.build import build_connectors
+from crmhooks.connector import CrmActivity, CrmConnector, NewContact, Refused, TryAgain, Unreachable, contact_ref
+from crmhooks.connectors.common import Tools
+from pbxcore.settings import Crm, Settings
+from pbxcore.settings import CrmConnector as Section
+from pbxcore.settings_file.connectors import KINDS
+from tests.contract.fakes.base import RETRY_AFTER, FakeCrm
+
+NUMBER = "+12025550123"
+AT = 1_795_400_000.0
+TALK = CrmActivity("call-1", "inbound", NUMBER, AT, "Call from Anna", agent="101", answered_at=AT + 5)
+OVER = replace(TALK, ended_at=AT + 65, disposition="answered")
+SAID = replace(OVER, summary="Wants the printer mended.\nCalls again on Monday.")
+NEEDS_NO_ANSWER = Tools("US", timeout=0.2)
+
+
+def made(keys: dict[str, Any], tools: Tools | None = None) -> CrmConnector:
+    section = Section.model_validate(keys | {"name": "crm"})
+    [connector] = build_connectors(Settings(crm=Crm(connector=(section,))), tools or Tools("US", timeout=5.0))
+    return connector
+
+
+@pytest.fixture(params=sorted(KINDS))
+async def fake(request: pytest.FixtureRequest) -> AsyncIterator[FakeCrm]:
+    fake: FakeCrm = import_module(f"tests.contract.fakes.{request.param}").Fake()
+    async with fake.serving():
+        yield fake
+
+
+@pytest.fixture
+async def crm(fake: FakeCrm) -> AsyncIterator[CrmConnector]:
+    connector = made(fake.settings())
+    yield connector
+    await connector.close()
+
+
+# -- who calls
+
+
+async def test_nobody_has_the_number(crm: CrmConnector, fake: FakeCrm) -> None:
+    fake.add_contact("Boris", "+12025550199")
+    assert list(await crm.lookup(NUMBER)) == []
+
+
+async def test_a_number_is_found_however_it_was_typed(crm: CrmConnector, fake: FakeCrm) -> None:
+    for spelling in fake.spellings:
+        contact_id = fake.add_contact("Anna Ivanova", spelling, company="Example Ltd")
+        found = {entry.id: entry for entry in await crm.lookup(NUMBER)}
+        assert contact_ref("crm", contact_id) in found, spelling
+        entry = found[contact_ref("crm", contact_id)]
+        assert (entry.name, entry.numbers[0]) == ("Anna Ivanova", NUMBER)
+
+
+async def test_a_number_that_several_share_shows_all_of_them(crm: CrmConnector, fake: FakeCrm) -> None:
+    ids = {contact_ref("crm", fake.add_contact(name, NUMBER)) for name in ("Anna", "Boris", "Vera")}
+    assert {entry.id for entry in await crm.lookup(NUMBER)} == ids
+
+
+async def test_whoever_has_only_a_part_of_the_number_is_somebody_else(crm: CrmConnector, fake: FakeCrm) -> None:
+    fake.add_contact("From abroad", "+442025550123")
+    fake.add_contact("With one digit more", "+120255501234")
+    fake.add_contact("Extension", "0123")
+    assert list(await crm.lookup(NUMBER)) == []
+
+
+async def test_what_is_no_number_is_not_asked_for(crm: CrmConnector, fake: FakeCrm) -> None:
+    for text in ("anonymous", "101", "+", "x' or 1 eq 1"):
+        assert list(await crm.lookup(text)) == []
+    assert fake.asked == []
+
+
+async def test_a_name_cannot_bring_lines_or_controls(crm: CrmConnector, fake: FakeCrm) -> None:
+    fake.add_contact("Anna\r\nVia: x\x1b[2J\u202e<script>", NUMBER)
+    [entry] = await crm.lookup(NUMBER)
+    assert entry.name == "Anna Via: x[2J<script>"
+
+
+async def test_somebody_new_is_found_afterwards(crm: CrmConnector, fake: FakeCrm) -> None:
+    contact_id = await crm.create_contact(NewContact(NUMBER, NUMBER, "101"))
+    [entry] = await crm.lookup(NUMBER)
+    assert entry.id == contact_ref("crm", contact_id)
+    assert fake.contact_numbers() == [NUMBER]
+
+
+# -- the record of a call
+
+
+async def test_a_record_from_ringing_to_its_summary(crm: CrmConnector, fake: FakeCrm) -> None:
+    contact_id = fake.add_contact("Anna", NUMBER)
+    talk, over, said = (replace(activity, contact_id=contact_id) for activity in (TALK, OVER, SAID))
+    record_id = await crm.open_activity(talk)
+    opened = fake.call_of("call-1")
+    assert (opened.record_id, opened.completed, opened.direction) == (record_id, False, "inbound")
+    assert (opened.contact_id, opened.user, opened.subject) == (contact_id, fake.user, "Call from Anna")
+    await crm.update_activity(record_id, over)
+    assert not fake.call_of("call-1").completed
+    await crm.complete_activity(record_id, said)
+    done = fake.call_of("call-1")
+    assert (done.completed, done.summary, done.contact_id) == (True, said.summary, contact_id)
+
+
+async def test_a_record_of_a_call_to_outside(crm: CrmConnector, fake: FakeCrm) -> None:
+    record_id = await crm.open_activity(replace(TALK, direction="outbound"))
+    await crm.complete_activity(record_id, replace(SAID, direction="outbound"))
+    assert (fake.call_of("call-1").direction, fake.call_of("call-1").completed) == ("outbound", True)
+
+
+async def test_a_call_that_nobody_answered_and_nobody_knows(crm: CrmConnector, fake: FakeCrm) -> None:
+    missed = replace(OVER, number="anonymous", agent=None, answered_at=None, disposition="no answer")
+    record_id = await crm.open_activity(missed)
+    await crm.update_activity(record_id, missed)
+    assert fake.call_of("call-1").contact_id is None
+    assert not fake.call_of("call-1").completed
+
+
+async def test_the_record_is_found_by_the_id_of_the_call(crm: CrmConnector) -> None:
+    assert list(await crm.find_activity("call-1")) == []
+    first = await crm.open_activity(TALK)
+    await crm.open_activity(replace(TALK, external_id="call-10"))
+    await crm.open_activity(replace(TALK, external_id="xcall-1"))
+    [found] = await crm.find_activity("call-1")
+    assert (found.record_id, found.external_id, found.completed) == (first, "call-1", False)
+    assert abs(found.started_at - AT) < 1
+
+
+async def test_updating_and_completing_twice_does_no_harm(crm: CrmConnector, fake: FakeCrm) -> None:
+    record_id = await crm.open_activity(TALK)
+    for _ in range(2):
+        await crm.update_activity(record_id, OVER)
+    for _ in range(2):
+        await crm.complete_activity(record_id, SAID)
+    assert (fake.call_of("call-1").summary, fake.call_of("call-1").completed) == (SAID.summary, True)
+
+
+async def test_completing_goes_on_where_it_was_broken_off(crm: CrmConnector, fake: FakeCrm) -> None:
+    """Whichever request of it fails, the next try completes the record, with its summary."""
+    for place in range(4):
+        activity = replace(SAID, external_id=f"call-{place}")
+        record_id = await crm.open_activity(replace(TALK, external_id=activity.external_id))
+        fake.faults.extend([*[None] * place, "lose"])
+        try:
+            await crm.complete_activity(record_id, activity)
+        except (TryAgain, Unreachable):
+            fake.faults.clear()
+            await crm.complete_activity(record_id, activity)
+        fake.faults.clear()
+        done = fake.call_of(activity.external_id)
+        assert (done.completed, done.summary) == (True, SAID.summary)
+
+
+async def test_a_lost_answer_makes_no_second_record(crm: CrmConnector, fake: FakeCrm) -> None:
+    """Whichever request of it is lost: the outbox finds what was made, or makes it."""
+    for place in range(3):
+        activity = replace(TALK, external_id=f"call-{place}")
+        fake.faults.extend([*[None] * place, "lose"])
+        try:
+            record_id = await crm.open_activity(activity)
+        except (TryAgain, Unreachable):
+            fake.faults.clear()
+            found = await crm.find_activity(activity.external_id)
+            record_id = found[0].record_id if found else await crm.open_activity(activity)
+        fake.faults.clear()
+        assert fake.call_of(activity.external_id).record_id == record_id
+
+
+async def test_a_record_is_taken_back(crm: CrmConnector, fake: FakeCrm) -> None:
+    record_id = await crm.open_activity(TALK)
+    for _ in range(2):
+        await crm.remove_activity(record_id)
+    assert fake.calls() == []
+    assert list(await crm.find_activity("call-1")) == []
+
+
+async def test_records_of_a_span_over_several_pages(crm: CrmConnector, fake: FakeCrm) -> None:
+    count = fake.page + 3
+    for number in range(count):
+        await crm.open_activity(replace(TALK, external_id=f"c{number}", started_at=AT + number * 10))
+    done = await crm.open_activity(replace(TALK, external_id="done", started_at=AT + 1))
+    await crm.complete_activity(done, replace(SAID, external_id="done", started_at=AT + 1))
+    await crm.open_activity(replace(TALK, external_id="before", started_at=AT - 60))
+    await crm.open_activity(replace(TALK, external_id="after", started_at=AT + count * 10))
+    found = await crm.activities(AT, AT + count * 10)
+    assert sorted(record.external_id for record in found) == sorted([*(f"c{n}" for n in range(count)), "done"])
+    assert {record.external_id for record in found if record.completed} == {"done"}
+
+
+# -- when it is not well
+
+
+@pytest.mark.parametrize("fault", ["drop", "lose", "html", "huge", "broken"])
+async def test_no_answer_and_what_is_none(crm: CrmConnector, fake: FakeCrm, fault: Any) -> None:
+    await crm.lookup(NUMBER)   # what it must ask first, a token, is there
+    fake.weather = lambda: fault
+    with pytest.raises(Unreachable):
+        await crm.lookup(NUMBER)
+    with pytest.raises(Unreachable):
+        await crm.find_activity("call-1")
+
+
+async def test_it_says_when_it_wants_to_be_asked_again(crm: CrmConnector, fake: FakeCrm) -> None:
+    await crm.lookup(NUMBER)
+    fake.weather = lambda: "throttle"
+    with pytest.raises(TryAgain) as caught:
+        await crm.open_activity(TALK)
+    assert caught.value.after == RETRY_AFTER
+    fake.weather = lambda: "busy"
+    with pytest.raises(TryAgain) as caught:
+        await crm.open_activity(TALK)
+    assert caught.value.after is None
+
+
+async def test_a_slow_answer_is_not_waited_for(fake: FakeCrm) -> None:
+    crm = made(fake.settings(), NEEDS_NO_ANSWER)
+    fake.weather = lambda: "slow"
+    with pytest.raises(Unreachable, match=r"no answer in 0\.2 s"):
+        await crm.lookup(NUMBER)
+    await crm.close()
+
+
+async def test_an_answer_that_comes_twice_is_taken_once(crm: CrmConnector, fake: FakeCrm) -> None:
+    fake.weather = lambda: "twice"
+    record_id = await crm.open_activity(TALK)
+    for activity in (OVER, SAID):
+        try:
+            await crm.complete_activity(record_id, activity)
+        except (TryAgain, Unreachable):   # the connection is not to be trusted any more, the next one is
+            await crm.complete_activity(record_id, activity)
+    assert fake.call_of("call-1").summary == SAID.summary
+
+
+async def test_it_is_not_there(fake: FakeCrm) -> None:
+    keys = fake.settings()
+    crm = made(keys | {"url": "http://127.0.0.1:1"})
+    with pytest.raises(Unreachable, match="cannot connect"):
+        await crm.lookup(NUMBER)
+    await crm.close()
+
+
+async def test_credentials_that_it_does_not_take(fake: FakeCrm) -> None:
+    keys = fake.wrong_credentials()
+    crm = made(keys)
+    with pytest.raises(Unreachable) as caught:
+        await crm.lookup(NUMBER)
+    for key in ("api_key", "password", "client_secret"):
+        assert not keys.get(key) or keys[key] not in str(caught.value)
+    await crm.close()
+
+
+async def test_a_token_that_has_run_out_is_renewed(crm: CrmConnector, fake: FakeCrm) -> None:
+    record_id = await crm.open_activity(TALK)
+    fake.expire_tokens()
+    await crm.complete_activity(record_id, SAID)
+    fake.expire_tokens()
+    await asyncio.gather(*(crm.lookup(NUMBER) for _ in range(5)))
+    assert fake.call_of("call-1").completed
+
+
+async def test_a_record_that_is_gone_is_refused_for_good(crm: CrmConnector) -> None:
+    record_id = await crm.open_activity(TALK)
+    await crm.remove_activity(record_id)
+    with pytest.raises(Refused) as caught:
+        await crm.update_activity(record_id, OVER)
+    assert "404" in str(caught.value) or "not" in str(caught.value)
+    with pytest.raises(Refused):
+        await crm.complete_activity(record_id, SAID)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 
+import phonenumbers
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crmhooks.embedded.index import ContactIndex
-from crmhooks.numbers import normalise, spellings
+from crmhooks.numbers import normalise, plain_number, spellings
 from pbxcore.control import ContactEntry
 
 COUNTRIES = st.sampled_from(["", "US", "DE", "RU", "GB", "IT", "AR", "FR", "JP", "XX"])
 NUMBER_TEXT = st.text(alphabet="+0123456789 -().;/x#*", max_size=24)
+POSSIBLE = (phonenumbers.ValidationResult.IS_POSSIBLE, phonenumbers.ValidationResult.IS_POSSIBLE_LOCAL_ONLY)
+CODES = st.sampled_from([str(code) for code in phonenumbers.COUNTRY_CODE_TO_REGION_CODE])
 SEPARATORS = st.lists(st.sampled_from(["", " ", "-", ".", "(", ")", "/", "\u00a0", "\u2011"]), min_size=20, max_size=20)
 
 
@@ -29,6 +32,17 @@ def test_reading_again_changes_nothing(text: str, country: str) -> None:
         assert normalise(found.e164, country) == found
         assert normalise(found.e164, "") == found
         assert found.e164 == f"+{found.code}{found.national}"
+
+
+@given(CODES, st.text("0123456789", min_size=2, max_size=13))
+def test_plain_numbers_are_read_as_libphonenumber_reads_them(code: str, national: str) -> None:
+    found = plain_number(f"+{code}{national}")
+    if found is not None:
+        parsed = phonenumbers.parse(f"+{code}{national}", None)
+        assert phonenumbers.is_possible_number_with_reason(parsed) in POSSIBLE
+        assert found.e164 == phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+        assert found.code == str(parsed.country_code)
+        assert found.national == phonenumbers.national_significant_number(parsed)
 
 
 @given(st.from_regex(r"\+(1[2-9][0-9]{9}|49[1-9][0-9]{8}|7[3-9][0-9]{9})", fullmatch=True), SEPARATORS, COUNTRIES)

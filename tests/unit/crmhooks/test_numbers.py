@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crmhooks import numbers
-from crmhooks.numbers import Number, looks_international, normalise, spellings
+from crmhooks.numbers import Number, looks_international, normalise, plain_number, spellings
 
 
 @pytest.mark.parametrize(
@@ -75,6 +75,16 @@ def test_without_an_office_country_only_international_numbers_are_read() -> None
 def test_a_country_that_does_not_exist_reads_international_numbers_only() -> None:
     assert normalise("2125550100", "XX") is None
     assert normalise("+12125550100", "XX") is not None
+
+
+def test_a_plain_international_number_needs_no_reading() -> None:
+    assert plain_number("+12125550100") == Number("+12125550100", "1", "2125550100")
+    assert plain_number("+491701234567") == Number("+491701234567", "49", "1701234567")
+
+
+@pytest.mark.parametrize("number", ["+390612345678", "+1121255501", "+78001234567", "+999123456789", "+1212555010"])
+def test_zeros_prefixes_and_strange_lengths_are_for_libphonenumber(number: str) -> None:
+    assert plain_number(number) is None
 
 
 def test_short_numbers_with_a_plus_are_numbers_where_the_country_has_such() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pbxcore.call import call as inputs
+from pbxcore.call import inputs
 from pbxcore.call.body import sdp_or_nothing
 from pbxcore.call.branch import Branch
 from pbxcore.call.connected import send
@@ -16,7 +16,7 @@ from pbxcore.call.leg import Leg
 from pbxcore.call.outcome import Outcome
 from pbxcore.call.passing import passed_back
 from pbxcore.call.reason import ELSEWHERE
-from pbxcore.call.signal import Kind, Signal
+from pbxcore.call.signal import TIMEOUT, Kind, Signal
 from pbxcore.media.backend import MediaError
 from pbxcore.sip.message import Response
 
@@ -109,7 +109,7 @@ async def written_down(live: LiveCall, branch: Branch) -> bool:
         signal = await live.next(deadline)
         if signal.kind is Kind.DURABLE:
             break
-        if signal.kind is Kind.TIMEOUT:
+        if signal.kind is TIMEOUT:
             live.exchange.counters.journal_late += 1
             break
         if await live.within(signal):

@@ -12,18 +12,19 @@ from collections import deque
 from collections.abc import Collection
 from typing import TYPE_CHECKING, cast
 
-from pbxcore.call import call as inputs
+from pbxcore.call import inputs
 from pbxcore.call.abilities import asking_of
 from pbxcore.call.answering import answer, their_answer
 from pbxcore.call.body import sdp_or_nothing
 from pbxcore.call.branch import Branch
-from pbxcore.call.call import TELL, WRITE, Call, HungUpBy, Input
+from pbxcore.call.call import TELL, WRITE, Call
 from pbxcore.call.connected import shown
 from pbxcore.call.conversation import Conversation
 from pbxcore.call.drive import Deadline, drive
 from pbxcore.call.driven import Driven
 from pbxcore.call.early import METHODS, EarlyOffers
 from pbxcore.call.forwarding import follow, instead, told
+from pbxcore.call.inputs import HungUpBy, Input
 from pbxcore.call.invite import InviteMaker
 from pbxcore.call.leg import CallerLeg, Leg
 from pbxcore.call.outcome import Outcome, worse
@@ -33,7 +34,7 @@ from pbxcore.call.reason import q850, reasons
 from pbxcore.call.redirect import FOLLOWED, Hop
 from pbxcore.call.router import Redirection, Refusal, Round, Step, asks_crm, plan
 from pbxcore.call.servers import Key
-from pbxcore.call.signal import Kind, Signal
+from pbxcore.call.signal import CANCEL, DECIDED, REQUEST, TIMEOUT, UNREACHED, WRITTEN_DOWN, Kind, Signal
 from pbxcore.call.tailor import tailored
 from pbxcore.call.telling import event_of, originated
 from pbxcore.hooks import CallSnapshot, Decision, IncomingCall
@@ -79,7 +80,7 @@ class LiveCall(Driven):
         self.referred = 0            # transfers that were asked for
         self.inbox = deque()
         self._deadline = Deadline(self, exchange.timers)
-        self._running = self._waiting = self._blocked = False
+        self._waiting = False
         self._coroutine = self._run()
         if exchange.bus.wanted:
             exchange.bus.publish(originated(self.call))
@@ -100,14 +101,15 @@ class LiveCall(Driven):
         decided_by, lookup_ms = "dial plan", None
         if asks_crm(offered, exchange.dial_plan):
             began = exchange.clock()
-            self.apply(inputs.Asked(exchange.wall()))
             drive(exchange.hooks.on_incoming(offered), self._decided)
+            if not self.inbox:  # else the answer was in memory
+                self.apply(inputs.Asked(exchange.wall()))
             while True:
                 signal = await self.next(began + exchange.crm_seconds + LATE)
-                if signal.kind is Kind.DECIDED:
+                if signal.kind is DECIDED:
                     decision = signal.decision
                     break
-                if signal.kind is Kind.TIMEOUT:
+                if signal.kind is TIMEOUT:
                     break
                 if self.gave_up(signal):
                     return ()
@@ -124,12 +126,12 @@ class LiveCall(Driven):
         return plan(offered, decision, exchange.dial_plan)
 
     def _decided(self, decision: Decision | None) -> None:
-        self.post(Signal(Kind.DECIDED, decision=decision))
+        self.post(Signal(DECIDED, decision=decision))
 
     async def _ring(self, steps: tuple[Step, ...]) -> Answered | None:
         """Take the steps in order until a branch answers; the best of the refusals is the caller's answer."""
         for step in steps:
-            if await self._gone_meanwhile():
+            if self.inbox and await self._gone_meanwhile():
                 return None
             match step:
                 case Refusal():
@@ -184,7 +186,7 @@ class LiveCall(Driven):
         while live:
             signal = await self.next(deadline)
             branch, response = signal.leg, signal.response
-            if signal.kind is Kind.TIMEOUT:
+            if signal.kind is TIMEOUT:
                 self.note(Outcome(480, "Temporarily Unavailable"))
                 break
             if (signal.request is not None or self.early is not None) and await self.within(signal):
@@ -196,7 +198,7 @@ class LiveCall(Driven):
                         return taken, None
                 if self.gave_up(signal):
                     break
-            elif signal.kind is Kind.UNREACHED:
+            elif signal.kind is UNREACHED:
                 live.remove(branch)
                 self.failed(branch, Outcome.unreached(signal.status, phone=branch.trunk is None))
                 if branch.instead:
@@ -328,7 +330,7 @@ class LiveCall(Driven):
     async def within(self, signal: Signal) -> bool:
         """Whether it was about an offer before the call is answered, and has been dealt with."""
         request = signal.request
-        if request is not None and signal.kind is Kind.REQUEST and request.method in METHODS:
+        if request is not None and signal.kind is REQUEST and request.method in METHODS:
             await self.early_offers().request(signal)
             return True
         if self.early is None or signal.client not in self.early.offers:
@@ -352,7 +354,7 @@ class LiveCall(Driven):
 
     def now_durable(self) -> None:
         """The journal has written the call down."""
-        self.post(Signal(Kind.DURABLE))
+        self.post(WRITTEN_DOWN)
 
     # ---- endings before an answer
 
@@ -365,15 +367,15 @@ class LiveCall(Driven):
             self.refuse(504, build.REASONS[504], by="exchange")
             return True
         if signal.leg is not self.a:
-            if signal.kind is Kind.REQUEST and signal.leg is not None:
+            if signal.kind is REQUEST and signal.leg is not None:
                 self._early(signal.leg, signal)
             return False
-        if signal.kind is Kind.REQUEST and signal.request is not None and signal.server is not None:
+        if signal.kind is REQUEST and signal.request is not None and signal.server is not None:
             if signal.request.method != "BYE":
                 self._early(self.a, signal)
                 return False
             self.exchange.layer.respond(signal.server, build.response(signal.request, 200))
-        elif signal.kind is not Kind.CANCEL:
+        elif signal.kind is not CANCEL:
             return False
         if signal.request is not None:
             self.reason = reasons(signal.request)
@@ -441,7 +443,7 @@ class LiveCall(Driven):
         """What came of a leg that the call has let go: a 2xx that crossed gets its BYE, a request its answer."""
         if signal.client is not None and signal.leg is not None:
             signal.leg.settle(signal.client, signal.response)
-        elif signal.kind is Kind.REQUEST and signal.server is not None and signal.request is not None:
+        elif signal.kind is REQUEST and signal.server is not None and signal.request is not None:
             status = 200 if signal.request.method == "BYE" else 481
             self.exchange.layer.respond(signal.server, build.response(signal.request, status))
 
@@ -465,6 +467,7 @@ class LiveCall(Driven):
 
     def _untie(self) -> None:
         self._coroutine = None
+        self._waiting = False
         if not self.a.ending and (self.a.call is self or self.a.call is None):
             self.a.leave()
         for leg in (*self.branches, *self.joined):
@@ -481,30 +484,6 @@ class LiveCall(Driven):
         self.joined.clear()
         self.conversation = None
 
-    # ---- what goes over into another call
-
-    def admit(self, leg: Leg, origin: LiveCall | None = None) -> None:
-        """A leg of another call, or of none yet, is one of this from now on, with what it has said and nobody heard."""
-        leg.label = self.next_label()
-        leg.call = self
-        if isinstance(leg, Branch):
-            self.branches.append(leg)
-        else:
-            self.joined.append(leg)
-        self.exchange.trail.append((self.call.offered.call_id, leg.key[0]))
-        if origin is not None:
-            unheard = [signal for signal in origin.inbox if signal.leg is leg]
-            for signal in unheard:
-                origin.inbox.remove(signal)
-                self.post(signal)
-
-    def release(self, leg: Leg) -> None:
-        """A leg that was admitted goes back to where it came from."""
-        if isinstance(leg, Branch):
-            self.branches.remove(leg)
-        else:
-            self.joined.remove(leg)
-
     def media_drop(self, label: str) -> None:
         self.exchange.media.drop_leg(self.call.offered.call_id, label)
 
@@ -516,5 +495,3 @@ class LiveCall(Driven):
         self.apply(inputs.Absorbed(self.exchange.wall(), into))
         self._untie()
         self.exchange.merged(self.call.snapshot())
-
-

@@ -14,7 +14,7 @@ from pbxcore.call.redirect import Hop
 from pbxcore.call.reliable import Acknowledger
 from pbxcore.call.router import Target
 from pbxcore.call.session_timer import SessionTimer, raised
-from pbxcore.call.signal import Kind, Signal
+from pbxcore.call.signal import RESPONSE, UNREACHED, Signal
 from pbxcore.call.trunks import Trunk
 from pbxcore.sip.dialog import Dialog
 from pbxcore.sip.figures import State
@@ -77,7 +77,7 @@ class Branch(Leg):
             if call is None or not first:
                 self._hang_up_extra(tx, response)
             else:
-                call.post(Signal(Kind.RESPONSE, self, client=tx, response=response))
+                call.post(Signal(RESPONSE, self, None, None, tx, response))
             return
         if status in (401, 407) and self.invite is not None and self.call is not None:
             again = self.with_credentials(self.invite, response)
@@ -99,7 +99,7 @@ class Branch(Leg):
             if status == 503 and self.trunk is not None:
                 self.unserved = True
                 self.trunk.unserved(self.flow, "it says 503 Service Unavailable", response)
-            self.call.post(Signal(Kind.RESPONSE, self, client=tx, response=response))
+            self.call.post(Signal(RESPONSE, self, None, None, tx, response))
         elif status >= 200:
             self.leave()
 
@@ -113,7 +113,7 @@ class Branch(Leg):
 
     def _settle(self, signal: Signal) -> None:
         trunk = self.trunk
-        if trunk is not None and signal.kind is Kind.UNREACHED and signal.client is self.tx and self.call is not None:
+        if trunk is not None and signal.kind is UNREACHED and signal.client is self.tx and self.call is not None:
             self.unserved = True
             trunk.unserved(self.flow, "no answer to INVITE")
         super()._settle(signal)

@@ -8,13 +8,36 @@ inputs. It does not know SIP; `b2bua` turns messages into inputs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, make_dataclass, replace
-from typing import Any, Literal, ParamSpec, TypeVar
+from dataclasses import replace
+from typing import Any, Literal
 
+from pbxcore.call.frozen import open_twin
+from pbxcore.call.inputs import (
+    UNDECIDED,
+    Absorbed,
+    Asked,
+    Cleared,
+    Counted,
+    Decided,
+    Input,
+    LegAnswered,
+    LegDialed,
+    LegFailed,
+    LegHeld,
+    LegJoined,
+    LegLeft,
+    LegRang,
+    LegRetrieved,
+    Named,
+    Released,
+    Transferred,
+)
 from pbxcore.hooks import CallSnapshot, CallState, Disposition, IncomingCall, LegSnapshot, StreamStats
 
-ANSWERED = CallState.ANSWERED
-HungUpBy = Literal["caller", "callee", "exchange"]
+# Bound to plain names: reading a member off its enum costs more than most of what is done here.
+ARRIVED, ROUTING, DIALING, RINGING = CallState.ARRIVED, CallState.ROUTING, CallState.DIALING, CallState.RINGING
+ANSWERED, HELD, RELEASING, ENDED = CallState.ANSWERED, CallState.HELD, CallState.RELEASING, CallState.ENDED
+OPEN, TALKED = Disposition.OPEN, Disposition.ANSWERED
 LegState = Literal["calling", "ringing", "answered", "held", "ended"]
 
 
@@ -22,144 +45,8 @@ LegState = Literal["calling", "ringing", "answered", "held", "ended"]
 # an IntFlag costs a microsecond for each `&`, and there are fifteen in a call.
 NOTHING, WRITE, TELL = 0, 1, 2
 
-
-@dataclass(slots=True)
-class Input:
-    """Something that happened to the call; `at` is Unix time in seconds."""
-
-    at: float
-
-
-@dataclass(slots=True)
-class Asked(Input):
-    """The CRM is being asked where the call rings."""
-
-
-@dataclass(slots=True)
-class Decided(Input):
-    """It is known where the call rings. `lookup_ms` is what asking took; None when nobody was asked."""
-
-    decided_by: str
-    lookup_ms: float | None = None
-    display_name: str | None = None
-    contact_id: str | None = None
-    instructions: str | None = None
-    tags: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class Named(Input):
-    """The CRM has found out late who calls."""
-
-    display_name: str
-
-
-UNDECIDED = Decided(0.0, "")
-
-
-@dataclass(slots=True)
-class LegDialed(Input):
-    """An INVITE went out to `party` (an extension, or `trunk:NAME`)."""
-
-    leg: str
-    party: str
-    number: str
-
-
-@dataclass(slots=True)
-class OfLeg(Input):
-    """Something that happened on one leg; without effect where the call has no leg of this label."""
-
-    leg: str
-
-
-@dataclass(slots=True)
-class LegRang(OfLeg):
-    """It rings there."""
-
-
-@dataclass(slots=True)
-class LegFailed(OfLeg):
-    """A branch ended without an answer: refused, timed out, or cancelled because another one won (487)."""
-
-    status: int
-    cause: int | None = None  # of ITU-T Q.850, where a carrier gave one
-
-
-@dataclass(slots=True)
-class LegAnswered(OfLeg):
-    """A branch was answered, and with it the call."""
-
-
-@dataclass(slots=True)
-class LegHeld(OfLeg):
-    """This side has put the other one on hold."""
-
-
-@dataclass(slots=True)
-class LegRetrieved(OfLeg):
-    """This side has taken the other one back."""
-
-
-@dataclass(slots=True)
-class LegLeft(OfLeg):
-    """This side hung up, and the call goes on without it: it transfers the other one."""
-
-
-@dataclass(slots=True)
-class LegJoined(Input):
-    """A leg that another call had, or that came in by itself to take somebody's place (RFC 3891), is one of this call;
-    the times are its own."""
-
-    leg: str
-    party: str
-    number: str
-    started_at: float
-    ringing_at: float | None = None
-    answered_at: float | None = None
-
-
-@dataclass(slots=True)
-class Transferred(OfLeg):
-    """`leg` has taken the place of the leg `place`; `by` is the party that made it so."""
-
-    place: str
-    by: str
-
-
-@dataclass(slots=True)
-class Absorbed(Input):
-    """Everybody in it has become a party of the call `into`; this one leaves no record."""
-
-    into: str
-
-
-@dataclass(slots=True)
-class Released(Input):
-    """Somebody ended it, or it was refused with `status`."""
-
-    by: HungUpBy
-    status: int
-    reason: str
-    leg: str = ""  # of whoever hung up
-    cause: int | None = None
-
-
-@dataclass(slots=True)
-class Cleared(Input):
-    """Nothing is left of the call in the exchange."""
-
-
-@dataclass(slots=True)
-class Counted(Input):
-    """The relay's last word on it."""
-
-    from_a: StreamStats
-    from_b: StreamStats
-
-
-_BEFORE_ANSWER = (CallState.ARRIVED, CallState.ROUTING, CallState.DIALING, CallState.RINGING)
-_UP = (CallState.ANSWERED, CallState.HELD)
+_BEFORE_ANSWER = (ARRIVED, ROUTING, DIALING, RINGING)
+_UP = (ANSWERED, HELD)
 _WRITE_TELL = WRITE | TELL
 
 Row = tuple[CallState, int]
@@ -173,49 +60,32 @@ def _rows(states: Iterable[CallState], kind: type[Input], after: CallState | Non
 
 # (state, input): (state after, what follows). No row, no effect.
 TRANSITIONS: dict[tuple[CallState, type[Input]], Row] = {
-    (CallState.ARRIVED, Asked): (CallState.ROUTING, NOTHING),
-    **_rows((CallState.ARRIVED, CallState.ROUTING), Decided, CallState.DIALING, _WRITE_TELL),
-    **_rows((CallState.DIALING, CallState.RINGING, *_UP), Named, None, WRITE),
-    (CallState.DIALING, LegDialed): (CallState.DIALING, NOTHING),
-    (CallState.RINGING, LegDialed): (CallState.RINGING, NOTHING),
-    **_rows((CallState.DIALING, CallState.RINGING), LegRang, CallState.RINGING, TELL),
-    (CallState.DIALING, LegFailed): (CallState.DIALING, TELL),
-    (CallState.RINGING, LegFailed): (CallState.RINGING, TELL),
+    (ARRIVED, Asked): (ROUTING, NOTHING),
+    **_rows((ARRIVED, ROUTING), Decided, DIALING, _WRITE_TELL),
+    **_rows((DIALING, RINGING, *_UP), Named, None, WRITE),
+    (DIALING, LegDialed): (DIALING, NOTHING),
+    (RINGING, LegDialed): (RINGING, NOTHING),
+    **_rows((DIALING, RINGING), LegRang, RINGING, TELL),
+    (DIALING, LegFailed): (DIALING, TELL),
+    (RINGING, LegFailed): (RINGING, TELL),
     **_rows(_UP, LegDialed, None, _WRITE_TELL),
     **_rows(_UP, LegRang, None, TELL),
     **_rows(_UP, LegFailed, None, TELL),
-    **_rows((CallState.DIALING, CallState.RINGING, *_UP), LegJoined, None, TELL),
-    **_rows((CallState.DIALING, CallState.RINGING, *_UP), Transferred, CallState.ANSWERED, _WRITE_TELL),
-    **_rows(_UP, LegLeft, CallState.ANSWERED, TELL),
-    **_rows((*_BEFORE_ANSWER, *_UP, CallState.RELEASING), Absorbed, CallState.ENDED, TELL),
-    (CallState.RELEASING, LegFailed): (CallState.RELEASING, NOTHING),
-    **_rows((CallState.DIALING, CallState.RINGING), LegAnswered, CallState.ANSWERED, _WRITE_TELL),
-    **_rows(_UP, LegHeld, CallState.HELD, TELL),
-    (CallState.HELD, LegRetrieved): (CallState.ANSWERED, TELL),
-    **_rows((*_BEFORE_ANSWER, *_UP), Released, CallState.RELEASING, NOTHING),
-    (CallState.RELEASING, Cleared): (CallState.ENDED, _WRITE_TELL),
-    (CallState.ENDED, Counted): (CallState.ENDED, WRITE),
+    **_rows((DIALING, RINGING, *_UP), LegJoined, None, TELL),
+    **_rows((DIALING, RINGING, *_UP), Transferred, ANSWERED, _WRITE_TELL),
+    **_rows(_UP, LegLeft, ANSWERED, TELL),
+    **_rows((*_BEFORE_ANSWER, *_UP, RELEASING), Absorbed, ENDED, TELL),
+    (RELEASING, LegFailed): (RELEASING, NOTHING),
+    **_rows((DIALING, RINGING), LegAnswered, ANSWERED, _WRITE_TELL),
+    **_rows(_UP, LegHeld, HELD, TELL),
+    (HELD, LegRetrieved): (ANSWERED, TELL),
+    **_rows((*_BEFORE_ANSWER, *_UP), Released, RELEASING, NOTHING),
+    (RELEASING, Cleared): (ENDED, _WRITE_TELL),
+    (ENDED, Counted): (ENDED, WRITE),
 }
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _quick(kind: Callable[P, T]) -> Callable[P, T]:
-    """Makes frozen dataclasses of a kind: each is filled as an open twin with the same slots and then becomes what it
-    is. A frozen one pays three times as much to fill itself, and a call has a dozen."""
-    twin: Any = make_dataclass("Twin", [field.name for field in fields(kind)], slots=True)  # type: ignore[arg-type]
-
-    def make(*values: P.args, **named: P.kwargs) -> T:
-        made: Any = twin(*values, **named)
-        made.__class__ = kind
-        return made  # type: ignore[no-any-return]
-
-    return make
-
-
-_leg_snapshot = _quick(LegSnapshot)
-_call_snapshot = _quick(CallSnapshot)
+_OpenLeg = open_twin(LegSnapshot)
+_OpenCall = open_twin(CallSnapshot)
 
 _BUSY = frozenset({486, 600})
 _NO_ANSWER = frozenset({408, 480})
@@ -254,33 +124,35 @@ class Leg:
         return "ringing" if self.ringing_at is not None else "calling"
 
     def snapshot(self) -> LegSnapshot:
-        return _leg_snapshot(
-            self.party,
-            self.side,
-            self.state,
-            self.number,
-            self.started_at,
-            self.ringing_at,
-            self.answered_at,
-            self.ended_at,
-            self.status,
-            self.transferred_by,
-            self.transferred_at,
-            self.cause,
-        )
+        made: Any = _OpenLeg()
+        made.party = self.party
+        made.side = self.side
+        made.state = self.state
+        made.number = self.number
+        made.started_at = self.started_at
+        made.ringing_at = self.ringing_at
+        made.answered_at = self.answered_at
+        made.ended_at = self.ended_at
+        made.status = self.status
+        made.transferred_by = self.transferred_by
+        made.transferred_at = self.transferred_at
+        made.cause = self.cause
+        made.__class__ = LegSnapshot
+        return made  # type: ignore[no-any-return]  # which it is by now
 
 
 class Call:
     """The state of one call. `history` holds every input that had an effect, in order."""
 
     __slots__ = (
-        "answered_at", "answered_by", "decided", "ended_at", "from_a", "from_b", "history", "legs", "merged_into",
-        "offered", "released", "ringing_at", "state",
+        "_final_legs", "_rows", "answered_at", "answered_by", "decided", "ended_at", "from_a", "from_b", "history",
+        "legs", "merged_into", "offered", "released", "ringing_at", "state",
     )  # fmt: skip
 
     def __init__(self, offered: IncomingCall) -> None:
         self.offered = offered
-        self.state = CallState.ARRIVED
+        self.state = ARRIVED
+        self._rows = _TABLE[ARRIVED]
         party = offered.extension or (f"trunk:{offered.trunk}" if offered.trunk else offered.caller)
         self.legs = {"a": Leg("a", party, offered.caller, offered.received_at)}
         self.history: list[Input] = []
@@ -293,83 +165,115 @@ class Call:
         self.from_a: StreamStats | None = None
         self.from_b: StreamStats | None = None
         self.merged_into: str | None = None
+        self._final_legs: tuple[LegSnapshot, ...] | None = None  # of a call that is over: they change no more
 
     def apply(self, happened: Input) -> int:
-        """Fold one input in and say what follows; an input that has no row in this state changes nothing."""
-        kind = type(happened)
-        row = TRANSITIONS.get((self.state, kind))
-        if row is None or (isinstance(happened, OfLeg) and happened.leg not in self.legs):
+        """Fold one input in and say what follows; an input that has no row in this state changes nothing, and neither
+        does one whose fold says that it does not fit."""
+        row = self._rows.get(type(happened))
+        if row is None:
             return NOTHING
-        if isinstance(happened, LegDialed | LegJoined) and happened.leg in self.legs:
-            return NOTHING
-        if kind is Transferred and not self._may_take(happened):
-            return NOTHING
-        if kind is Counted and (self.from_a is not None or self.merged_into is not None):
+        fold, state, effect = row
+        if not fold(self, happened):
             return NOTHING
         self.history.append(happened)
-        fold = _FOLDS.get(type(happened))
-        if fold is not None:
-            fold(self, happened)
-        state, effect = row
-        if state is ANSWERED and any(leg.held for leg in self.legs.values()):
-            state = CallState.HELD
-        self.state = state
+        if state is not self.state:
+            if state is ANSWERED and self.state is HELD and self._somebody_holds():
+                return effect
+            self.state = state
+            self._rows = _TABLE[state]
         return effect
 
-    def _decided(self, happened: Decided) -> None:
+    def _somebody_holds(self) -> bool:
+        return any(leg.held for leg in self.legs.values())
+
+    # ---- folds: each takes one kind of input, or says False to one that does not fit
+
+    def _asked(self, happened: Asked) -> bool:
+        return True
+
+    def _decided(self, happened: Decided) -> bool:
         self.decided = happened
+        return True
 
-    def _named(self, happened: Named) -> None:
+    def _named(self, happened: Named) -> bool:
         self.decided = replace(self.decided or UNDECIDED, display_name=happened.display_name)
+        return True
 
-    def _dialed(self, happened: LegDialed) -> None:
-        self.legs[happened.leg] = Leg(happened.leg, happened.party, happened.number, happened.at)
+    def _dialed(self, happened: LegDialed) -> bool:
+        label = happened.leg
+        if label in self.legs:
+            return False
+        self.legs[label] = Leg(label, happened.party, happened.number, happened.at)
+        return True
 
-    def _rang(self, happened: LegRang) -> None:
-        leg = self.legs[happened.leg]
+    def _rang(self, happened: LegRang) -> bool:
+        leg = self.legs.get(happened.leg)
+        if leg is None:
+            return False
         if leg.ringing_at is None:
             leg.ringing_at = happened.at
         if self.ringing_at is None:
             self.ringing_at = happened.at
+        return True
 
-    def _failed(self, happened: LegFailed) -> None:
-        leg = self.legs[happened.leg]
+    def _failed(self, happened: LegFailed) -> bool:
+        leg = self.legs.get(happened.leg)
+        if leg is None:
+            return False
         if leg.ended_at is None:
             leg.ended_at = happened.at
             leg.status = happened.status
             leg.cause = happened.cause
+        return True
 
-    def _answered(self, happened: LegAnswered) -> None:
-        leg = self.legs[happened.leg]
+    def _answered(self, happened: LegAnswered) -> bool:
+        leg = self.legs.get(happened.leg)
+        if leg is None:
+            return False
         leg.answered_at = self.answered_at = self.legs["a"].answered_at = happened.at
         leg.status = 200
         self.answered_by = leg
+        return True
 
-    def _held(self, happened: LegHeld) -> None:
-        self.legs[happened.leg].held = True
+    def _held(self, happened: LegHeld) -> bool:
+        leg = self.legs.get(happened.leg)
+        if leg is None:
+            return False
+        leg.held = True
+        return True
 
-    def _retrieved(self, happened: LegRetrieved) -> None:
-        self.legs[happened.leg].held = False
+    def _retrieved(self, happened: LegRetrieved) -> bool:
+        leg = self.legs.get(happened.leg)
+        if leg is None:
+            return False
+        leg.held = False
+        return True
 
-    def _left(self, happened: LegLeft) -> None:
-        leg = self.legs[happened.leg]
+    def _left(self, happened: LegLeft) -> bool:
+        leg = self.legs.get(happened.leg)
+        if leg is None:
+            return False
         leg.held = False
         if leg.ended_at is None:
             leg.ended_at = happened.at
+        return True
 
-    def _joined(self, happened: LegJoined) -> None:
-        leg = self.legs[happened.leg] = Leg(happened.leg, happened.party, happened.number, happened.started_at)
-        leg.ringing_at, leg.answered_at = happened.ringing_at, happened.answered_at
-
-    def _may_take(self, happened: Input) -> bool:
-        """A leg takes one place, and of somebody else."""
-        if not isinstance(happened, Transferred) or happened.place not in self.legs or happened.place == happened.leg:
+    def _joined(self, happened: LegJoined) -> bool:
+        label = happened.leg
+        if label in self.legs:
             return False
-        leg = self.legs[happened.leg]
-        return leg.transferred_at is None and leg.ended_at is None and happened.leg != "a"
+        leg = self.legs[label] = Leg(label, happened.party, happened.number, happened.started_at)
+        leg.ringing_at, leg.answered_at = happened.ringing_at, happened.answered_at
+        return True
 
-    def _transferred(self, happened: Transferred) -> None:
-        leg, place = self.legs[happened.leg], self.legs[happened.place]
+    def _transferred(self, happened: Transferred) -> bool:
+        """A leg takes one place, and of somebody else."""
+        leg, place = self.legs.get(happened.leg), self.legs.get(happened.place)
+        if leg is None or place is None or place is leg or happened.leg == "a":
+            return False
+        if leg.transferred_at is not None or leg.ended_at is not None:
+            return False
         if self.answered_at is None:
             self.answered_at = self.legs["a"].answered_at = happened.at
         if leg.answered_at is None:
@@ -383,38 +287,41 @@ class Call:
             place.status = place.status or 487
         if leg.side == "b" or self.answered_by is None:
             self.answered_by = leg
+        return True
 
-    def _absorbed(self, happened: Absorbed) -> None:
+    def _absorbed(self, happened: Absorbed) -> bool:
         self.merged_into = happened.into
-        self.ended_at = happened.at
         if self.released is None:
             self.released = Released(happened.at, "exchange", 200, "Transferred")
-        for leg in self.legs.values():
-            if leg.ended_at is None:
-                leg.ended_at = happened.at
+        return self._cleared(happened)
 
-    def _released(self, happened: Released) -> None:
+    def _released(self, happened: Released) -> bool:
         self.released = happened
         if happened.cause is not None and happened.leg in self.legs:
             self.legs[happened.leg].cause = happened.cause
+        return True
 
-    def _cleared(self, happened: Cleared) -> None:
-        self.ended_at = happened.at
+    def _cleared(self, happened: Cleared | Absorbed) -> bool:
+        self.ended_at = at = happened.at
         for leg in self.legs.values():
             if leg.ended_at is None:
-                leg.ended_at = happened.at
+                leg.ended_at = at
+        return True
 
-    def _counted(self, happened: Counted) -> None:
+    def _counted(self, happened: Counted) -> bool:
+        if self.from_a is not None or self.merged_into is not None:
+            return False
         self.from_a = happened.from_a
         self.from_b = happened.from_b
+        return True
 
     @property
     def disposition(self) -> Disposition:
         if self.answered_at is not None:
-            return Disposition.ANSWERED if self.ended_at is not None else Disposition.OPEN
+            return TALKED if self.ended_at is not None else OPEN
         released = self.released
         if released is None:
-            return Disposition.OPEN
+            return OPEN
         if released.by == "caller":
             return Disposition.CANCELLED
         if released.status in _BUSY:
@@ -427,38 +334,51 @@ class Call:
         """The record as it stands now."""
         offered, released = self.offered, self.released
         decided = self.decided or UNDECIDED
-        return _call_snapshot(
-            offered.call_id,
-            self.state,
-            offered.direction,
-            offered.caller,
-            offered.called,
-            offered.received_at,
-            offered.caller_name,
-            decided.display_name,
-            offered.trunk,
-            offered.extension,
-            decided.contact_id,
-            decided.instructions,
-            decided.tags,
-            self.ringing_at,
-            self.answered_at,
-            self.ended_at,
-            self.answered_by.party if self.answered_by is not None else None,
-            self.disposition,
-            released.status if released is not None else None,
-            released.reason if released is not None else None,
-            released.by if released is not None else None,
-            tuple([leg.snapshot() for leg in self.legs.values()]),
-            decided.decided_by or None,
-            decided.lookup_ms,
-            self.from_a,
-            self.from_b,
-            self.merged_into,
-        )
+        made: Any = _OpenCall()
+        made.call_id = offered.call_id
+        made.state = self.state
+        made.direction = offered.direction
+        made.caller = offered.caller
+        made.called = offered.called
+        made.arrived_at = offered.received_at
+        made.caller_name = offered.caller_name
+        made.display_name = decided.display_name
+        made.trunk = offered.trunk
+        made.extension = offered.extension
+        made.contact_id = decided.contact_id
+        made.instructions = decided.instructions
+        made.tags = decided.tags
+        made.ringing_at = self.ringing_at
+        made.answered_at = self.answered_at
+        made.ended_at = self.ended_at
+        made.answered_by = self.answered_by.party if self.answered_by is not None else None
+        made.disposition = self.disposition
+        made.legs = self._final_legs or self._leg_snapshots()
+        if released is None:
+            made.status = made.reason = made.hung_up_by = None
+        else:
+            made.status = released.status
+            made.reason = released.reason
+            made.hung_up_by = released.by
+        made.decided_by = decided.decided_by or None
+        made.lookup_ms = decided.lookup_ms
+        made.from_a = self.from_a
+        made.from_b = self.from_b
+        made.merged_into = self.merged_into
+        made.__class__ = CallSnapshot
+        return made  # type: ignore[no-any-return]  # which it is by now
+
+    def _leg_snapshots(self) -> tuple[LegSnapshot, ...]:
+        legs = tuple([leg.snapshot() for leg in self.legs.values()])
+        if self.state is ENDED:
+            self._final_legs = legs
+        return legs
 
 
-_FOLDS: dict[type[Input], Callable[[Call, Any], None]] = {
+Fold = Callable[[Call, Any], bool]
+
+_FOLDS: dict[type[Input], Fold] = {
+    Asked: Call._asked,
     Decided: Call._decided,
     Named: Call._named,
     LegDialed: Call._dialed,
@@ -474,6 +394,12 @@ _FOLDS: dict[type[Input], Callable[[Call, Any], None]] = {
     Released: Call._released,
     Cleared: Call._cleared,
     Counted: Call._counted,
+}
+
+# TRANSITIONS as `apply` looks at it: by state, then by input.
+_TABLE: dict[CallState, dict[type[Input], tuple[Fold, CallState, int]]] = {
+    state: {kind: (_FOLDS[kind], *row) for (before, kind), row in TRANSITIONS.items() if before is state}
+    for state in CallState
 }
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pbxcore import profiles
-from pbxcore.call import call as inputs
+from pbxcore.call import inputs
 from pbxcore.call.branch import Branch
 from pbxcore.call.cards import Caller, call_info
 from pbxcore.call.identity import ANONYMOUS

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pbxcore.call import call as inputs
+from pbxcore.call import inputs
 from pbxcore.call.body import sdp_in, sdp_or_nothing
 from pbxcore.call.branch import Branch
-from pbxcore.call.call import HungUpBy
 from pbxcore.call.handover import Moving
+from pbxcore.call.inputs import HungUpBy
 from pbxcore.call.leg import ALLOW, SDP_TYPE, Leg
 from pbxcore.call.outcome import as_ours
 from pbxcore.call.passing import passed, with_body
@@ -25,7 +25,8 @@ from pbxcore.call.referral import begin
 from pbxcore.call.refresher import Refresher
 from pbxcore.call.retell import holds
 from pbxcore.call.session_timer import too_small
-from pbxcore.call.signal import Kind, Signal
+from pbxcore.call.signal import ACK, CANCEL, NO_ACK, REQUEST, RESPONSE, TIMEOUT, UNREACHED, Kind, Signal
+from pbxcore.call.underway import Offer
 from pbxcore.media.backend import MediaError
 from pbxcore.sip import build
 from pbxcore.sip.errors import SipError
@@ -41,23 +42,6 @@ MAX_SECONDS = 24 * 3600.0  # no call lasts longer: a line that nobody closed is 
 MAX_PENDING = 32
 ACK_SECONDS = 33.0
 GONE = frozenset({408, 481})  # to a re-INVITE: the dialog is no more (RFC 5057 section 5.1)
-
-
-class Offer:
-    """A re-INVITE or an UPDATE under way: `server` came from `leg`, `client` went to its peer. `late` brings no SDP of
-    its own. Without a request it is ours: what `leg` has said before."""
-
-    __slots__ = ("acknowledged", "client", "invite", "late", "leg", "request", "response", "server")
-
-    def __init__(self, leg: Leg, server: ServerTransaction | None, request: Request | None) -> None:
-        self.leg = leg
-        self.server = server
-        self.request = request
-        self.late = False
-        self.client: ClientTransaction | None = None
-        self.invite: Request | None = None
-        self.response: Response | None = None
-        self.acknowledged = False
 
 
 class Conversation:
@@ -104,31 +88,31 @@ class Conversation:
         while True:
             refresher = self._refresher
             signal = await self.live.next(until if refresher is None else min(until, refresher.due))
-            if signal.kind is not Kind.TIMEOUT or refresher is None or clock() >= until:
+            if signal.kind is not TIMEOUT or refresher is None or clock() >= until:
                 return signal
             await refresher.act(clock())
             if self.over:
                 return signal
 
     async def take(self, signal: Signal) -> None:
-        match signal.kind:
-            case Kind.REQUEST:
-                await self._request(signal)
-            case Kind.RESPONSE | Kind.UNREACHED:
-                await self._response(signal)
-            case Kind.ACK:
-                await self._ack(signal)
-            case Kind.CANCEL:
-                self._cancel(signal)
-            case Kind.NO_ACK:
-                self._acked = True
-                self._release("exchange", 408, "No ACK")
-            case Kind.MEDIA_LOST:
-                self._release("exchange", 408, signal.text)
-            case Kind.HANG_UP | Kind.TIMEOUT:
-                self._release("exchange", 200, "Normal Clearing")
-            case Kind.TRANSFER | Kind.JOIN:
-                await begin(self, signal)
+        kind = signal.kind
+        if kind is REQUEST:
+            await self._request(signal)
+        elif kind is RESPONSE or kind is UNREACHED:
+            await self._response(signal)
+        elif kind is ACK:
+            await self._ack(signal)
+        elif kind is CANCEL:
+            self._cancel(signal)
+        elif kind is NO_ACK:
+            self._acked = True
+            self._release("exchange", 408, "No ACK")
+        elif kind is Kind.MEDIA_LOST:
+            self._release("exchange", 408, signal.text)
+        elif kind is Kind.HANG_UP or kind is TIMEOUT:
+            self._release("exchange", 200, "Normal Clearing")
+        elif kind is Kind.TRANSFER or kind is Kind.JOIN:
+            await begin(self, signal)
 
     def peer(self, leg: Leg) -> Leg:
         return self.b if leg is self.a else self.a
@@ -490,9 +474,9 @@ class Conversation:
         deadline = self.live.exchange.clock() + ACK_SECONDS
         while True:
             signal = await self.live.next(deadline)
-            if signal.kind in (Kind.ACK, Kind.NO_ACK, Kind.TIMEOUT):
+            if signal.kind in (ACK, NO_ACK, TIMEOUT):
                 return
-            if signal.kind is Kind.REQUEST and signal.server is not None and signal.request is not None:
+            if signal.kind is REQUEST and signal.server is not None and signal.request is not None:
                 bye = signal.request.method == "BYE"
                 answer = build.response(signal.request, 200 if bye else 481)
                 self.live.exchange.layer.respond(signal.server, answer)

@@ -2,14 +2,13 @@
 
 A call is one coroutine, and most of them never wait for anything but the next message: a task of the event loop for
 each would cost more than it gives. `drive` runs a coroutine at once, on the caller's stack, as far as it goes; where it
-awaits a future it goes on from the future's callback. A call that waits for its next message awaits `PAUSE`, with a
-`Deadline`.
+awaits a future it goes on from the future's callback. A call that waits for its next message has a `Deadline`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
 from pbxcore.sip.timers import Timers
@@ -17,16 +16,6 @@ from pbxcore.sip.timers import Timers
 T = TypeVar("T")
 
 HORIZON = 30.0  # a deadline further away is looked at again, so that no timer outlives its call for long
-
-
-class Pause:
-    """Awaited by a coroutine that whoever drives it resumes."""
-
-    def __await__(self) -> Generator[None, None, None]:
-        yield None
-
-
-PAUSE = Pause()
 
 
 class Waiting(Protocol):

@@ -1,71 +1,74 @@
-"""A coroutine with an inbox: what drives a call without a task of the event loop (`drive`).
+"""A coroutine that is sent signals: what drives a call without a task of the event loop (`drive`).
 
-Signals come in from wherever they like; the coroutine runs on the stack of whoever posts one, unless it is running
-already or waits for the relay.
+Signals come in from wherever they like. A coroutine that waits for one gets it at once and runs on the stack of whoever
+posts it; one that is running already, or waits for the relay, finds it in its inbox.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Generator
+from types import coroutine
 from typing import TYPE_CHECKING, Any
 
-from pbxcore.call.drive import PAUSE, Deadline, resume_after
-from pbxcore.call.signal import Kind, Signal
+from pbxcore.call.drive import Deadline, resume_after
+from pbxcore.call.signal import TIMED_OUT, Signal
 
 if TYPE_CHECKING:
     from pbxcore.call.exchange import Exchange
 
 
-class Driven:
+class Driven(ABC):
     """What `LiveCall` is besides a call. It fills the slots itself."""
 
-    __slots__ = ("_blocked", "_coroutine", "_deadline", "_running", "_waiting", "exchange", "inbox")
+    __slots__ = ("_coroutine", "_deadline", "_waiting", "exchange", "inbox")
 
     exchange: Exchange
     inbox: deque[Signal]
-    _coroutine: Coroutine[Any, None, None] | None
+    _coroutine: Coroutine[Any, Signal | None, None] | None
     _deadline: Deadline
-    _running: bool
-    _waiting: bool
-    _blocked: bool
+    _waiting: bool  # for a signal, so that the inbox is empty
 
     def start(self) -> None:
-        self._step()
+        self._go_on(None)
 
     def post(self, signal: Signal) -> None:
-        """Queue a signal; the coroutine goes on at once unless it is already running or waits for the relay."""
-        self.inbox.append(signal)
-        if not self._running and not self._blocked:
-            self._step()
+        """The coroutine goes on with this signal, unless it is already running or waits for the relay: then later."""
+        if self._waiting:
+            self._waiting = False
+            self._go_on(signal)
+        else:
+            self.inbox.append(signal)
 
-    async def next(self, deadline: float) -> Signal:
+    @coroutine
+    def next(self, deadline: float) -> Generator[None, Signal, Signal]:
         """The next signal, or TIMEOUT at `deadline` (monotonic seconds). Of legs that have been let go since they
         spoke (the call was waiting for the relay) nothing is told: that is settled here."""
         inbox = self.inbox
         while True:
-            if not inbox:
+            if inbox:
+                signal = inbox.popleft()
+            else:
                 self._deadline.set(deadline, self.exchange.clock())
                 self._waiting = True
-                while not inbox:
-                    await PAUSE
-                self._waiting = False
-            signal = inbox.popleft()
-            if signal.leg is None or signal.leg.call is not None:
+                signal = yield
+            leg = signal.leg
+            if leg is None or leg.call is not None:
                 return signal
             self._left_over(signal)
 
     def on_deadline(self) -> None:
         if self._waiting:
-            self.post(Signal(Kind.TIMEOUT))
+            self.post(TIMED_OUT)
 
-    def _step(self) -> None:
+    def _go_on(self, signal: Signal | None) -> None:
+        """Run the coroutine up to where it waits next."""
         coroutine = self._coroutine
         if coroutine is None:
             return
-        self._running = True
         try:
-            waited = coroutine.send(None)
+            waited = coroutine.send(signal)
         except StopIteration:
             self._clear()
             return
@@ -75,28 +78,25 @@ class Driven:
             finally:
                 self._clear()
             return
-        finally:
-            self._running = False
         if waited is not None:
-            self._blocked = True
-            resume_after(waited, self._unblock)
+            resume_after(waited, self._resume)
 
-    def _unblock(self) -> None:
-        self._blocked = False
-        self._step()
+    def _resume(self) -> None:
+        """What the relay was asked for is there."""
+        self._go_on(None)
 
     def put_back(self, kept: list[Signal]) -> None:
         """For whoever reads next."""
         self.inbox.extendleft(reversed(kept))
 
+    @abstractmethod
     def _left_over(self, signal: Signal) -> None:
         """What came of a leg that has been let go."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _abort(self, error: Exception) -> None:
         """After a fault of ours: everybody gets his answer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _clear(self) -> None:
         """The coroutine is over."""
-        raise NotImplementedError

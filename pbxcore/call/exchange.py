@@ -15,8 +15,7 @@ from dataclasses import dataclass
 import structlog
 
 from pbxcore.bus import Bus
-from pbxcore.call import call as inputs
-from pbxcore.call import pickup
+from pbxcore.call import inputs, pickup
 from pbxcore.call.abilities import ALL, KNOWN, Declined, asking, check, enlist
 from pbxcore.call.b2bua import LiveCall
 from pbxcore.call.body import sdp_in

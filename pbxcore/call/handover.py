@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from pbxcore.call import call as inputs
+from pbxcore.call import inputs
 from pbxcore.call.body import sdp_or_nothing
 from pbxcore.call.connected import introduce
 from pbxcore.call.leg import SDP_TYPE, CallerLeg, Leg

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pbxcore.call import call as inputs
+from pbxcore.call import inputs
+from pbxcore.call.crossing import admit, release
 from pbxcore.call.handover import QUIET_SECONDS, Gone, Handover, Over
 from pbxcore.call.leg import Leg
 from pbxcore.call.report import Report
@@ -84,7 +85,7 @@ class Join:
         ringing = [branch for branch in theirs.branches if branch.call is theirs]
         for branch in ringing:
             record = theirs.call.legs[branch.label]
-            live.admit(branch, theirs)
+            admit(live, branch, theirs)
             now = live.exchange.wall()
             times = record.started_at, record.ringing_at
             live.apply(inputs.LegJoined(now, branch.label, branch.party, record.number, *times))
@@ -106,7 +107,7 @@ class Join:
         try:
             await handover.quiet()
             await self._quiet(handover, theirs, their_talk)
-            self.live.admit(comer, theirs)
+            admit(self.live, comer, theirs)
             handover.comers.append(comer)
             await handover.connect(comer, b"")
         except (SipError, Gone, Over) as error:
@@ -159,7 +160,7 @@ class Join:
         """The second call is as it was, as far as its parties still are."""
         if comer.call is self.live:
             self.live.media_drop(comer.label)
-            self.live.release(comer)
+            release(self.live, comer)
             comer.label, comer.call = label, theirs
         if theirs.conversation is their_talk and not their_talk.over:
             their_talk.transfer = None

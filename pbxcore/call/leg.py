@@ -15,7 +15,7 @@ from pbxcore.call.abilities import SUPPORTED, asks, supported
 from pbxcore.call.registrar import contact_port
 from pbxcore.call.reliable import Acknowledger, Reliably
 from pbxcore.call.session_timer import SessionTimer, Wanted
-from pbxcore.call.signal import Kind, Signal
+from pbxcore.call.signal import ACK, CANCEL, NO_ACK, REQUEST, RESPONSE, UNREACHED, Kind, Signal
 from pbxcore.call.tailor import offered
 from pbxcore.call.trunks import Trunk
 from pbxcore.profiles import PhoneProfile
@@ -224,14 +224,14 @@ class Leg:
         if self.call is None and status < 300 and response.cseq.method == "INVITE":
             self.settle(tx, response)
         else:
-            self._settle(Signal(Kind.RESPONSE, self, client=tx, response=response))
+            self._settle(Signal(RESPONSE, self, None, None, tx, response))
 
     def on_timeout(self, tx: ClientTransaction) -> None:
-        self._settle(Signal(Kind.UNREACHED, self, client=tx, status=408))
+        self._settle(Signal(UNREACHED, self, client=tx, status=408))
 
     def on_transport_error(self, tx: ClientTransaction | ServerTransaction) -> None:
         if isinstance(tx, ClientTransaction):
-            self._settle(Signal(Kind.UNREACHED, self, client=tx, status=503))
+            self._settle(Signal(UNREACHED, self, client=tx, status=503))
 
     def _settle(self, signal: Signal) -> None:
         if self.call is not None:
@@ -272,7 +272,7 @@ class Leg:
         if request.method == "PRACK":
             self.on_prack(tx, request)
         else:
-            self.call.post(Signal(Kind.REQUEST, self, server=tx, request=request))
+            self.call.post(Signal(REQUEST, self, tx, request))
 
     def on_prack(self, tx: ServerTransaction, prack: Request) -> None:
         """We have sent nothing reliably here."""
@@ -282,15 +282,15 @@ class Leg:
 
     def on_cancel(self, tx: ServerTransaction, cancel: Request) -> None:
         if self.call is not None:
-            self.call.post(Signal(Kind.CANCEL, self, server=tx, request=cancel))
+            self.call.post(Signal(CANCEL, self, tx, cancel))
 
     def on_ack(self, tx: ServerTransaction, ack: Request) -> None:
         if self.call is not None:
-            self.call.post(Signal(Kind.ACK, self, server=tx, request=ack))
+            self.call.post(Signal(ACK, self, tx, ack))
 
     def on_no_ack(self, tx: ServerTransaction) -> None:
         if self.call is not None:
-            self.call.post(Signal(Kind.NO_ACK, self, server=tx))
+            self.call.post(Signal(NO_ACK, self, tx))
 
 
 def _is_secure(invite: Request) -> bool:
@@ -322,7 +322,7 @@ class CallerLeg(Leg):
     def on_transport_error(self, tx: ClientTransaction | ServerTransaction) -> None:
         """The caller's connection is gone: before an answer that is a caller who gave up."""
         if tx is self.tx and self.call is not None:
-            self.call.post(Signal(Kind.CANCEL, self, server=self.tx))
+            self.call.post(Signal(CANCEL, self, tx))
         else:
             super().on_transport_error(tx)
 
@@ -366,5 +366,5 @@ class CallerLeg(Leg):
         if not prack.body:
             self.host.layer.respond(tx, build.response(prack, 200))
         if self.call is not None:
-            kind = Kind.REQUEST if prack.body else Kind.PRACKED
-            self.call.post(Signal(kind, self, server=tx, request=prack))
+            kind = REQUEST if prack.body else Kind.PRACKED
+            self.call.post(Signal(kind, self, tx, prack))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pbxcore.call import call as inputs
+from pbxcore.call import crossing, inputs
 from pbxcore.call.abilities import check, enlist
 from pbxcore.call.answering import not_told_yet
 from pbxcore.call.body import sdp_in
@@ -61,7 +61,7 @@ def admit(exchange: Exchange, tx: ServerTransaction, request: Request, extension
     leg.make = make
     enlist(leg, request, exchange.session)
     leg.sdp = sdp
-    live.admit(leg)
+    crossing.admit(live, leg)
     live.post(Signal(Kind.JOIN, leg, errand=PickUp(leg, place)))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from pbxcore.hooks import Decision
 from pbxcore.sip.message import Request, Response
@@ -34,15 +34,44 @@ class Kind(StrEnum):
     MEDIA_LOST = "media lost"  # no RTP for too long, or the relay is gone
 
 
-class Signal(NamedTuple):
-    kind: Kind
-    leg: Leg | None = None
-    server: ServerTransaction | None = None
-    client: ClientTransaction | None = None
-    request: Request | None = None
-    response: Response | None = None
-    status: int = 0
-    decision: Decision | None = None
-    text: str = ""
-    errand: object = None
-    number: int = 0
+# Bound to plain names: reading a member off its enum costs more than most of what is done with it.
+RESPONSE, UNREACHED, REQUEST, CANCEL = Kind.RESPONSE, Kind.UNREACHED, Kind.REQUEST, Kind.CANCEL
+ACK, NO_ACK, DECIDED, TIMEOUT = Kind.ACK, Kind.NO_ACK, Kind.DECIDED, Kind.TIMEOUT
+
+
+class Signal:
+    """Not changed once it is made."""
+
+    __slots__ = (
+        "client", "decision", "errand", "kind", "leg", "number", "request", "response", "server", "status", "text",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        kind: Kind,
+        leg: Leg | None = None,
+        server: ServerTransaction | None = None,
+        request: Request | None = None,
+        client: ClientTransaction | None = None,
+        response: Response | None = None,
+        status: int = 0,
+        decision: Decision | None = None,
+        text: str = "",
+        errand: object = None,
+        number: int = 0,
+    ) -> None:
+        self.kind = kind
+        self.leg = leg
+        self.server = server
+        self.request = request
+        self.client = client
+        self.response = response
+        self.status = status
+        self.decision = decision
+        self.text = text
+        self.errand = errand
+        self.number = number
+
+
+TIMED_OUT = Signal(TIMEOUT)
+WRITTEN_DOWN = Signal(Kind.DURABLE)

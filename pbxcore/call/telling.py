@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pbxcore import events
-from pbxcore.call import call as inputs
-from pbxcore.call.call import Call, Input
+from pbxcore.call import inputs
+from pbxcore.call.call import Call
+from pbxcore.call.inputs import Input
 from pbxcore.hooks import CallSnapshot
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Coroutine, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pbxcore.call import call as inputs
+from pbxcore.call import inputs
 from pbxcore.call.abilities import asking_of
 from pbxcore.call.body import sdp_or_nothing
 from pbxcore.call.branch import Branch

@@ -8,8 +8,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pbxcore.call import call as inputs
-from pbxcore.call.call import NOTHING, TELL, TRANSITIONS, WRITE, Call, Input, replay
+from pbxcore.call import inputs
+from pbxcore.call.call import NOTHING, TELL, TRANSITIONS, WRITE, Call, replay
+from pbxcore.call.inputs import Input
 from pbxcore.call.router import (
     MAX_OTHERWISE,
     DialPlan,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pbxcore.call import call as inputs
-from pbxcore.call.call import NOTHING, TELL, TRANSITIONS, WRITE, Call, Input, replay
+from pbxcore.call import inputs
+from pbxcore.call.call import NOTHING, TELL, TRANSITIONS, WRITE, Call, replay
+from pbxcore.call.inputs import Input
 from pbxcore.hooks import CallState, Disposition, IncomingCall, LegSnapshot, StreamStats
 
 OFFERED = IncomingCall("c1", "+15557777", "+15550100", "inbound", 100.0, caller_name="Eve", trunk="carrier")

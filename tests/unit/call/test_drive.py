@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Generator
 from math import inf
+from types import coroutine
 from typing import Any
 
 import pytest
 
-from pbxcore.call.drive import HORIZON, PAUSE, Deadline, drive, resume_after
+from pbxcore.call.drive import HORIZON, Deadline, drive, resume_after
 from pbxcore.sip.timers import Timers
 
 
@@ -80,8 +82,12 @@ async def test_no_task_is_made() -> None:
 
 
 def test_only_futures_can_be_waited_for() -> None:
+    @coroutine
+    def pause() -> Generator[None, None, None]:
+        yield
+
     async def wrong() -> None:
-        await PAUSE
+        await pause()
 
     waiting = wrong()
     with pytest.raises(TypeError, match="awaits futures only"):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pbxcore import events
-from pbxcore.call import call as inputs
-from pbxcore.call.call import TELL, TRANSITIONS, Call, Input
+from pbxcore.call import inputs
+from pbxcore.call.call import TELL, TRANSITIONS, Call
+from pbxcore.call.inputs import Input
 from pbxcore.call.telling import event_of, originated
 from pbxcore.hooks import IncomingCall, StreamStats
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from crmhooks.connector import CardDesk, CrmConnector, Hook, InvalidHook, NumberLookup, Refused
 from crmhooks.runner import Runner
+from crmhooks.trail import Route, Trail
 from pbxcore.bus import Bus
 from pbxcore.hooks import Decision
 from pbxcore.settings import CrmHook, Settings
@@ -27,12 +28,14 @@ def build_runner(
     annotate: Callable[[str, str], None] | None = None,
     learned: Callable[[str, Decision], None] | None = None,
     crms: Sequence[CrmConnector] = (),
+    route: Route | None = None,
+    keep: Callable[[Trail], None] | None = None,
 ) -> Runner:
     """The runner with the hooks of the settings, in file order, and the connectors that were made of them. Raises
     InvalidHook.
 
     `clock` must be monotonic and `wall` Unix time, both in seconds; `annotate` is the
-    journal's, `learned` the exchange's.
+    journal's, `learned` and `route` the exchange's, `keep` the explain log's.
     """
     crm = settings.crm
     hooks = [
@@ -54,6 +57,8 @@ def build_runner(
         wall=wall,
         annotate=annotate,
         learned=learned,
+        route=route,
+        keep=keep,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from crmhooks.breaker import Permit
 from crmhooks.connector import HookError, NumberLookup
 from crmhooks.flight import HARD_LIMIT, MAX_IN_FLIGHT, Flight, Slot, Waiter
-from crmhooks.trail import Trail, counted, outcome_of, resting
+from crmhooks.trail import ANSWERS_LATE, REMEMBERED, Trail, counted, late_after, outcome_of, resting
 from pbxcore.control import ContactEntry
 
 LIFETIME = 60.0
@@ -131,7 +131,7 @@ class Search:
             slot = lookup.slot
             found = lookup.find(number)
             if found is None:
-                trail.add(slot.name, f"not asked: {resting(slot)}")
+                trail.add(slot.name, (resting(slot),))
             elif not isinstance(found, Flight):
                 self._found.append((slot, found))
             else:
@@ -140,13 +140,13 @@ class Search:
                     self._found.append((slot, waiter))
                 else:
                     waiter.leave()
-                    trail.add(slot.name, "asked without waiting: its answers were late")
+                    trail.add(slot.name, (ANSWERS_LATE,))
 
     async def contacts(self, until: float) -> tuple[ContactEntry, ...]:
         """Those of the first connector, in file order, that has any; awaits futures only, no longer than `until`."""
         for slot, found in self._found:
             if not isinstance(found, Waiter):
-                self._trail.add(slot.name, f"{counted(found)} (remembered)")
+                self._trail.add(slot.name, (counted(found), REMEMBERED))
                 contacts: tuple[ContactEntry, ...] = found
             else:
                 contacts = await self._wait(slot, found, until)
@@ -166,9 +166,9 @@ class Search:
         if not await waiter.wait(min(until, latest) - self._clock()):
             elapsed = self._clock() - flight.started
             flight.waited(elapsed)
-            self._trail.add(slot.name, f"late: no answer in {elapsed * 1000:.0f} ms; the call went on", elapsed)
+            self._trail.add(slot.name, (late_after(elapsed),), elapsed)
             return ()
-        self._trail.add(slot.name, outcome_of(flight), flight.elapsed)
+        self._trail.add(slot.name, (outcome_of(flight),), flight.elapsed)
         return flight.answer or ()
 
 

@@ -24,14 +24,25 @@ from crmhooks.lookups import Lookup, Search
 from crmhooks.notices import Notices
 from crmhooks.numbers import normalise
 from crmhooks.payloads import cleaned
-from crmhooks.trail import Trail, in_words, outcome_of, resting
+from crmhooks.trail import (
+    ANSWERS_LATE,
+    BUDGET_USED,
+    FILLED,
+    Route,
+    Trail,
+    crowded,
+    late_after,
+    outcome_of,
+    resting,
+)
 from pbxcore.bus import Bus
 from pbxcore.control import Card, ContactEntry
 from pbxcore.events import CardFound
-from pbxcore.hooks import CallSnapshot, Decision, ExplainStep, IncomingCall, Play, Proceed, Redirect, Reject
+from pbxcore.explained import OWN, decides
+from pbxcore.hooks import CallSnapshot, Decision, ExplainStep, IncomingCall, Phrase, Play, Proceed, Redirect, Reject
 
-CALLS_EXPLAINED = 1000
-OWN = "embedded CRM"
+CALLS_EXPLAINED = 1000      # that have ended
+MOST_LIVE = 20_000          # that have not: more than an exchange holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +78,8 @@ class Runner:
 
     `clock` is monotonic, `wall` is Unix time; `budget` and `hard_limit` are seconds. `hooks` are pairs of a hook and
     its own deadline in seconds; `connectors` likewise. `annotate(call_id, contact_id)` tells the journal whose call it
-    was, when that is found out late, and `learned(call_id, decision)` the exchange, for the phones' displays.
+    was, when that is found out late, and `learned(call_id, decision)` the exchange, for the phones' displays. `route`
+    says where a call rings for a decision, and `keep(trail)` keeps for good what was asked for a call that has ended.
     """
 
     def __init__(
@@ -84,6 +96,8 @@ class Runner:
         annotate: Callable[[str, str], None] | None = None,
         learned: Callable[[str, Decision], None] | None = None,
         hard_limit: float = HARD_LIMIT,
+        route: Route | None = None,
+        keep: Callable[[Trail], None] | None = None,
     ) -> None:
         self._desk = desk
         self._bus = bus
@@ -96,7 +110,10 @@ class Runner:
         self._hard_limit = hard_limit
         self._tasks: set[asyncio.Task[None]] = set()
         self._telling: set[asyncio.Task[None]] = set()
-        self._trails: dict[str, Trail] = {}
+        self._route = route
+        self._keep = keep
+        self._trails: dict[str, Trail] = {}      # of live calls
+        self._ended: dict[str, Trail] = {}
         self._hooks = [hook for hook, _ in hooks]
         self._deciders = [_Decider(h, Slot(h.name, deadline)) for h, deadline in hooks if "on_incoming" in h.answers]
         lookups: list[tuple[NumberLookup, float]] = [
@@ -118,9 +135,9 @@ class Runner:
     # -- CallHooks ---------------------------------------------------------------------------------------------------
 
     async def on_incoming(self, call: IncomingCall) -> Decision | None:
-        trail = Trail(call.call_id)
+        trail = Trail(call)
         trails = self._trails
-        if len(trails) >= CALLS_EXPLAINED:
+        if len(trails) >= MOST_LIVE:
             del trails[next(iter(trails))]
         trails[call.call_id] = trail
         return await self._guarded(call, trail)
@@ -130,15 +147,24 @@ class Runner:
             notices.put(listener, call)
 
     def on_ended(self, call: CallSnapshot) -> None:
+        trail = self._trails.pop(call.call_id, None)
+        if trail is not None:
+            trail.ended = True
+            ended = self._ended
+            if len(ended) >= CALLS_EXPLAINED:
+                del ended[next(iter(ended))]
+            ended[call.call_id] = trail
+            if self._keep is not None and trail.worth_keeping():
+                self._keep(trail)
         for notices, listener in self._on_ended:
             notices.put(listener, call)
 
     def explain(self, call_id: str) -> tuple[ExplainStep, ...]:
-        trail = self._trails.get(call_id)
-        return () if trail is None else trail.steps()
+        trail = self._trails.get(call_id) or self._ended.get(call_id)
+        return () if trail is None else trail.steps(self._route)
 
     def decided_by(self, call_id: str) -> str | None:
-        trail = self._trails.get(call_id)
+        trail = self._trails.get(call_id) or self._ended.get(call_id)
         return None if trail is None else trail.decided_by()
 
     # -- the panel, /metrics and the command line --------------------------------------------------------------------
@@ -147,7 +173,7 @@ class Runner:
         """What an inbound call from `number` to `to` would meet. Hooks are asked (the call's id begins with
         `explain-`), nobody is rung, no card pops."""
         call = IncomingCall(f"explain-{self._clock():.6f}", number, to, "inbound", self._wall())
-        trail = Trail(call.call_id, quiet=True)
+        trail = Trail(call, quiet=True)
         decision = await self._guarded(call, trail)
         return Explanation(trail.steps(), decision, self._desk.lookup(number))
 
@@ -182,7 +208,7 @@ class Runner:
                 return self._settle(call, trail, card, started)
             return await self._ask_all(cleaned(call), trail, card, started)
         except Exception as error:  # invariant: whatever is wrong here, the call rings on by the dial plan
-            trail.add("runner", f"fault: {self._fault(error)}; the dial plan decides")
+            trail.add("runner", (("fault", {"why": self._fault(error)}),))
             return None
 
     def _fault(self, error: Exception) -> str:
@@ -247,7 +273,7 @@ class Runner:
             trail.add(OWN, card, self._clock() - started, own)
             return own
         decision = completed(answer.decision, own)
-        trail.add(answer.source, in_words(decision), answer.elapsed, decision)
+        trail.add(answer.source, (decides(decision),), answer.elapsed, decision)
         return decision
 
     async def _ask(self, decider: _Decider, call: IncomingCall, trail: Trail, until: float) -> _Answer | None:
@@ -256,8 +282,7 @@ class Runner:
         permit = slot.breaker.permit(now)
         if permit is Permit.SKIP or slot.in_flight >= MAX_IN_FLIGHT:
             slot.skipped += 1
-            why = resting(slot) if permit is Permit.SKIP else f"{MAX_IN_FLIGHT} questions are on their way to it"
-            trail.add(slot.name, f"not asked: {why}")
+            trail.add(slot.name, (resting(slot) if permit is Permit.SKIP else crowded(MAX_IN_FLIGHT),))
             return None
         flight = Flight(slot, self._clock)
         waiter = Waiter(flight, _Late(self, trail).decision)
@@ -265,16 +290,15 @@ class Runner:
         wait = min(slot.deadline, until - now)
         if permit is Permit.BACKGROUND or wait <= 0:
             waiter.leave()
-            why = "its answers were late" if permit is Permit.BACKGROUND else "the budget is used up"
-            trail.add(slot.name, f"asked without waiting: {why}")
+            trail.add(slot.name, (ANSWERS_LATE if permit is Permit.BACKGROUND else BUDGET_USED,))
             return None
         if not await waiter.wait(wait):
             flight.waited(wait)
-            trail.add(slot.name, f"late: no answer in {wait * 1000:.0f} ms; the call went on", wait)
+            trail.add(slot.name, (late_after(wait),), wait)
             return None
         if flight.answer is not None:
             return _Answer(slot.name, flight.elapsed, flight.answer)
-        trail.add(slot.name, outcome_of(flight), flight.elapsed)
+        trail.add(slot.name, (outcome_of(flight),), flight.elapsed)
         return None
 
     # -- late answers ------------------------------------------------------------------------------------------------
@@ -312,15 +336,17 @@ class Runner:
             self._learned(call_id, known)
 
     def _late(self, trail: Trail, flight: Flight, old: Card | None, new: Card | None, contact_id: str | None) -> None:
-        outcome = f"afterwards: {outcome_of(flight)}"
+        outcome: tuple[Phrase, ...] = (("afterwards", {}), outcome_of(flight))
         if old is not None and new is not None:
-            outcome += "; the card was filled in"
+            outcome += (FILLED,)
             self._desk.put_card(new)
             if contact_id and self._annotate is not None and new.contacts != old.contacts:
                 self._annotate(trail.call_id, contact_id)
             if self._bus.wanted:
                 self._bus.publish(CardFound(self._wall(), trail.call_id, late=True))
         trail.add(flight.slot.name, outcome, flight.elapsed)
+        if trail.ended and self._keep is not None:
+            self._keep(trail)
 
 
 class _Late:

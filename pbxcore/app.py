@@ -19,10 +19,12 @@ import structlog
 from crmhooks.build import build_runner
 from crmhooks.decisions import decision_schema, incoming_call_schema
 from crmhooks.embedded.desk import EmbeddedCrm
+from crmhooks.explained import ExplainLog
 from crmhooks.runner import Runner
 from pbxcore import office
 from pbxcore.bus import Bus
 from pbxcore.call.exchange import Doors, Exchange
+from pbxcore.call.explained import route
 from pbxcore.call.keepalive import KeepAlive
 from pbxcore.call.keeper import TrunkKeeper
 from pbxcore.call.panel import Control
@@ -32,6 +34,7 @@ from pbxcore.call.texts import Text
 from pbxcore.call.trunks import Trunks
 from pbxcore.collector import Collector
 from pbxcore.events import RegistrationChanged
+from pbxcore.hooks import Decision, ExplainStep, IncomingCall
 from pbxcore.inquiry import Inquiries, socket_beside
 from pbxcore.media.backend import MediaBackend
 from pbxcore.media.factory import make_backend
@@ -241,12 +244,14 @@ class App:
         self.crm.load()
         self.interrupted = await self.crm.journal.close_interrupted()
         await self._first_start()
+        self.explained = ExplainLog(self.store, self._route)
         self.runner = build_runner(
             settings, self.crm, self.bus, annotate=self.crm.journal.annotate,
             learned=lambda call_id, decision: self.exchange.found_late(call_id, decision),
+            route=self._route, keep=self.explained.keep,
         )  # fmt: skip
         await self._start_sip()
-        self.control = Control(self.exchange, self.endpoint.ring)
+        self.control = Control(self.exchange, self.endpoint.ring, kept=self.explained.find)
         await self._start_tracing()
         await self._start_panel()
         self._collector = Collector(time.monotonic, lambda: self.exchange.counters.calls)
@@ -369,6 +374,9 @@ class App:
         )
         self._panel = await serve_panel(panel, self.settings.web.listen)
         self.web_address = f"http://{self._panel.address}"
+
+    def _route(self, call: IncomingCall, decision: Decision | None) -> tuple[ExplainStep, ...]:
+        return route(call, decision, self.exchange.dial_plan)
 
     def _registration_changed(self, extension: str, bindings: int) -> None:
         if self.bus.wanted:

@@ -110,7 +110,9 @@ class PbxControl(Protocol):
 
     def trunks(self) -> list[TrunkState]: ...
 
-    def explain(self, call_id: str) -> tuple[ExplainStep, ...]: ...
+    async def explain(self, call: CallSnapshot) -> tuple[ExplainStep, ...]:
+        """What was asked for a call, live or on record, what came of it and where it rings for it."""
+        ...
 
     def trace(self, call_id: str) -> Trace:
         """The ladder of a live or recent call. Raises NotFound when nothing of it is remembered."""

@@ -14,8 +14,9 @@ from crmhooks.embedded.desk import EmbeddedCrm
 from crmhooks.runner import Explanation
 from pbxcore import office
 from pbxcore.bus import Bus
-from pbxcore.call.router import Redirection, Refusal, Round, Step, asks_crm, plan
-from pbxcore.hooks import IncomingCall
+from pbxcore.call.explained import route
+from pbxcore.call.router import asks_crm
+from pbxcore.hooks import ExplainStep, IncomingCall
 from pbxcore.settings import Settings
 from pbxcore.store import Store, StoreUnavailable
 from pbxcore.store import open as open_store
@@ -49,7 +50,7 @@ async def _explain(store: Store, settings: Settings, number: str, called: str, a
     call = IncomingCall("explain", number, called, "internal" if inside else "inbound", 0.0)
     asked = asks_crm(call, dial_plan)
     told = await runner.explain_number(number, called) if asked else Explanation((), None, ())
-    steps = plan(call, told.decision, dial_plan)
+    steps = route(call, told.decision, dial_plan)
     if as_json:
         click.echo(json.dumps(_object(asked, told, steps), ensure_ascii=False))
     else:
@@ -58,29 +59,17 @@ async def _explain(store: Store, settings: Settings, number: str, called: str, a
     return 0
 
 
-def _words(step: Step) -> str:
-    match step:
-        case Round():
-            return f"ring {', '.join(t.number if t.trunk is None else t.party for t in step.targets)}" + (
-                f" for {step.timeout:g} s"
-            )
-        case Refusal():
-            return f"answer {step.status} {step.reason}"
-        case Redirection():
-            return f"redirect to {step.uri}"
-
-
-def _object(asked: bool, told: Explanation, steps: tuple[Step, ...]) -> dict[str, object]:
+def _object(asked: bool, told: Explanation, steps: tuple[ExplainStep, ...]) -> dict[str, object]:
     return {
         "asked": asked,
         "contacts": [{"id": c.id, "name": c.name, "numbers": list(c.numbers)} for c in told.contacts],
         "steps": [{"source": s.source, "outcome": s.outcome, "ms": round(s.elapsed_ms, 3)} for s in told.steps],
         "decision": to_json(told.decision) if told.decision else None,
-        "route": [_words(step) for step in steps],
+        "route": [step.outcome for step in steps],
     }
 
 
-def _print(number: str, called: str, asked: bool, told: Explanation, steps: tuple[Step, ...]) -> None:
+def _print(number: str, called: str, asked: bool, told: Explanation, steps: tuple[ExplainStep, ...]) -> None:
     click.echo(f"A call from {number}" + (f" to {called}" if called else ""))
     if not asked:
         click.echo("  the extension is under first-party control: nobody is asked before it rings")
@@ -89,4 +78,4 @@ def _print(number: str, called: str, asked: bool, told: Explanation, steps: tupl
     for step in told.steps:
         click.echo(f"  {step.elapsed_ms:8.2f} ms  {step.source}: {step.outcome}")
     for place, taken in enumerate(steps):
-        click.echo(f"  {'then ' if place else 'so   '}{_words(taken)}")
+        click.echo(f"  {'then ' if place else 'so   '}{taken.outcome}")

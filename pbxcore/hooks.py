@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Literal, Protocol
 
 Direction = Literal["inbound", "outbound", "internal"]
+Phrase = tuple[str, Mapping[str, str]]   # what is said and the values in it; `pbxcore.explained` has the words
 
 
 class CallState(StrEnum):
@@ -216,12 +217,14 @@ class CallSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class ExplainStep:
-    """One thing that was asked on the way to a decision: who, what came of it, and in how many ms."""
+    """One thing that was asked on the way to a decision: who, what came of it in English, and in how many ms. `said`
+    is the same for other languages. Steps of the source `route` say where the call rings."""
 
     source: str
     outcome: str
     elapsed_ms: float
     decision: Decision | None = None
+    said: tuple[Phrase, ...] = ()
 
 
 class CallHooks(Protocol):

@@ -91,7 +91,7 @@ async def calls(request: Request) -> Response:
 async def call(request: Request) -> Response:
     """One call, live or on record, with what was asked for it."""
     found = await find_call(request)
-    return reply({"call": found, "explain": panel_of(request).control.explain(found.call_id)})
+    return reply({"call": found, "explain": await panel_of(request).control.explain(found)})
 
 
 async def trace(request: Request) -> Response:

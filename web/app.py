@@ -27,7 +27,7 @@ from pbxcore.control import CrmDesk, Invalid, NotFound, PbxControl
 from pbxcore.settings import Settings
 from pbxcore.store import StoreUnavailable
 from pbxcore.store.repo import Role
-from web import api, metrics
+from web import api, explained, metrics
 from web.attempts import Attempts
 from web.auth import Passwords, UserStore
 from web.decisions import in_words
@@ -182,6 +182,8 @@ def environment(settings: Settings, wall: Callable[[], float]) -> Environment:
         exact=lambda at: exact_moment(at, timezone),
         iso=lambda at: iso_moment(at, timezone),
         decision=in_words,
+        told_in=explained.in_words,
+        source_in=explained.source_in_words,
     )
     return pages
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from pbxcore.call.exchange import Exchange
 from pbxcore.call.keeper import state_of
 from pbxcore.call.referral import order
 from pbxcore.control import ExtensionState, NotFound, Trace, TraceStep, TrunkState
+from pbxcore.explained import from_record
 from pbxcore.hooks import CallSnapshot, ExplainStep
 from pbxcore.net import ladder, pcap
 from pbxcore.net.ring import Ring, Row
+
+Kept = Callable[[str], Awaitable[tuple[ExplainStep, ...]]]
 
 
 class Control:
     """A view of one exchange; it keeps nothing itself. `ring` has its last messages."""
 
-    def __init__(self, exchange: Exchange, ring: Ring | None = None) -> None:
+    def __init__(self, exchange: Exchange, ring: Ring | None = None, *, kept: Kept | None = None) -> None:
+        """`kept` finds what was asked for calls that the hooks do not remember any more."""
         self._exchange = exchange
+        self._kept = kept
         self._ring = Ring(0) if ring is None else ring
 
     def calls(self) -> list[CallSnapshot]:
@@ -59,8 +66,11 @@ class Control:
     def trunks(self) -> list[TrunkState]:
         return [state_of(trunk) for trunk in self._exchange.trunks]
 
-    def explain(self, call_id: str) -> tuple[ExplainStep, ...]:
-        return self._exchange.hooks.explain(call_id)
+    async def explain(self, call: CallSnapshot) -> tuple[ExplainStep, ...]:
+        steps = self._exchange.hooks.explain(call.call_id)
+        if not steps and self._kept is not None:
+            steps = await self._kept(call.call_id)
+        return steps or from_record(call)
 
     def trace(self, call_id: str) -> Trace:
         found = ladder.build(call_id, self._dialogs(call_id), self._ring.rows())

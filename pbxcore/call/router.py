@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pbxcore.hooks import Decision, Dial, IncomingCall, Redirect, Reject, Ring
+from pbxcore.hooks import Decision, Dial, IncomingCall, Proceed, Redirect, Reject, Ring
 from pbxcore.sip.errors import ParseError
 from pbxcore.sip.uri import Uri
 
@@ -140,7 +140,7 @@ def plan(call: IncomingCall, decision: Decision | None, dial_plan: DialPlan) -> 
         return _for_help(call.called, dial_plan)
     steps: list[Step] = []
     for _ in range(MAX_OTHERWISE):
-        if decision is None or not isinstance(decision, Ring | Dial | Reject | Redirect):
+        if decision is None or isinstance(decision, Proceed):
             break
         found = _decided(decision, dial_plan)
         steps += found
@@ -148,6 +148,21 @@ def plan(call: IncomingCall, decision: Decision | None, dial_plan: DialPlan) -> 
             return _joined(steps)
         decision = decision.otherwise
     return _joined([*steps, *_default(call, dial_plan)])
+
+
+def passed_over(decision: Decision | None, dial_plan: DialPlan) -> list[Decision]:
+    """The decisions along `otherwise` that name what the office does not have, for whoever asks why."""
+    found: list[Decision] = []
+    for _ in range(MAX_OTHERWISE):
+        if decision is None or isinstance(decision, Proceed):
+            break
+        steps = _decided(decision, dial_plan)
+        if not steps:
+            found.append(decision)
+        elif not isinstance(steps[-1], Round):
+            break
+        decision = decision.otherwise
+    return found
 
 
 def _joined(steps: list[Step]) -> tuple[Step, ...]:
@@ -164,7 +179,8 @@ def _joined(steps: list[Step]) -> tuple[Step, ...]:
     return tuple(joined)
 
 
-def _decided(decision: Ring | Dial | Reject | Redirect, dial_plan: DialPlan) -> list[Step]:
+def _decided(decision: Decision, dial_plan: DialPlan) -> list[Step]:
+    """Empty for what the office does not have."""
     match decision:
         case Reject():
             possible = 400 <= decision.status < 700 and decision.status not in (401, 407)
@@ -182,6 +198,7 @@ def _decided(decision: Ring | Dial | Reject | Redirect, dial_plan: DialPlan) -> 
                 return list(outbound(decision.number, dial_plan))
             known = decision.number and decision.trunk in dial_plan.trunks
             return [Round((Target(decision.number, decision.trunk),))] if known else []
+    return []
 
 
 def _is_address(uri: str) -> bool:

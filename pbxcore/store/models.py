@@ -181,6 +181,15 @@ class ExtensionRow(Table, table=True):
     crm_control: str = "third-party"
 
 
+class ExplainedRow(Table, table=True):
+    """What was asked for a call that has ended, and what came of it: `steps` as `crmhooks.explained` writes them."""
+
+    __tablename__ = "explained"
+
+    call_id: str = Field(primary_key=True)
+    steps: list[dict[str, Any]] = Field(sa_type=sa.JSON)
+
+
 class MetaRow(Table, table=True):
     """Server secrets and other single values."""
 

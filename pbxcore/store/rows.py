@@ -53,12 +53,14 @@ def known_plans(statements: Mapping[str, Statement]) -> dict[str, Plan]:
     contacts = (statements["calls.contact_id"], statements["activities.contact_id"])
     bindings = (statements["bindings.put"], statements["bindings.drop"])
     texts = (statements["texts.put"], statements["texts.drop"])
+    explained = (statements["explained.put"],)
     plans = (
         Plan("calls", 1, calls, _call_rows),
         Plan("contacts", 1, contacts, _contact_rows),
         Plan("merged", 1, merged, _merged_rows),
         Plan("bindings", 2, bindings, _binding_rows),
         Plan("texts", 1, texts, _text_rows),
+        Plan("explained", 1, explained, _explained_rows),
     )
     return {plan.name: plan for plan in plans}
 
@@ -164,6 +166,11 @@ def _text_rows(packed: Packed) -> Sequence[Row | None]:
     """All columns of a text, or only its key when it is gone."""
     values = tuple(clean(value) if isinstance(value, str) else value for value in packed)
     return (None, values) if len(values) == 1 else (values, None)
+
+
+def _explained_rows(packed: Packed) -> tuple[Row]:
+    """What was asked for a call: (call id, JSON)."""
+    return ((clean(packed[0]), clean(packed[1])),)
 
 
 def call_snapshot(row: CallRow) -> CallSnapshot:

@@ -66,6 +66,7 @@ def known(dialect: Dialect) -> dict[str, Statement]:
         delete(dialect, "bindings", columns("bindings")[:2]),
         upsert(dialect, "texts", 1, columns("texts")),
         delete(dialect, "texts", columns("texts")[:1]),
+        upsert(dialect, "explained", 1, columns("explained")),
     )
     return {statement.name: statement for statement in found}
 

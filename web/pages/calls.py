@@ -155,7 +155,7 @@ async def show_call(
         names=names,
         contacts=contacts,
         number=number,
-        steps=panel.control.explain(call.call_id),
+        steps=await panel.control.explain(call),
         activity=activities[0] if activities else None,
         note=request.query_params.get("note", ""),
     )

@@ -1,5 +1,7 @@
 """The panel's words in English."""
 
+from pbxcore.explained import ENGLISH
+
 WORDS: dict[str, str] = {
     "nav.skip": "Skip to content",
     "nav.main": "Main",
@@ -161,6 +163,11 @@ WORDS: dict[str, str] = {
     "call.legs": "Legs",
     "call.explain": "Who was asked",
     "call.no_explain": "What was asked is not kept for this call any more.",
+    "call.late": "the call did not wait",
+    "source.own": "embedded CRM",
+    "source.plan": "dial plan",
+    "source.route": "The call",
+    "source.rules": "rules",
     "call.media": "Sound",
     "call.id": "Call",
     "trace.title": "SIP messages",
@@ -255,3 +262,4 @@ WORDS: dict[str, str] = {
     "month.11": "Nov",
     "month.12": "Dec",
 }
+WORDS |= {f"explain.{code}": text for code, text in ENGLISH.items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from pbxcore.call.panel import Control
@@ -35,7 +37,8 @@ def test_a_live_call() -> None:
     assert control.trunks()[0].calls == 1
     busy = {state.number: (state.busy, len(state.phones)) for state in control.extensions()}
     assert busy == {"101": (True, 1), "102": (False, 0), "103": (False, 0), "104": (False, 0)}
-    assert control.explain(call.call_id) == ()
+    [step] = asyncio.run(control.explain(call))
+    assert (step.source, step.outcome) == ("embedded CRM", "knows nobody")
     office.world.run(0.1)
     control.hang_up(call.call_id)
     office.world.run(1.0)

@@ -127,6 +127,7 @@ def test_the_rest_of_the_inbound_numbers() -> None:
         (Redirect("tel:+15553333"), (Redirection("tel:+15553333"),)),
         (Reject(404, "No"), (Refusal(404, "No"),)),
         (Queue("sales"), (DESK,)), (Ivr("main"), (DESK,)), (Voicemail("101"), (DESK,)), (Play("closed"), (DESK,)),
+        (Queue("sales", otherwise=Ring(("102",))), (Round((Target("102"),), 30.0),)),
         (Ring(("102",), otherwise=Queue("sales")), (Round((Target("102"),), 30.0), DESK)),
     ],
 )  # fmt: skip

@@ -136,12 +136,16 @@ def test_a_broken_desk_does_not_stop_a_call() -> None:
     assert outcomes(runner) == ["runner: fault: RuntimeError: out of cards; the dial plan decides"]
 
 
-def test_only_the_last_calls_are_explained() -> None:
+def test_only_the_last_calls_that_ended_are_explained_and_all_that_have_not() -> None:
     runner = make()
-    for number in range(CALLS_EXPLAINED + 5):
+    for number in range(CALLS_EXPLAINED + 6):
         sent_once(runner.on_incoming(incoming(str(number))))
-    assert runner.explain("4") == ()
-    assert runner.explain("5")
+    assert runner.explain("0")
+    for number in range(1, CALLS_EXPLAINED + 6):
+        runner.on_ended(ended(str(number)))
+    assert runner.explain("0")
+    assert runner.explain("5") == ()
+    assert runner.explain("6")
 
 
 # -- asking hooks
@@ -481,7 +485,8 @@ def test_what_was_looked_up_is_remembered_for_a_minute_also_that_nobody_has_it()
         for _ in range(3):
             assert await driven(runner.on_incoming(incoming())) is None
         assert hook.asked == ["+12025550100"]
-        assert outcomes(runner) == ["fake (look-up): knows nobody (remembered)", "embedded CRM: knows nobody"]
+        remembered = "fake (look-up): knows nobody; remembered from a moment ago"
+        assert outcomes(runner) == [remembered, "embedded CRM: knows nobody"]
         await asyncio.sleep(60)
         await driven(runner.on_incoming(incoming()))
         assert len(hook.asked) == 2

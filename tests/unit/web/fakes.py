@@ -134,8 +134,8 @@ class FakeControl:
     def trunks(self) -> list[TrunkState]:
         return [TrunkState("city", "sip.example.net", sum(1 for c in self.live.values() if c.trunk))]
 
-    def explain(self, call_id: str) -> tuple[ExplainStep, ...]:
-        return self.steps.get(call_id, ())
+    async def explain(self, call: CallSnapshot) -> tuple[ExplainStep, ...]:
+        return self.steps.get(call.call_id, ())
 
     def trace(self, call_id: str) -> Trace:
         if call_id not in self.traces:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from pbxcore.explained import step
 from pbxcore.hooks import Disposition
 from pbxcore.store import StoreUnavailable
 from tests.unit.web.conftest import Browser
@@ -398,3 +399,26 @@ def test_hostile_values_are_stored_and_shown_as_text(browse: Browse, world: Worl
         text = browser.get(path).text
         assert "<script>" not in text, path
         assert str(731 * 907) not in text, path
+
+
+def test_what_was_asked_is_told_in_the_visitors_language(world: World, browse: Browse) -> None:
+    call_id = world.ring()
+    world.answer(call_id)
+    world.end(call_id)
+    world.control.steps[call_id] = (
+        step("desk", (("late", {"ms": "300"}),), 300.0),
+        step("embedded CRM", (("knows", {"names": "<script>alert(1)</script>"}),), 0.2),
+        step("route", (("ring", {"to": "101", "seconds": "20"}),)),
+    )
+    page = browse("super").get(f"/calls/{call_id}").text
+    assert "late: no answer in 300 ms; the call went on" in page
+    assert "the call did not wait" in page
+    assert "ring 101 for 20 s" in page
+    assert "<script>alert(1)" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    russian = browse("super").get(f"/calls/{call_id}", headers={"Accept-Language": "ru"}).text
+    assert "опоздание: нет ответа за 300 мс" in russian
+    assert "встроенная CRM" in russian
+    told = browse("super").get(f"/api/v1/calls/{call_id}").json()["explain"]
+    assert told[0]["outcome"].startswith("late:")
+    assert told[0]["said"] == [["late", {"ms": "300"}]]

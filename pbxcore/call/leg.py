@@ -331,8 +331,7 @@ class CallerLeg(Leg):
         tx, dialog = self.tx, self.dialog
         if tx is None or dialog is None:
             return
-        response = build.response(self.invite, status, reason, to_tag=dialog.local_tag, body=body)
-        rows = response.fields
+        rows: list[Field] = []
         if status < 300:
             rows.append(("contact", f"Contact: {dialog.contact}"))
             if status >= 200:
@@ -348,6 +347,7 @@ class CallerLeg(Leg):
         if body:
             rows.append(SDP_TYPE)
         rows += fields
+        response = build.response(self.invite, status, reason, to_tag=dialog.local_tag, rows=rows, body=body)
         reliable = self.reliable
         if status >= 200:
             self.tx = None

@@ -5,8 +5,7 @@ Responses copy the rows that must be copied byte for byte. No identifier is made
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 
 from pbxcore.sip.errors import ParseError
 from pbxcore.sip.headers import BLANKS, key_of, known_key, one_line
@@ -45,7 +44,7 @@ _DIALOG_METHODS = frozenset(("INVITE", "SUBSCRIBE", "REFER", "NOTIFY"))
 
 def request(method: str, uri: str, headers: Iterable[tuple[str, str]], body: bytes = b"") -> Request:
     """A request of (Name, value) pairs in their order. Line breaks in a value become blanks."""
-    return Request(method, one_line(uri), _fields(headers), body)
+    return Request(method, one_line(uri), rows_of(headers), body)
 
 
 def response(
@@ -55,37 +54,88 @@ def response(
     *,
     to_tag: str | None = None,
     headers: Iterable[tuple[str, str]] = (),
+    rows: Sequence[Field] = (),
     body: bytes = b"",
 ) -> Response:
     """The answer to `request` (8.2.6.2): its Via, From, To, Call-ID and CSeq rows as they came.
 
     `to_tag` is put onto a To that has none. Record-Route is copied where the response can make a dialog (12.1.1),
-    Timestamp into a 100 (8.2.6.1). Works on the `partial` of a ParseError too.
+    Timestamp into a 100 (8.2.6.1). Behind them go `headers`, pairs of (Name, value), and `rows`, whole rows that are
+    kept and not copied. Works on the `partial` of a ParseError too.
     """
-    fields = _copied(request, status)
-    tagged = to_tag is not None and not _has_to_tag(request)
-    if tagged:
-        for at, (key, line) in enumerate(fields):
-            if key == "to":
-                fields[at] = (key, f"{line.rstrip(BLANKS)};tag={to_tag}")
-                break
-    if headers:
-        fields += _fields(headers)
     if reason is None:
         reason = REASONS.get(status) or REASONS.get(status // 100 * 100, "Unknown")
-    made = Response(status, one_line(reason), fields, body)
-    if tagged:
-        made.to_tag = to_tag  # the ACK of a 2xx is found by it
+    else:
+        reason = one_line(reason)
+    if headers:
+        rows = [*rows_of(headers), *rows]
+    tag = None if to_tag is None or _has_to_tag(request) else to_tag
+    made = _answer(request, status, reason, tag, rows, body)
+    if tag is not None:
+        made.to_tag = tag  # the ACK of a 2xx is found by it
     return made
+
+
+def _answer(
+    request: Request, status: int, reason: str, tag: str | None, rows: Sequence[Field], body: bytes
+) -> Response:
+    first = request.first_lines
+    if len(first) == len(request.fields) and status != 100 and "record-route" not in first:
+        try:  # nearly all: each is there once
+            to = first["to"] if tag is None else f"{first['to'].rstrip(BLANKS)};tag={tag}"
+            repeated = (first["via"], first["from"], to, first["call-id"], first["cseq"])
+            return Answer(status, reason, repeated, rows, body)
+        except KeyError:
+            pass
+    fields = _copied(request, status)
+    if tag is not None:
+        for at, (key, line) in enumerate(fields):
+            if key == "to":
+                fields[at] = (key, f"{line.rstrip(BLANKS)};tag={tag}")
+                break
+    return Response(status, reason, [*fields, *rows], body)
+
+
+_REPEATED = ("via", "from", "to", "call-id", "cseq")
+
+
+class Answer(Response):
+    """A response that repeats one row of each kind: they are listed as `fields` when somebody asks for those."""
+
+    __slots__ = ("_fields", "_repeated", "_rows")
+
+    def __init__(
+        self, status: int, reason: str, repeated: tuple[str, str, str, str, str], rows: Sequence[Field], body: bytes
+    ) -> None:
+        self.status = status
+        self.reason = reason
+        self.body = body
+        self._repeated = repeated
+        self._rows = rows
+        self._fields: list[Field] | None = None
+
+    @property
+    def fields(self) -> list[Field]:  # type: ignore[override]  # a slot of Message
+        fields = self._fields
+        if fields is None:
+            fields = self._fields = [*zip(_REPEATED, self._repeated, strict=True), *self._rows]
+        return fields
+
+    @fields.setter
+    def fields(self, fields: list[Field]) -> None:
+        self._fields = fields
+
+    def to_bytes(self, top: str = "") -> bytes:
+        keys, lines = zip(*self._rows, strict=True) if self._rows else ((), ())
+        if top or self._fields is not None or "content-length" in keys:
+            return super().to_bytes(top)
+        length = f"Content-Length: {len(self.body)}"
+        text = "\r\n".join((f"SIP/2.0 {self.status} {self.reason}", *self._repeated, *lines, length, "\r\n"))
+        return text.encode("utf-8", "surrogateescape") + self.body
 
 
 def _copied(request: Request, status: int) -> list[Field]:
     """The rows of a request that its response repeats."""
-    first = request.first_lines
-    if len(first) == len(request.fields) and status != 100 and "record-route" not in first:
-        with suppress(KeyError):  # nearly all: each is there once
-            return [("via", first["via"]), ("from", first["from"]), ("to", first["to"]),
-                    ("call-id", first["call-id"]), ("cseq", first["cseq"])]  # fmt: skip
     copied = _COPIED
     if status == 100:
         copied = _TRYING
@@ -95,7 +145,8 @@ def _copied(request: Request, status: int) -> list[Field]:
     return _once(fields) if len(fields) > 5 else fields
 
 
-def _fields(headers: Iterable[tuple[str, str]]) -> list[Field]:
+def rows_of(headers: Iterable[tuple[str, str]]) -> list[Field]:
+    """Whole rows of (Name, value) pairs. Line breaks in a value become blanks."""
     return [
         (known_key(name) or key_of(name), f"{name}: {value if value.isprintable() else one_line(value)}")
         for name, value in headers

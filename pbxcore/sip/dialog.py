@@ -13,7 +13,7 @@ from enum import StrEnum
 from pbxcore.sip import build
 from pbxcore.sip.errors import ParseError, SipError
 from pbxcore.sip.headers import LONGEST_REMEMBERED, NameAddr
-from pbxcore.sip.message import Message, Request, Response
+from pbxcore.sip.message import Field, Message, Request, Response
 from pbxcore.sip.uri import Uri
 
 
@@ -27,6 +27,7 @@ EARLY, CONFIRMED, TERMINATED = DialogState.EARLY, DialogState.CONFIRMED, DialogS
 
 # Requests that carry our Contact: they make dialogs or move their target (12.1.1, 12.2.1.1, RFC 3311, 3515, 6665).
 _WITH_CONTACT = frozenset(("INVITE", "UPDATE", "SUBSCRIBE", "NOTIFY", "REFER"))
+_CREDENTIALS = frozenset(("authorization", "proxy-authorization"))
 _REFRESHING = frozenset(("INVITE", "UPDATE", "SUBSCRIBE", "NOTIFY"))
 
 
@@ -125,21 +126,21 @@ class Dialog:
         self.local_seq += 1
         rows = self._rows(method, self.local_seq, max_forwards)
         if self.contact and method in _WITH_CONTACT:
-            rows.append(("Contact", self.contact))
-        uri = self._route(rows)
-        rows += headers
-        return build.request(method, uri, rows, body)
+            rows.append(("contact", f"Contact: {self.contact}"))
+        uri = self._route(rows) if self.route_set else self.remote_target
+        if headers:
+            rows += build.rows_of(headers)
+        return Request(method, uri, rows, body)
 
     def ack(self, invite: Request, *, headers: Iterable[tuple[str, str]] = (), body: bytes = b"") -> Request:
         """The ACK of a 2xx to `invite` (13.2.2.4): its CSeq number, and its credentials as they were."""
         rows = self._rows("ACK", invite.cseq.number, 70)
-        uri = self._route(rows)
-        rows += headers
-        ack = build.request("ACK", uri, rows, body)
-        for key in ("authorization", "proxy-authorization"):
-            if key in invite:
-                ack.add_lines(key, invite.lines(key))
-        return ack
+        uri = self._route(rows) if self.route_set else self.remote_target
+        if headers:
+            rows += build.rows_of(headers)
+        if not _CREDENTIALS.isdisjoint(invite.first_lines):
+            rows += [row for row in invite.fields if row[0] in _CREDENTIALS]
+        return Request("ACK", uri, rows, body)
 
     def accept(self, request: Request) -> SipError | None:
         """Takes the sequence number of a request of the peer (12.2.2), or says what it is to be answered with.
@@ -171,29 +172,27 @@ class Dialog:
             return
         self.remote_target = _target(message) or self.remote_target
 
-    def _rows(self, method: str, number: int, max_forwards: int) -> list[tuple[str, str]]:
+    def _rows(self, method: str, number: int, max_forwards: int) -> list[Field]:
         return [
-            ("Max-Forwards", str(max_forwards)),
-            ("From", self.local),
-            ("To", self.remote),
-            ("Call-ID", self.call_id),
-            ("CSeq", f"{number} {method}"),
+            ("max-forwards", f"Max-Forwards: {max_forwards}"),
+            ("from", f"From: {self.local}"),
+            ("to", f"To: {self.remote}"),
+            ("call-id", f"Call-ID: {self.call_id}"),
+            ("cseq", f"CSeq: {number} {method}"),
         ]
 
-    def _route(self, rows: list[tuple[str, str]]) -> str:
+    def _route(self, rows: list[Field]) -> str:
         """Adds the Route rows and gives the Request-URI."""
         routes = self.route_set
-        if not routes:
-            return self.remote_target
         first = NameAddr.parse(routes[0]).uri
         if "lr" in first.params:
-            rows += [("Route", route) for route in routes]
+            rows += [("route", f"Route: {route}") for route in routes]
             return self.remote_target
         # A strict router wants itself in the Request-URI; the target goes last (12.2.1.1).
         first.headers = {}
         first.params.pop("method", None)
-        rows += [("Route", route) for route in routes[1:]]
-        rows.append(("Route", f"<{self.remote_target}>"))
+        rows += [("route", f"Route: {route}") for route in routes[1:]]
+        rows.append(("route", f"Route: <{self.remote_target}>"))
         return str(first)
 
 

@@ -215,7 +215,7 @@ class Layer:
             tx.dialog_key = dialog_key
             self._by_dialog[dialog_key] = tx
         if back.reliable:
-            self._bind(tx, back)
+            self.bind(tx, back)
         try:
             self.user.on_request(tx, request)
         except Exception:  # a fault of ours: the peer gets its final response all the same, the shell gets the fault
@@ -236,7 +236,7 @@ class Layer:
         tx = NonInviteServer(self, key, cancel, _way_back(cancel, flow))
         self._servers[key] = tx
         if tx.flow.reliable:
-            self._bind(tx, tx.flow)
+            self.bind(tx, tx.flow)
         invite = self._servers.get(_server_key(cancel, "INVITE"))
         if invite is None:
             self.counters.stray_cancels += 1
@@ -254,7 +254,8 @@ class Layer:
             self.counters.stray_responses += 1
             return
         host, port = tx.sent_by
-        if (via.port or 5060) != port or not same_host(via.host, host) or not _one_via(response):
+        ours = (via.port or 5060) == port and (via.host == host or same_host(via.host, host))
+        if not ours or not _one_via(response):
             self.counters.foreign_responses += 1
             return
         if not tx.feed(tx.inputs[response.status // 100], response, now):
@@ -272,8 +273,8 @@ class Layer:
         flow = self._narrow.pop(tx, None)
         if flow is None or not isinstance(tx, ClientTransaction) or tx.state not in UNHEARD:
             return False
-        tx.flow, tx.sent_by = flow, flow.local
-        tx.data = data = _via_again(tx.request, flow, tx.branch)
+        tx.flow, tx.sent_by, tx.via = flow, flow.local, via_row(flow, tx.branch)
+        tx.data = data = tx.request.to_bytes(tx.via)
         tx.restart(A if isinstance(tx, InviteClient) else E, self.t1, now)
         flow.send(data)
         return True
@@ -298,44 +299,35 @@ class Layer:
             self.counters.late_responses += 1
 
     def request(self, request: Request, flow: Flow, owner: ClientOwner | None) -> ClientTransaction:
-        """Puts our Via on top and sends. Not for ACK and CANCEL. A closed flow is told to `owner` afterwards."""
+        """Sends it with our Via on top. Not for ACK and CANCEL. A closed flow is told to `owner` afterwards."""
         now = self.clock()
         branch = COOKIE + self.token()
-        _put_via(request, flow, branch)
-        data = request.to_bytes()
+        via = via_row(flow, branch)
+        data = request.to_bytes(via)
         self.counters.requests_out += 1
         narrow: Flow | None = None
         if len(data) > MOST_BY_UDP and (wide := way_for_large(flow)) is not None:
             narrow, flow = flow, wide
-            data = _via_again(request, flow, branch)
-        reliable = flow.reliable
-        kept = b"" if reliable else data
-        start = self.timers.start
+            via = via_row(flow, branch)
+            data = request.to_bytes(via)
         tx: ClientTransaction
         if request.method == "INVITE":
-            tx = InviteClient(self, branch, branch + "INVITE", request, kept, flow, owner)
-            again, last = A, B
+            tx = InviteClient(self, branch, branch + "INVITE", request, via, flow, owner)
         else:
-            tx = NonInviteClient(self, branch, branch + request.method, request, kept, flow, owner)
-            again, last = E, F
+            tx = NonInviteClient(self, branch, branch + request.method, request, via, flow, owner)
         self._clients[tx.key] = tx
-        start(now + 64 * self.t1, tx, last)
         if narrow is not None:
             self._narrow[tx] = narrow
-        if reliable:
-            self._bind(tx, flow)
-        else:
-            start(now + self.t1, tx, again)
+        tx.begin(data, now)
         if flow.closed:
-            start(now, tx, TRANSPORT_ERROR)
+            self.timers.start(now, tx, TRANSPORT_ERROR)
         else:
             flow.send(data)
         return tx
 
     def acknowledge(self, tx: ClientTransaction, ack: Request, flow: Flow, response: Response) -> None:
         """Sends the ACK of the 2xx `response` and keeps it: every copy of that 2xx gets it again (13.2.2.4)."""
-        _put_via(ack, flow, COOKIE + self.token())
-        data = ack.to_bytes()
+        data = ack.to_bytes(via_row(flow, COOKIE + self.token()))
         if tx.acks is not None:
             tx.acks[response.to_tag or ""] = (flow, data)
         flow.send(data)
@@ -370,14 +362,10 @@ class Layer:
         """A CANCEL is a transaction of its own with the branch of its INVITE (9.1)."""
         flow = invite.flow
         key = invite.branch + "CANCEL"
-        tx = NonInviteClient(self, invite.branch, key, SPENT, data, flow, None)
+        tx = NonInviteClient(self, invite.branch, key, SPENT, invite.via, flow, None)
         tx.sent_by = invite.sent_by
         self._clients[key] = tx
-        self.timers.start(now + 64 * self.t1, tx, F)
-        if flow.reliable:
-            self._bind(tx, flow)
-        else:
-            self.timers.start(now + self.t1, tx, E)
+        tx.begin(data, now)
         self.counters.requests_out += 1
         flow.send(data)
 
@@ -399,7 +387,7 @@ class Layer:
         if tx.flow.reliable:
             self._unbind(tx, tx.flow)
 
-    def _bind(self, tx: ServerTransaction | ClientTransaction, flow: Flow) -> None:
+    def bind(self, tx: ServerTransaction | ClientTransaction, flow: Flow) -> None:
         bound = self._streams.get(flow)
         if bound is None:
             self._streams[flow] = {tx}
@@ -427,22 +415,10 @@ def stateless_tag(request: Request) -> str:
     return f"{crc32(text.encode('utf-8', 'surrogateescape')):08x}"
 
 
-def _put_via(request: Request, flow: Flow, branch: str) -> None:
-    """Our Via on top. Done by hand: `prepend` would look for views of a Via that no request of ours has had."""
+def via_row(flow: Flow, branch: str) -> str:
+    """Our Via on a request that goes this way (18.1.1)."""
     host, port = flow.local
-    row = f"Via: SIP/2.0/{flow.transport} {join_host(host, port)};branch={branch};rport"
-    request.fields.insert(0, ("via", row))
-    try:
-        del request.first_lines
-    except AttributeError:  # was never read
-        return
-
-
-def _via_again(request: Request, flow: Flow, branch: str) -> bytes:
-    """The bytes of a request of ours that goes another way than was thought."""
-    request.remove("via")
-    _put_via(request, flow, branch)
-    return request.to_bytes()
+    return f"Via: SIP/2.0/{flow.transport} {join_host(host, port)};branch={branch};rport"
 
 
 def way_for_large(flow: Flow) -> Flow | None:

@@ -174,16 +174,18 @@ class Message:
             except AttributeError:  # was never read
                 continue
 
-    def to_bytes(self) -> bytes:
-        """The message for the wire. Content-Length is set right; rows that were not edited are as they came."""
+    def to_bytes(self, top: str = "") -> bytes:
+        """The message for the wire, with the row `top` above its own. Content-Length is set right; rows that were not
+        edited are as they came."""
         body = self.body
+        start = f"{self._start_line()}\r\n{top}" if top else self._start_line()
         length = f"Content-Length: {len(body)}"
         keys, lines = zip(*self.fields, strict=True) if self.fields else ((), ())
         if "content-length" in keys:
-            lines = tuple(self._with_length(length))
-            length = ""
-        text = "\r\n".join((self._start_line(), *lines, length))
-        return (text + ("\r\n\r\n" if length else "\r\n")).encode("utf-8", "surrogateescape") + body
+            text = "\r\n".join((start, *self._with_length(length), "\r\n"))
+        else:
+            text = "\r\n".join((start, *lines, length, "\r\n"))
+        return text.encode("utf-8", "surrogateescape") + body
 
     def _with_length(self, length: str) -> Iterator[str]:
         """The rows with one Content-Length among them, which is right."""

@@ -229,18 +229,21 @@ class NonInviteServer(ServerTransaction):
 class ClientTransaction(Transaction):
     """One request that we sent. Its owner hears one final response, or one on_timeout or on_transport_error."""
 
-    __slots__ = ("acks", "branch", "reason", "sent_by")
+    __slots__ = ("acks", "branch", "reason", "sent_by", "via")
 
     start_state = TRYING
+    again: Input  # the timer that sends the request again over UDP
+    last: Input  # the timer that gives it up
 
     owner: ClientOwner | None
     branch: str
+    via: str  # the row that goes above those of the request
     acks: dict[str, tuple[Flow, bytes] | None] | None  # INVITE: by To tag, from the first 2xx on (13.2.2.4)
     reason: str | None  # INVITE: for its CANCEL (RFC 3326)
     sent_by: tuple[str, int]  # host and port of our Via; the flow's own may change when its stream gets connected
 
     def __init__(
-        self, layer: Layer, branch: str, key: str, request: Request, data: bytes, flow: Flow, owner: ClientOwner | None
+        self, layer: Layer, branch: str, key: str, request: Request, via: str, flow: Flow, owner: ClientOwner | None
     ) -> None:
         self.layer = layer
         self.state = self.start_state
@@ -248,13 +251,35 @@ class ClientTransaction(Transaction):
         self.branch = branch
         self.key = key
         self.request = request
+        self.via = via
         self.flow = flow
-        self.data = data
+        self.data = b""
         self.interval = layer.t1
         self.owner = owner
         self.acks = None
         self.reason = None
         self.sent_by = flow.local
+
+    def begin(self, data: bytes, now: float) -> None:
+        """Starts the timers of a request that goes out as `data`.
+
+        Over UDP that is timer A or E alone. B or F starts when the request is sent again for the first time: nearly
+        every one is answered before.
+        """
+        layer = self.layer
+        if self.flow.reliable:
+            layer.bind(self, self.flow)
+            layer.timers.start(now + 64 * layer.t1, self, self.last)
+        else:
+            self.data = data
+            layer.timers.start(now + layer.t1, self, self.again)
+
+    def restart_again(self, interval: float, now: float) -> None:
+        """Timer A or E once more; after the first one, which took T1, B or F has 63*T1 to go."""
+        layer = self.layer
+        if self.interval == layer.t1:
+            layer.timers.start(now + 63 * layer.t1, self, self.last)
+        self.restart(self.again, interval, now)
 
     def pass_provisional(self, response: Response, now: float) -> None:
         if self.owner is not None:
@@ -290,6 +315,7 @@ class InviteClient(ClientTransaction):
     __slots__ = ()
     start_state = CALLING
     inputs = INVITE_INPUTS
+    again, last = A, B
 
     def pass_provisional(self, response: Response, now: float) -> None:
         self.data = b""
@@ -297,15 +323,15 @@ class InviteClient(ClientTransaction):
             self.owner.on_response(self, response)
 
     def restart_a(self, _: Any, now: float) -> None:
-        self.restart(A, 2 * self.interval, now)
+        self.restart_again(2 * self.interval, now)
 
     def send_cancel(self, _: Any, now: float) -> None:
         self.layer.timers.start(now + 64 * self.layer.t1, self, TIMER_CANCEL)
-        self.layer.send_cancel(self, bytes_within(self.request, "CANCEL", reason=self.reason), now)
+        self.layer.send_cancel(self, bytes_within(self.request, self.via, "CANCEL", reason=self.reason), now)
 
     def send_ack(self, response: Response, now: float) -> None:
         """The ACK of a non-2xx final response is the transaction's own (17.1.1.3)."""
-        self.data = data = bytes_within(self.request, "ACK", response.lines("to")[0])
+        self.data = data = bytes_within(self.request, self.via, "ACK", response.first_lines["to"])
         self.flow.send(data)
 
     def start_d(self, _: Any, now: float) -> None:
@@ -349,29 +375,27 @@ class NonInviteClient(ClientTransaction):
 
     __slots__ = ()
     inputs = INPUTS
+    again, last = E, F
 
     def restart_e(self, _: Any, now: float) -> None:
-        self.restart(E, min(2 * self.interval, self.layer.t2), now)
+        self.restart_again(min(2 * self.interval, self.layer.t2), now)
 
     def restart_e_t2(self, _: Any, now: float) -> None:
-        self.restart(E, self.layer.t2, now)
+        self.restart_again(self.layer.t2, now)
 
     def start_k(self, _: Any, now: float) -> None:
         self.data = b""
         self.linger(K, self.layer.t4, now)
 
 
-def bytes_within(request: Request, method: str, to_line: str = "", reason: str | None = None) -> bytes:
-    """An ACK (17.1.1.3) or a CANCEL (9.1) of an INVITE of ours: same Request-URI, top Via, From, Call-ID, Routes.
+def bytes_within(request: Request, via: str, method: str, to_line: str = "", reason: str | None = None) -> bytes:
+    """An ACK (17.1.1.3) or a CANCEL (9.1) of an INVITE of ours: same Request-URI, Via, From, Call-ID, Routes.
 
     `to_line` is the To row of the answered response; without it the request's own goes.
     """
-    via = ""
     rows = []
     for key, line in request.fields:
-        if key == "via":
-            via = via or line
-        elif key in ("from", "call-id", "route"):
+        if key in ("from", "call-id", "route"):
             rows.append(line)
         elif key == "to":
             rows.append(to_line or line)

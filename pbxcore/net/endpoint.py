@@ -32,7 +32,7 @@ from pbxcore.net.flow import (
     source_towards,
     why_not,
 )
-from pbxcore.net.ring import Ring
+from pbxcore.net.ring import LONGEST, Ring
 from pbxcore.net.stream import SECURE, StreamFlow
 from pbxcore.net.tls import CertificateFault, Certificates
 from pbxcore.net.udp import UdpFlow, UdpSocket
@@ -265,14 +265,16 @@ class Endpoint:
 
     def end(self) -> None:
         self._busy = False
-        self._flush()
+        if self._dirty:
+            self._flush()
 
     def handle(self, data: bytes, flow: UdpFlow | StreamFlow, now: float) -> bool:
         """One message into the layer, between `begin` and `end`. True if it could be read."""
         layer = self._layer
         if layer is None:
             return False
-        self.ring.note(False, flow, data)
+        kept = data if len(data) <= LONGEST else data[:LONGEST]
+        self.ring.append((time.time(), False, flow.transport, flow.local, flow.remote, kept))
         try:
             layer.receive(parse(data), flow, now)
         except ParseError as error:
@@ -321,10 +323,7 @@ class Endpoint:
         if self._flush_soon is not None:
             self._flush_soon.cancel()
             self._flush_soon = None
-        dirty = self._dirty
-        if not dirty:
-            return
-        self._dirty = []
+        dirty, self._dirty = self._dirty, []
         for writer in dirty:
             writer.flush()
 

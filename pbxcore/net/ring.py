@@ -34,15 +34,15 @@ class Peer(Protocol):
 class Ring:
     """At most `messages`, of each at most LONGEST octets."""
 
-    __slots__ = ("_append", "_rows")
+    __slots__ = ("_rows", "append")
 
     def __init__(self, messages: int = 5000) -> None:
         self._rows: deque[Row] = deque(maxlen=messages)
-        self._append = self._rows.append
+        self.append = self._rows.append   # for those who make a whole row, with no more of the message than is kept
 
     def note(self, out: bool, peer: Peer, data: bytes) -> None:
         """Keep a message that was received (`out` False) or is being sent. Runs for every message there is."""
-        self._append((
+        self.append((
             time(), out, peer.transport, peer.local, peer.remote, data if len(data) <= LONGEST else data[:LONGEST]
         ))  # fmt: skip
 

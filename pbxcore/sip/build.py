@@ -63,10 +63,8 @@ def response(
     Timestamp into a 100 (8.2.6.1). Behind them go `headers`, pairs of (Name, value), and `rows`, whole rows that are
     kept and not copied. Works on the `partial` of a ParseError too.
     """
-    if reason is None:
-        reason = REASONS.get(status) or REASONS.get(status // 100 * 100, "Unknown")
-    else:
-        reason = one_line(reason)
+    usual = REASONS.get(status) or REASONS.get(status // 100 * 100, "Unknown")
+    reason = usual if reason is None else one_line(reason)
     if headers:
         rows = [*rows_of(headers), *rows]
     tag = None if to_tag is None or _has_to_tag(request) else to_tag
@@ -115,7 +113,7 @@ class Answer(Response):
         self._fields: list[Field] | None = None
 
     @property
-    def fields(self) -> list[Field]:  # type: ignore[override]  # a slot of Message
+    def fields(self) -> list[Field]:  # a slot of Message
         fields = self._fields
         if fields is None:
             fields = self._fields = [*zip(_REPEATED, self._repeated, strict=True), *self._rows]

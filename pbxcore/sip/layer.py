@@ -25,11 +25,7 @@ from pbxcore.sip.transaction import (
     SPENT,
     TIMER_TRYING,
     TRYING_DELAY,
-    A,
-    B,
     ClientTransaction,
-    E,
-    F,
     InviteClient,
     InviteServer,
     NonInviteClient,
@@ -275,7 +271,7 @@ class Layer:
             return False
         tx.flow, tx.sent_by, tx.via = flow, flow.local, via_row(flow, tx.branch)
         tx.data = data = tx.request.to_bytes(tx.via)
-        tx.restart(A if isinstance(tx, InviteClient) else E, self.t1, now)
+        tx.restart(tx.again, self.t1, now)
         flow.send(data)
         return True
 

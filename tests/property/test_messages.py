@@ -146,6 +146,18 @@ def test_response_round_trip(request: Request, status: int, tag: str, body: byte
 
 
 @FEW
+@given(requests(), st.sampled_from(sorted(build.REASONS)), st.none() | tokens, st.lists(values, max_size=3))
+def test_a_response_is_the_same_whether_its_rows_are_listed_or_not(
+    request: Request, status: int, tag: str | None, extra: list[str]
+) -> None:
+    rows = build.rows_of([("X-Extra", value) for value in extra])
+    unseen, seen = (build.response(request, status, to_tag=tag, rows=rows, body=b"v=0") for _ in range(2))
+    listed = Response(status, seen.reason, list(seen.fields), b"v=0")
+    assert unseen.to_bytes() == seen.to_bytes() == listed.to_bytes()
+    seen.fields.append(("x-more", "X-More: 1"))
+    assert seen.to_bytes() == listed.to_bytes().replace(b"\r\nContent-Length", b"\r\nX-More: 1\r\nContent-Length")
+
+
 @given(st.lists(requests(), min_size=1, max_size=4), st.integers(1, 50), st.lists(st.booleans(), max_size=4))
 def test_stream_is_cut_where_it_was_joined(many: list[Request], step: int, pings: list[bool]) -> None:
     parts: list[bytes | KeepAlive] = []

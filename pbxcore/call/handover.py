@@ -75,6 +75,7 @@ class Handover:
     def takes(self, leg: Leg, tx: ServerTransaction, request: Request) -> bool:
         layer, method = self.live.exchange.layer, request.method
         if method == "REFER":
+            self.live.referred += 1
             layer.respond(tx, build.response(request, 491))
         elif method == "SUBSCRIBE" and leg is self.leaver and not self.report.silent:
             self.report.subscribed(tx, request)
@@ -126,7 +127,7 @@ class Handover:
     async def connect(self, comer: Leg, told: bytes) -> None:
         """The one who stays is offered the newcomer's media, and the newcomer what he answers, unless it was `told`
         just that before. Raises SipError, Gone, Over; what flowed before then still flows, as far as that can be."""
-        await self.quiet()
+        await self.quiet(comer)
         try:
             await self.exchange_media(comer, self.stays, comer)
         except Gone:
@@ -144,13 +145,17 @@ class Handover:
         if not self.gone:
             await self.exchange_media(self.leaver, self.stays, self.leaver)
 
-    async def quiet(self) -> None:
-        """Wait until nobody offers anything, and let nobody begin."""
+    async def quiet(self, comer: Leg | None = None) -> None:
+        """Wait until nobody offers anything, and let nobody begin. Raises SipError, Over, and Gone when the newcomer
+        has hung up meanwhile."""
         conversation, clock = self.conversation, self.live.exchange.clock
         deadline = clock() + QUIET_SECONDS
         while not conversation.quiet:
-            if (await self.hear(deadline)).kind is Kind.TIMEOUT:
+            signal = await self.hear(deadline)
+            if signal.kind is Kind.TIMEOUT:
                 raise SipError(491, build.REASONS[491])
+            if signal.leg is comer and comer is not None:
+                self._while_coming(comer, signal)
         conversation.frozen = True
 
     async def exchange_media(self, giver: Leg, taker: Leg, comer: Leg) -> bytes:
@@ -179,7 +184,7 @@ class Handover:
         live = self.live
         for attempt in range(OFFER_TRIES):
             if attempt:
-                await self._pause(taker)
+                await self._pause(taker, comer)
             client = self._client = taker.send("INVITE", [SDP_TYPE], body)
             invite = client.request
             response, lost = await self._final(client, comer, taker)
@@ -239,12 +244,13 @@ class Handover:
             raise Gone
         layer.respond(tx, build.response(request, 491 if request.method in ("INVITE", "UPDATE", "REFER") else 480))
 
-    async def _pause(self, taker: Leg) -> None:
-        """As section 14.1 says: who has made the Call-ID waits longer."""
+    async def _pause(self, taker: Leg, comer: Leg) -> None:
+        """As section 14.1 says: who has made the Call-ID waits longer. Raises Over, Gone."""
         chance = int(self.live.exchange.token()[:4], 16) / 0xFFFF
         until = self.live.exchange.clock() + (2.0 * chance if isinstance(taker, CallerLeg) else 2.1 + 1.9 * chance)
-        while (await self.hear(until)).kind is not Kind.TIMEOUT:
-            pass
+        while (signal := await self.hear(until)).kind is not Kind.TIMEOUT:
+            if signal.leg is comer:
+                self._while_coming(comer, signal)
 
     # ---- the end
 

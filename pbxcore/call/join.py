@@ -145,6 +145,7 @@ class Join:
             live.apply(inputs.LegHeld(live.exchange.wall(), comer.label))
         if not emptied.gone:
             self.other.bye()
+        live.referred += theirs.referred
         theirs.absorbed(live.call.offered.call_id)
 
     def _failed(self, handover: Handover, error: Exception) -> None:

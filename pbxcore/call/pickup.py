@@ -87,12 +87,12 @@ class PickUp:
         handover.comers.append(leg)
         handover.begin()
         try:
-            await handover.quiet()
+            await handover.quiet(leg)
             body = await handover.exchange_media(leg, handover.stays, leg)
         except (SipError, Gone, Over) as error:
             self._refuse(error.status if isinstance(error, SipError) else 487)
             conversation.live.media_drop(leg.label)
-            if isinstance(error, Gone):
+            if isinstance(error, Gone) and conversation.frozen:
                 await self._restore(handover)
         else:
             leg.respond(200, body=body)

@@ -70,6 +70,7 @@ def order(live: LiveCall, to: str, party: str | None) -> None:
 async def _referred(conversation: Conversation, leg: Leg, tx: ServerTransaction, request: Request) -> None:
     live = conversation.live
     exchange = live.exchange
+    live.referred += 1
     try:
         wanted = reference(request)
         _check(conversation, leg, wanted)
@@ -81,7 +82,6 @@ async def _referred(conversation: Conversation, leg: Leg, tx: ServerTransaction,
     if wanted.silent:
         rows.append(("Refer-Sub", "false"))
     exchange.layer.respond(tx, build.response(request, 202, headers=rows))
-    live.referred += 1
     number = request.cseq.number if live.referred > 1 else None
     report = Report(exchange, leg, number, silent=wanted.silent)
     report.tell(100)

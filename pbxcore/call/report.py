@@ -30,8 +30,8 @@ class Host(Protocol):
 
 
 class Report:
-    """`number` is the CSeq of the REFER, given when it is not the first of its dialog (2.4.6). With `silent` nothing is
-    sent (RFC 4488), and what is to follow follows at once."""
+    """`number` is the CSeq of the REFER, given when it is not the first of its dialog, taken or not (2.4.6). With
+    `silent` nothing is sent (RFC 4488), and what is to follow follows at once."""
 
     __slots__ = ("_event", "_host", "_leg", "_next", "_then", "_waits", "over", "silent", "told")
 
@@ -95,7 +95,7 @@ class Report:
             ("User-Agent", "Hookline"),
         ]
         request = dialog.request("NOTIFY", headers=rows, body=f"{self.told}\r\n".encode("utf-8", "replace"))
-        self._host.layer.request(request, self._leg.flow, self)
+        self._host.layer.request(request, self._leg.way_for(dialog), self)
 
     def _follow(self) -> None:
         then, self._then = self._then, None

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.scenario.office import EXCHANGE, Office
+from tests.scenario.transfers import Switchboard, answer_to_refer, refer, told
 
 
 def test_a_bye_overtakes_its_200() -> None:
@@ -24,3 +27,72 @@ def test_a_bye_overtakes_its_200() -> None:
     assert talk.status == 480
     assert talk.state == "ended"
     assert desk.last.acked
+
+
+def _waits_for_quiet() -> Switchboard:
+    """102 has answered, and the transfer to it waits until the re-INVITE of 101 has come to something."""
+    office = Switchboard()
+    _, mine = office.inbound()
+    office.outside.manners.answer_reinvite = False
+    office.desk.hold(mine)
+    office.world.run(0.1)
+    refer(office.desk, mine, "102")
+    assert office.world.until(lambda: office.second.up() != []), office.world.ladder()
+    office.world.run(1.0)
+    return office
+
+
+def test_who_answers_a_transfer_and_hangs_up_while_it_waits_is_answered() -> None:
+    office = _waits_for_quiet()
+    office.second.bye(office.second.last)
+    office.world.run(0.2)
+    byes = [answer.status for answer in office.second.answers if answer.cseq.method == "BYE"]
+    assert byes == [200], office.world.ladder()
+    assert told(office.desk)[-1] == "SIP/2.0 480 Temporarily Unavailable"
+    office.world.run(40.0)
+    office.outside.bye(office.outside.last)
+    office.assert_nothing_left()
+    assert len(office.records()) == 1
+
+
+@pytest.mark.parametrize(("method", "status"), [("INVITE", 491), ("INFO", 480)])
+def test_what_a_newcomer_asks_while_a_transfer_waits_is_answered(method: str, status: int) -> None:
+    office = _waits_for_quiet()
+    office.second.send(office.second.last, method, office.second.sdp() if method == "INVITE" else b"")
+    office.world.run(0.2)
+    assert [answer.status for answer in office.second.answers if answer.cseq.method == method] == [status]
+    office.world.run(40.0)
+    office.outside.bye(office.outside.last)
+    office.assert_nothing_left()
+
+
+def test_the_second_transfer_of_a_dialog_is_reported_by_its_number_when_the_first_was_refused() -> None:
+    """RFC 3515 section 2.4.6 counts the requests, whatever became of them."""
+    office = Switchboard()
+    _, mine = office.inbound()
+    refer(office.desk, mine, "<http://example.com>")
+    office.world.run(0.5)
+    assert answer_to_refer(office.desk).status == 416
+    refer(office.desk, mine, "102")
+    office.world.run(2.0)
+    notices = [request for request in office.desk.seen if request.method == "NOTIFY"]
+    assert {notice.first("event") for notice in notices} == {f"refer;id={answer_to_refer(office.desk).cseq.number}"}
+    office.second.bye(office.second.last)
+    office.assert_nothing_left()
+
+
+def test_a_transfer_is_reported_on_a_connection_that_was_made_anew() -> None:
+    office = Switchboard()
+    desk = office.phone("104", transport="TCP")
+    talk, _ = office.call(desk, office.second)
+    office.third.manners.answer_after = 3.0
+    refer(desk, talk, "103")
+    office.world.run(1.0)
+    assert told(desk)[-1] == "SIP/2.0 180 Ringing"
+    flow = office.node.flows["TCP", desk.address]
+    flow.closed = True
+    office.exchange.layer.flow_lost(flow)
+    office.world.run(5.0)
+    assert told(desk)[-1] == "SIP/2.0 200 OK", office.world.ladder()
+    office.third.bye(office.third.last)
+    office.assert_nothing_left()

@@ -31,6 +31,8 @@ class Agent:
         self.sessions: dict[tuple[str, str], Session] = {}
         self.clients: dict[str, Client] = {}
         self.served: dict[str, Served] = {}
+        self.updates = False           # takes UPDATE, and says so
+        self.timers = False            # has heard of session timers
         self.remembers = True          # signs at once with the challenge of last time
         self.challenge = ""            # the last one: a phone that remembers it needs no second round
         self.count = 0
@@ -46,6 +48,10 @@ class Agent:
     def contact(self) -> str:
         transport = "" if self.transport == "UDP" else f";transport={self.transport.lower()}"
         return f"sip:{self.user}@{self.address[0]}:{self.address[1]}{transport}"
+
+    @property
+    def allow(self) -> str:
+        return f"Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, NOTIFY{', UPDATE' * self.updates}\r\n"
 
     def wrong(self, what: str, call_id: str) -> None:
         """Something that no exchange may do."""

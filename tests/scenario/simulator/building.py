@@ -16,9 +16,12 @@ from pbxcore.app import RELEASE_SECONDS, KeptBindings, KeptTexts
 from pbxcore.bus import Bus
 from pbxcore.call.b2bua import LiveCall
 from pbxcore.call.exchange import Doors, Exchange
+from pbxcore.call.panel import Control
 from pbxcore.call.registrar import Registrar
 from pbxcore.call.router import DialPlan, ExtensionEntry, OutboundRule
 from pbxcore.call.trunks import Trunk, Trunks
+from pbxcore.control import Invalid, NotFound
+from pbxcore.hooks import CallSnapshot
 from pbxcore.media.backend import MediaError
 from pbxcore.settings import Sip
 from pbxcore.sip.digest import Authenticator, Secret
@@ -124,6 +127,7 @@ class Building:
         self.trunks: list[Trunk] = []
         self.max_calls = 0                   # of a trunk
         self.stopped: Callable[[int], None] = lambda life: None
+        self.merged: set[str] = set()        # calls that became a part of another
         self.reasons: list[str] = []         # of the faults in calls
         cabinet.emptied()
         self.start()
@@ -151,6 +155,7 @@ class Building:
         authenticator = Authenticator(b"k" * 32, net.clock, algorithms=("MD5",))
         self.exchange = exchange = build_exchange(node, doors, bindings, SIP, authenticator)
         exchange.live = self.witness = Witness()
+        self._watch_merges(exchange)
         exchange.fault = self._fault  # type: ignore[method-assign]  # to know what it was
         node.layer, node.registrar = exchange.layer, exchange.registrar
         exchange.texts.store = texts = KeptTexts(store)
@@ -212,6 +217,30 @@ class Building:
     def _fault(self, call_id: str, error: Exception) -> None:
         self.exchange.counters.faults += 1
         self.reasons.append(raised(error))
+
+    def _watch_merges(self, exchange: Exchange) -> None:
+        merged = exchange.merged
+
+        def noted(snapshot: CallSnapshot) -> None:
+            self.merged.add(snapshot.call_id)
+            merged(snapshot)
+
+        exchange.merged = noted  # type: ignore[method-assign]
+
+    def number_of(self, call_id: str) -> str:
+        """The simulated call that a dialog of the exchange belongs to."""
+        for ours, theirs in reversed(self.exchange.trail):
+            if theirs == call_id:
+                return self.witness.seen.get(ours, "")
+        return ""
+
+    def transfer(self, call_id: str, to: str, party: str | None) -> bool:
+        """By the office, as the panel does it; False when it is refused."""
+        try:
+            Control(self.exchange).transfer(call_id, to, party)
+        except (Invalid, NotFound):
+            return False
+        return True
 
     def kill(self) -> None:
         """kill -9."""

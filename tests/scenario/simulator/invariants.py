@@ -86,7 +86,7 @@ def one_record_and_one_activity_a_call(run: Run) -> Iterator[str]:
     of_activity = [activity[0] for activity in activities]
     if sorted(of_activity) != sorted(ids):
         yield f"records and activities differ: {set(ids) ^ set(of_activity)}"
-    missing = building.seen.keys() - set(ids) - building.forgiven
+    missing = building.seen.keys() - set(ids) - building.forgiven - building.merged
     if missing:
         yield f"calls without a record: {[f'{call_id} (#{building.seen[call_id]})' for call_id in sorted(missing)]}"
     strange = set(ids) - building.seen.keys()
@@ -98,6 +98,34 @@ def one_record_and_one_activity_a_call(run: Run) -> Iterator[str]:
     for call_id, disposition, ended_at in activities:
         if ended_at is None or disposition == "open":
             yield f"activity {call_id} is {disposition}"
+
+
+@at_the_end
+def a_merged_call_has_no_record(run: Run) -> Iterator[str]:
+    """Invariant 2: what was said in a consultation is in the record of the call that went on; and no call vanishes
+    into another unless somebody put the two together."""
+    building = run.building
+    records = {record[0] for record in building.cabinet.select("SELECT call_id FROM calls")}
+    for call_id in sorted(building.merged):
+        plan = run.people.plans.get(building.seen.get(call_id, ""))
+        if plan is None or not plan.joined:
+            yield f"the call {call_id} (#{building.seen.get(call_id)}) was merged, and nobody asked for it"
+        if call_id in records and not building.killed_at:
+            yield f"the merged call {call_id} (#{building.seen.get(call_id)}) has a record"
+
+
+@after_calls
+def every_transfer_comes_to_an_end(run: Run) -> Iterator[str]:
+    """Whoever was promised to be told how his REFER goes is told the end of it (RFC 3515 section 2.4.4)."""
+    for session in run.sessions():
+        for referral in session.referrals:
+            if referral.over or referral.refused or referral.silent or not referral.accepted:
+                continue
+            agent, people = session.agent, run.people
+            if not agent.alive or agent.moved or people.forgotten(referral.client.started):
+                continue
+            if not people.lost(session, "NOTIFY", "final NOTIFY"):
+                yield f"a REFER (CSeq {referral.client.number}) has no end: {_name(session)}"
 
 
 @at_the_end
@@ -125,7 +153,7 @@ def records_tell_what_the_caller_heard(run: Run) -> Iterator[str]:
             yield f"the caller heard {heard}, the record {call_id} (#{number}) says {disposition}"
         elif heard >= 300 and status != heard:
             yield f"the caller heard {heard}, the record {call_id} (#{number}) says {status} ({disposition})"
-        elif answered_at is not None and not any(one.was_up for one in plan.sessions if one.role == "callee"):
+        elif answered_at is not None and not any(one.was_up for one in plan.sessions if one.role != "caller"):
             yield f"the record {call_id} (#{number}) says that a call was answered that nobody picked up"
 
 

@@ -7,6 +7,7 @@ from the tables in `deeds`, and is told by the agents what happens to their sess
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,7 @@ class Plan:
     talk: float
     allowed: bool = True                 # by the exchange's rules: false for strangers
     broken: bool = False
+    joined: bool = False                 # an attended transfer has named it: it may become a part of another
     sessions: list[Session] = field(default_factory=list)
     races: list[Any] = field(default_factory=list)      # what the caller does when a phone is picked up
     glares: list[Any] = field(default_factory=list)
@@ -47,6 +49,7 @@ class People:
         self.plans: dict[str, Plan] = {}
         self.wrongs: list[str] = []
         self.killed_at: list[float] = []
+        self.number_of: Callable[[str], str] = lambda call_id: ""     # of the call that a dialog belongs to
         self.rough = 1.0                 # how many of the deeds are troublesome: 0 none, 1 as the tables say
 
     # ---- calls
@@ -71,6 +74,17 @@ class People:
         deed.do(session, self.rng)
         session.call(plan.called)
 
+    def ring_up(
+        self, plan: Plan, agent: Agent | None = None, *, role: str = "caller", called: str = "", extra: str = ""
+    ) -> Session:
+        """A call with no deed of its own: a consultation, or a pickup (`role` picker)."""
+        agent = agent or plan.caller
+        session = Session(agent, plan, role, f"{plan.number}-{agent.token()}", agent.token())
+        session.extra = extra
+        plan.sessions.append(session)
+        session.call(called or plan.called)
+        return session
+
     def stranger(self, plan: Plan, rng: random.Random) -> None:
         """A call by somebody who may not make one; his phone waits for as long as it gets."""
         agent = plan.caller
@@ -82,12 +96,14 @@ class People:
 
     # ---- what the agents tell
 
-    def plan_of(self, number: str) -> Plan | None:
-        return self.plans.get(number)
+    def plan_of(self, number: str, call_id: str) -> Plan | None:
+        """The plan of a call, by the row that all its INVITEs carry, or by what the exchange calls it."""
+        return self.plans.get(number or self.number_of(call_id))
 
     def invited(self, session: Session, served: Served) -> None:
         plan = session.plan
-        if plan is None or not plan.allowed:
+        unknown = plan is None and not self.forgotten(self.net.now - ON_ITS_WAY)
+        if unknown or (plan is not None and not plan.allowed):
             self.wrong(session.agent, "a call that nobody was allowed to make rings", session.call_id)
         if plan is not None:
             plan.sessions.append(session)
@@ -109,12 +125,20 @@ class People:
                 race()
         if plan.broken:
             session.after(self.rng.uniform(5.0, 40.0), session.bye)
-        elif plan.hangs_up in (session.role, "both"):
-            session.after(plan.talk, session.bye)
+        elif plan.hangs_up in (session.role, "both") or session.role == "picker":
+            session.after(plan.talk, self._hang_up, session, plan)
         for _ in range(self.rng.choice((0, 0, 0, 1, 1, 2))):
             deed = TALK.draw(self.rng, self.rough)
             self.net.note(f"#{plan.number}: {session.role} {session.agent.user} in the call: {deed.name}")
             deed.do(session, self.rng)
+
+    def _hang_up(self, session: Session, plan: Plan) -> None:
+        """When they have talked as long as they were to: a deed may have made it longer meanwhile."""
+        left = session.since + plan.talk - self.net.now
+        if left > 0.001:
+            session.after(left, self._hang_up, session, plan)
+        else:
+            session.bye()
 
     def silence(self, plan: Plan) -> None:
         """Somebody is gone without a word: the others notice after a while."""
@@ -149,6 +173,10 @@ class People:
         """Whether so much of this was lost that it may not have got through; over a stream nothing is sent twice."""
         most = MOST if session.agent.transport == "UDP" else 1
         return sum(self.net.lost[session.call_id, word] for word in words) >= most
+
+    def touched(self, session: Session) -> bool:
+        """Whether anything of this session's dialog was lost."""
+        return bool(self.net.touched[session.call_id])
 
     def died(self, agent: Agent) -> None:
         """A phone without power. Whoever talks to it finds out."""

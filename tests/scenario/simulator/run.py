@@ -11,7 +11,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import tests.scenario.simulator.strays  # noqa: F401  # fills LIFE and STRAY
+import tests.scenario.simulator.extensions
+import tests.scenario.simulator.strays
+import tests.scenario.simulator.transfers  # noqa: F401  # they fill the tables of deeds
 from pbxcore.call.exchange import Exchange
 from tests.scenario.office import EXCHANGE, PASSWORD
 from tests.scenario.simulator.agent import Agent
@@ -59,6 +61,7 @@ class Run:
         self.people = People(self.net)
         self.crms = [Crm(self.net, f"crm {n}") for n in range(self.rng.choice((0, 0, 1, 1, 2)))]
         self.building = Building(self.net, cabinet, [(crm, 0.2) for crm in self.crms], self.people.talking)
+        self.people.number_of = self.building.number_of
         self.people.killed_at = self.building.killed_at
         self.building.stopped = self._stopped
         self.people.rough = 0.15 if self.kind == "calm" else 1.0
@@ -81,6 +84,7 @@ class Run:
                 transport = "TCP" if rng.random() < 0.15 else "UDP"
                 agent = Agent(net, people, (host, port), number, exchange=EXCHANGE, transport=transport,
                               password=PASSWORD)  # fmt: skip
+                agent.updates, agent.timers = rng.random() < 0.5, rng.random() < 0.6
                 agent.remembers = rng.random() < 0.5
                 self.phones.append(agent)
         self.carriers = [
@@ -131,6 +135,8 @@ class Run:
                 net.at(rng.uniform(2.0, end + 5.0), self._kill if rng.random() < 0.7 else self._drain)
         if not calm and rng.random() < 0.3:
             net.at(rng.uniform(2.0, end), self._office_hangs_up)
+        for _ in range(rng.choice((0, 0, 1, 3))):
+            net.at(rng.uniform(2.0, end), self._office_transfers)
         if not calm and rng.random() < 0.2:
             self.building.relay.sulks = 0.05
         if not calm and rng.random() < 0.2:
@@ -238,6 +244,19 @@ class Run:
             what = self.rng.choice((exchange.hang_up, exchange.media_timed_out, exchange.media_lost))
             self.net.done[f"office: {what.__name__.replace('_', ' ')}"] += 1
             what(call_id)
+
+    def _office_transfers(self) -> None:
+        building, rng = self.building, self.rng
+        if not building.alive or not building.exchange.live:
+            return
+        call_id = rng.choice(sorted(building.exchange.live))
+        to = rng.choice((*NUMBERS, *NUMBERS, "9441234567", "999", "", "9" * 99))
+        taken = building.transfer(call_id, to, rng.choice((None, None, *NUMBERS)))
+        self.net.done[f"office: transfer {'ordered' if taken else 'refused'}"] += 1
+        plan = self.people.plans.get(building.witness.seen[call_id])
+        if taken and plan is not None:
+            self.net.note(f"the office transfers #{plan.number} to {to}")
+            self.people.silence(plan)
 
     def _check_faults(self) -> None:
         """Of a life that ends."""

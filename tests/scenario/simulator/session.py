@@ -10,6 +10,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tests.scenario.simulator import wire
+from tests.scenario.simulator.early import Early
+from tests.scenario.simulator.referral import Referral
+from tests.scenario.simulator.timer import Timer
 from tests.scenario.simulator.transactions import Client, Served, Then
 from tests.scenario.simulator.wire import Wire, uri_of
 
@@ -38,6 +41,9 @@ class Session:
         self.pending: Client | None = None     # a re-INVITE of ours
         self.version = 1
         self.held = False
+        self.early = Early(self)
+        self.timer = Timer(self)
+        self.referrals: list[Referral] = []
         # how it behaves; deeds set these
         self.early_sdp = False
         self.late_offer = False                # its INVITE has no SDP
@@ -45,6 +51,7 @@ class Session:
         self.hangs_up_at: float | None = None
         self.reinvite_status = 200             # what it says to re-INVITEs; 0: nothing
         self.reinvite_delay = 0.0
+        self.notify_status = 200               # what it says to how its REFERs go; 0: nothing
         self.answers_cancel_by = "487"         # or "200": it had been answered; or "": says no more
         self.forked = False                    # its INVITE goes out by two ways: whichever is first is the call
         self.extra = ""                        # rows of its INVITE
@@ -91,7 +98,7 @@ class Session:
         self.number += 1
         number = f"X-Sim: {self.plan.number}\r\n" if self.plan is not None else ""
         signed = agent.authorization("INVITE", self.target) if again or agent.remembers else ""
-        extra = f"Contact: <{agent.contact}>\r\n{number}{self.extra}{signed}"
+        extra = f"Contact: <{agent.contact}>\r\n{agent.allow}{number}{self.extra}{self.timer.wish}{signed}"
         body = b"" if self.late_offer else self.sdp()
         self.client = agent.perform(
             "INVITE", self.target, self._head(), self.number, body, extra=extra, session=self, then=self._answered
@@ -101,7 +108,7 @@ class Session:
         """Give up the call, whatever state it is in."""
         if self.state == "up":
             self.bye()
-        elif self.client is not None and self.role == "caller" and self.state == "calling":
+        elif self.client is not None and self.role != "callee" and self.state == "calling":
             self.did("call: cancelled")
             self.client.cancel()
 
@@ -109,6 +116,7 @@ class Session:
         if client is not self.client or response.status == 100:
             return
         self._learn(response)
+        self.early.progressed(response)
         if self.on_provisional is not None:
             then, self.on_provisional = self.on_provisional, None
             then(self)
@@ -131,7 +139,8 @@ class Session:
             return
         self._learn(response)
         ended = self.state == "ended"
-        self._acknowledge(client, b"" if not self.late_offer else self.sdp())
+        self._acknowledge(client, self.sdp() if self.late_offer and not self.early.agreed else b"")
+        self.timer.agreed(response)
         if ended or client.cancelled:
             self.did("race: 200 crossed the CANCEL")
             self.state = "up"
@@ -141,7 +150,9 @@ class Session:
 
     def _again(self, response: Wire) -> bool:
         """With credentials, when it is a first challenge."""
-        if self.number > 2 or self.state != "calling" or not self.agent.challenged(response):
+        if self.number > 3 or self.state != "calling":
+            return False
+        if not self.timer.refused(response) and not self.agent.challenged(response):
             return False
         self.target = uri_of(self.remote) or self.target
         self._invite(again=True)
@@ -165,8 +176,7 @@ class Session:
     @classmethod
     def invited(cls, agent: Agent, served: Served, tag: str = "") -> Session:
         request = served.request
-        number = request.head.get("x-sim", "")
-        plan = agent.people.plan_of(number)
+        plan = agent.people.plan_of(request.head.get("x-sim", ""), request.call_id)
         self = cls(agent, plan, "callee", request.call_id, tag or agent.token())
         self.server = served.session = None
         self.server, served.session = served, self
@@ -180,14 +190,16 @@ class Session:
     def ring(self, status: int = 180) -> None:
         if self.server is not None and not self.server.final:
             body = self.sdp() if status == 183 and not self.late_offer else b""
-            self.server.respond(status, self.tag, body)
+            self.server.respond(status, self.tag, body, self.agent.allow)
 
     def answer(self) -> None:
         """Pick up."""
         if self.server is None or self.server.final or self.state != "ringing":
             return
         self.accepted.append(self.server)
-        self.server.respond(200, self.tag, self.sdp())
+        self.early.over()
+        body = b"" if self.late_offer and self.early.agreed else self.sdp()
+        self.server.respond(200, self.tag, body, self.agent.allow + self.timer.answer(self.server.request))
         self.go_up()
 
     def refuse(self, status: int, extra: str = "") -> None:
@@ -233,10 +245,44 @@ class Session:
         """A request inside of the dialog."""
         self.number += 1
         if method == "INVITE":
-            extra += f"Contact: <{self.agent.contact}>\r\n"
+            extra += f"Contact: <{self.agent.contact}>\r\n{self.agent.allow}{self.timer.wish}"
         return self.agent.perform(
             method, self.target, self._head(), self.number, body, extra=extra, session=self, then=then
         )
+
+    def refer(self, to: str, extra: str = "", *, silent: bool = False, joins: bool = False) -> Referral:
+        """Ask the exchange to put somebody else in this one's place: `to` is the value of Refer-To."""
+        referral = Referral(self, silent=silent, joins=joins)
+        self.referrals.append(referral)
+        extra = f"Refer-To: {to}\r\n{'Refer-Sub: false' + chr(13) + chr(10) if silent else ''}{extra}"
+        referral.client = self.request("REFER", then=referral.answered, extra=extra)
+        return referral
+
+    def update(self, direction: str = "", tries: int = 3) -> None:
+        """An UPDATE; with a direction it offers (RFC 3311)."""
+        if self.state not in ("up", "calling") or self.pending is not None:
+            return
+        if direction:
+            self.version += 1
+
+        def then(client: Client, response: Wire | None) -> None:
+            self.pending = None
+            if self.state != "up":
+                return
+            if response is None or response.status in (408, 481):
+                self.did("talk: UPDATE found nobody")
+                self.bye()
+            elif response.status < 300:
+                self.timer.agreed(response)
+            elif response.status == 491 and tries:
+                self.did("race: 491")
+                self.after(self.rng.uniform(0.0, 4.0), self.update, direction, tries - 1)
+
+        client = self.request(
+            "UPDATE", self.sdp(direction) if direction else b"", then,
+            f"Contact: <{self.agent.contact}>\r\n{self.agent.allow}{self.timer.wish}",
+        )  # fmt: skip
+        self.pending = client if direction else None
 
     def bye(self) -> None:
         """Hang up: the person is gone at once, whatever comes of it."""
@@ -274,9 +320,10 @@ class Session:
                 self.target = uri_of(response.head.get("contact", "")) or self.target
                 self.held = direction == "sendonly"
                 self._acknowledge(client, self.sdp() if late else b"")
+                self.timer.agreed(response)
             elif response.status == 491 and tries:  # 14.1: the owner of the Call-ID waits longer
                 self.did("race: 491")
-                low, high = (2.1, 4.0) if self.role == "caller" else (0.0, 2.0)
+                low, high = (2.1, 4.0) if self.role != "callee" else (0.0, 2.0)
                 self.after(self.rng.uniform(low, high), lambda: self.reinvite(direction, late=late, tries=tries - 1))
 
         self.pending = self.request("INVITE", body, then)
@@ -287,8 +334,14 @@ class Session:
         if method == "BYE":
             served.respond(200 if self.was_up or self.state != "ended" else 481)
             self.over()
+        elif method == "NOTIFY":
+            self._notified(served)
         elif self.state == "ended":
             served.respond(481)
+        elif method == "PRACK":
+            self.early.pracked(served)
+        elif method == "UPDATE":
+            self._updated(served)
         elif method == "INVITE":
             if self.pending is not None:
                 served.respond(491)
@@ -298,6 +351,28 @@ class Session:
                 self._offered(served)
         else:
             served.respond(200)
+
+    def _notified(self, served: Served) -> None:
+        """How a REFER goes; the subscription may outlive the call (RFC 5057 section 4)."""
+        for referral in self.referrals:
+            if referral.is_meant(served.request):
+                referral.notified(served, self.notify_status)
+                return
+        self.agent.wrong("a NOTIFY that nobody asked for", self.call_id)
+        served.respond(481)
+
+    def _updated(self, served: Served) -> None:
+        request = served.request
+        if not self.agent.updates:
+            self.agent.wrong("an UPDATE to a phone that takes none", self.call_id)
+        if request.body and self.pending is not None:
+            served.respond(491)
+        elif request.body and self.reinvite_status not in (0, 200):
+            served.respond(self.reinvite_status)
+        else:
+            self.version += bool(request.body)
+            extra = f"Contact: <{self.agent.contact}>\r\n{self.agent.allow}{self.timer.answer(request)}"
+            served.respond(200, body=self.sdp() if request.body else b"", extra=extra)
 
     def _offered(self, served: Served) -> None:
         status = self.reinvite_status
@@ -309,4 +384,5 @@ class Session:
             served.session = self
             self.accepted.append(served)
             self.version += 1
-        served.respond(status, body=self.sdp() if status == 200 else b"")
+        extra = self.agent.allow + self.timer.answer(served.request) if status == 200 else ""
+        served.respond(status, body=self.sdp() if status == 200 else b"", extra=extra)

@@ -94,9 +94,11 @@ def _hook(key: str, index: int, hook: CrmHook, wall: Callable[[], float]) -> Hoo
 
         if hook.target:
             raise InvalidHook(f"{key}.target", 'belongs to kind = "python"; an http hook has url and secret')
+        if hook.reload:
+            raise InvalidHook(f"{key}.reload", 'belongs to kind = "python"; an http hook is not loaded by us')
         return make(key, hook.name or f"http hook {index + 1}", hook.url, hook.secret.get_secret_value(), wall=wall)
     from crmhooks.connectors.python import load
 
     if hook.url or hook.secret.get_secret_value():
         raise InvalidHook(f"{key}.url", 'url and secret belong to kind = "http"; a python hook has target')
-    return load(f"{key}.target", hook.name or hook.target, hook.target)
+    return load(f"{key}.target", hook.name or hook.target, hook.target, reload=hook.reload)

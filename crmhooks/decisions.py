@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from crmhooks.payloads import incoming_call_schema
+from crmhooks.payloads import call_notice_schema, incoming_call_schema
 from crmhooks.rules import (
     DIALECT,
     InvalidDecision,
@@ -34,6 +34,7 @@ __all__ = [
     "MAX_BYTES",
     "MAX_DEPTH",
     "InvalidDecision",
+    "call_notice_schema",
     "check",
     "decision_schema",
     "from_json",

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from crmhooks.rules import DIALECT, Schema
 from crmhooks.text import one_line, paragraphs
 from pbxcore.hooks import CallSnapshot, IncomingCall
@@ -82,4 +84,24 @@ def incoming_call_schema() -> Schema:
             "timestamp": {"type": "string", "format": "date-time"},
             "data": {"type": "object", "required": list(call), "properties": call},
         },
+    }
+
+
+def call_notice_schema() -> Schema:
+    """JSON Schema (draft 2020-12) of the posts that tell of a call: answered, and ended."""
+    call: Schema = TypeAdapter(CallSnapshot).json_schema(mode="serialization")
+    definitions = call.pop("$defs")
+    return {
+        "$schema": DIALECT,
+        "title": "CallNotice",
+        "description": "Posted when a call was answered and when it has ended; signed as the question is. What is"
+        " answered is not read; any status of 200 to 299 will do. Posts of one hook come in order.",
+        "type": "object",
+        "required": ["type", "timestamp", "data"],
+        "properties": {
+            "type": {"enum": [ANSWERED, ENDED]},
+            "timestamp": {"type": "string", "format": "date-time"},
+            "data": call,
+        },
+        "$defs": definitions,
     }

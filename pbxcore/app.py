@@ -17,7 +17,7 @@ from ipaddress import ip_address
 import structlog
 
 from crmhooks.build import build_runner
-from crmhooks.decisions import decision_schema, incoming_call_schema
+from crmhooks.decisions import call_notice_schema, decision_schema, incoming_call_schema
 from crmhooks.embedded.desk import EmbeddedCrm
 from crmhooks.explained import ExplainLog
 from crmhooks.runner import Runner
@@ -368,7 +368,11 @@ class App:
             users=Users(self.store),
             secret_key=bytes.fromhex(key),
             clock=time.monotonic,
-            schemas={"decision": decision_schema(), "incoming-call": incoming_call_schema()},
+            schemas={
+                "decision": decision_schema(),
+                "incoming-call": incoming_call_schema(),
+                "call-notice": call_notice_schema(),
+            },
             collector=self.metrics,
             ready=lambda: not self.exchange.draining,
         )

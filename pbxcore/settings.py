@@ -80,6 +80,7 @@ class CrmHook(Section):
     url: str = ""
     secret: SecretStr = SecretStr("")
     target: str = ""           # "module:Class" of a python hook
+    reload: bool = False       # its file is read again when it changes: for whoever is writing it
     deadline_ms: Milliseconds | None = None
 
 

@@ -24,6 +24,13 @@ from crmhooks.rules import InvalidDecision
 from pbxcore.control import ContactEntry
 from pbxcore.hooks import CallSnapshot, Decision, IncomingCall
 
+QUESTIONS: tuple[Question, ...] = get_args(Question)
+
+
+def answers_of(target: object) -> frozenset[Question]:
+    """Which of the methods it has."""
+    return frozenset(question for question in QUESTIONS if callable(getattr(target, question, None)))
+
 
 class PythonHook:
     """A user's object as a hook. `target` is an instance, or anything with at least one of the methods."""
@@ -32,9 +39,7 @@ class PythonHook:
         self.name = name
         self._target = target
         self._threads = Threads(name)
-        self.answers: frozenset[Question] = frozenset(
-            question for question in get_args(Question) if callable(getattr(target, question, None))
-        )
+        self.answers = answers_of(target)
 
     async def lookup(self, number: str) -> Sequence[ContactEntry]:
         return checked(await self._call("lookup", number))
@@ -68,8 +73,9 @@ class PythonHook:
         return await answer if inspect.isawaitable(answer) else answer
 
 
-def load(key: str, name: str, target: str) -> PythonHook:
-    """The hook at `module:Class`. Raises InvalidHook naming `key`, such as `crm.hook[1].target`."""
+def load(key: str, name: str, target: str, *, reload: bool = False) -> PythonHook:
+    """The hook at `module:Class`, read again when its file changes if `reload` says so. Raises InvalidHook naming
+    `key`, such as `crm.hook[1].target`."""
     module_name, _, attribute = target.partition(":")
     if not module_name or not attribute:
         raise InvalidHook(key, f'{target!r} is no place; write "module:Class"')
@@ -88,10 +94,15 @@ def load(key: str, name: str, target: str) -> PythonHook:
         instance = found() if isinstance(found, type) else found
     except Exception as error:  # so may its constructor
         raise InvalidHook(key, f"{target}() raised {type(error).__name__}: {error}") from error
-    hook = PythonHook(name, instance)
-    if not hook.answers:
-        raise InvalidHook(key, f"{target!r} has none of the methods {', '.join(get_args(Question))}")
-    return hook
+    if not answers_of(instance):
+        raise InvalidHook(key, f"{target!r} has none of the methods {', '.join(QUESTIONS)}")
+    if not reload:
+        return PythonHook(name, instance)
+    from crmhooks.connectors.reload import ReloadingHook
+
+    if not getattr(module, "__file__", None):
+        raise InvalidHook(key, f"module {module_name!r} has no file that could change; leave `reload` out")
+    return ReloadingHook(name, instance, module, attribute)
 
 
 def _classes(module: Any) -> str:

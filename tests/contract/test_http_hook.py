@@ -9,10 +9,12 @@ import time
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator, ValidationError
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from crmhooks.breaker import Breaker
 from crmhooks.build import build_runner
+from crmhooks.decisions import call_notice_schema, incoming_call_schema
 from crmhooks.runner import Runner
 from pbxcore.bus import Bus
 from pbxcore.hooks import Decision, Queue, Ring
@@ -150,6 +152,57 @@ async def test_no_trouble_delays_a_call_past_its_budget_or_stops_it(trouble: str
         if trouble == "redirects":
             assert [post.path for post in server.posts] == ["/hook"]
         await runner.close()
+
+
+HOSTILE = "<script>alert(1)</script>\r\nVia: x\u202e"
+
+
+async def test_a_script_in_a_name_is_text_on_one_line() -> None:
+    decision = {"kind": "ring", "targets": ["101"], "display_name": HOSTILE, "instructions": HOSTILE, "tags": [HOSTILE]}
+    async with WebhookServer(says(json.dumps(decision).encode())) as server:
+        runner = make(server.url)
+        found = await ask(runner)
+        assert isinstance(found, Ring)
+        for text in (found.display_name or "", *found.tags):
+            assert text.startswith("<script>alert(1)</script>")
+            assert text.isprintable()
+        assert outcome(runner) == "ring 101"
+        await runner.close()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("targets", "101"), ("targets", [101]), ("targets", [["101"]]), ("targets", {"a": 1}), ("targets", []),
+        ("timeout", "20"), ("timeout", True), ("record", "yes"), ("tags", "vip"), ("display_name", ["Anna"]),
+        ("otherwise", "proceed"), ("otherwise", []), ("no_such_field", 1), ("alert_info", "x\r\nVia: y"),
+    ],
+)  # fmt: skip
+async def test_another_type_than_is_wanted_is_no_decision(field: str, value: object) -> None:
+    body = json.dumps({"kind": "ring", "targets": ["101"]} | {field: value}).encode()
+    async with WebhookServer(says(body)) as server:
+        runner = make(server.url)
+        assert await ask(runner) is None
+        assert outcome(runner).startswith(f"failed: wrong answer: {field}")
+        await runner.close()
+
+
+async def test_what_is_posted_is_what_the_published_schema_says() -> None:
+    schema = call_notice_schema()
+    Draft202012Validator.check_schema(schema)
+    async with WebhookServer(says(b"")) as server:
+        runner = make(server.url)
+        await ask(runner)
+        runner.on_answered(ended())
+        runner.on_ended(ended())
+        await runner.close()
+    question, *notices = [json.loads(post.body) for post in server.posts]
+    Draft202012Validator(incoming_call_schema()).validate(question)
+    assert [notice["type"] for notice in notices] == ["call.answered", "call.ended"]
+    for notice in notices:
+        Draft202012Validator(schema).validate(notice)
+        with pytest.raises(ValidationError):
+            Draft202012Validator(schema).validate(notice | {"type": "call.incoming"})
 
 
 async def test_nobody_listens() -> None:

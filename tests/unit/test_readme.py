@@ -20,6 +20,8 @@ from pbxcore.settings_file import loads
 from pbxcore.settings_file.types import section_at
 from tests.authority import Authority
 
+pytest_plugins = ["pytester"]
+
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
 KEYS = re.findall(r"^\| `([a-z_.]+)` \| ([^|]+) \|", README, re.MULTILINE)
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
@@ -112,9 +114,15 @@ async def test_the_python_hook_works() -> None:
     await hook.close()
 
 
+def test_the_test_of_a_hook_passes(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(office=PYTHON[0], test_office=PYTHON[1])
+    pytester.syspathinsert()
+    pytester.runpytest_inprocess("-p", "no:hookline", "-p", "crmhooks.testing").assert_outcomes(passed=1)
+
+
 async def test_the_http_hook_works() -> None:
     names: dict[str, Any] = {"__name__": "readme"}
-    exec(PYTHON[1], names)  # noqa: S102 - the example as it is printed
+    exec(PYTHON[2], names)  # noqa: S102 - the example as it is printed
     names["Desk"].log_message = lambda *_: None
     server = ThreadingHTTPServer(("127.0.0.1", 0), names["Desk"])
     threading.Thread(target=server.serve_forever, daemon=True).start()

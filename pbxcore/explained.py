@@ -38,6 +38,7 @@ ENGLISH: dict[str, str] = {
     "ring": "ring {to} for {seconds} s",
     "refuse": "answer {status} {reason}",
     "redirect": "redirect to {uri}",
+    "attend": "send to {to}",
     "decides.proceed": "proceed",
     "decides.proceed_as": "proceed as {to}",
     "decides.ring": "ring {to}",

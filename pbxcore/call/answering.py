@@ -97,7 +97,7 @@ async def answer_body(live: LiveCall, branch: Branch, response: Response) -> byt
     return early
 
 
-async def written_down(live: LiveCall, branch: Branch) -> bool:
+async def written_down(live: LiveCall, branch: Leg) -> bool:
     """Wait for the journal's commit; False when the caller gave up meanwhile, or while the relay worked."""
     if live.exchange.journal.when_durable(live.call.offered.call_id, live.now_durable):
         if not live.inbox:

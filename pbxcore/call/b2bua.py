@@ -34,6 +34,9 @@ from pbxcore.call.reason import q850, reasons
 from pbxcore.call.redirect import FOLLOWED, Hop
 from pbxcore.call.router import Redirection, Refusal, Round, Step, asks_crm, plan
 from pbxcore.call.servers import Key
+from pbxcore.call.services.attendance import Attendance
+from pbxcore.call.services.entries import Attend
+from pbxcore.call.services.serve import attend
 from pbxcore.call.signal import CANCEL, DECIDED, REQUEST, TIMEOUT, UNREACHED, WRITTEN_DOWN, Kind, Signal
 from pbxcore.call.tailor import tailored
 from pbxcore.call.telling import event_of, originated
@@ -91,8 +94,8 @@ class LiveCall(Driven):
         steps = await self._decide()
         answered = await self._ring(steps) if steps else None
         if answered is not None:
-            self.conversation = Conversation(self, *answered)
-            await self.conversation.run()
+            self.conversation = talk = answered if isinstance(answered, Attendance) else Conversation(self, *answered)
+            await talk.run()
 
     async def _decide(self) -> tuple[Step, ...]:
         """Ask the CRM within its budget, then plan. Empty when the caller gave up meanwhile."""
@@ -123,19 +126,21 @@ class LiveCall(Driven):
             made.tags = decision.tags
             self.maker.decision = decision
         self.apply(made)
-        return plan(offered, decision, exchange.dial_plan)
+        return plan(offered, decision, exchange.dial_plan, exchange.agents.by_idleness)
 
     def _decided(self, decision: Decision | None) -> None:
         self.post(Signal(DECIDED, decision=decision))
 
-    async def _ring(self, steps: tuple[Step, ...]) -> Answered | None:
+    async def _ring(self, steps: tuple[Step, ...]) -> Answered | Attendance | None:
         """Take the steps in order until a branch answers; the best of the refusals is the caller's answer."""
-        for step in steps:
+        for place, step in enumerate(steps):
             if self.inbox and await self._gone_meanwhile():
                 return None
             match step:
                 case Refusal():
                     self.refuse(step.status, step.reason)
+                case Attend():
+                    return await attend(self, steps[place:])
                 case Redirection():
                     contact = ("contact", f"Contact: <{step.uri}>")
                     self.refuse(302, "Moved Temporarily", Outcome(302, "Moved Temporarily", [contact]))

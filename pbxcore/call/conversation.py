@@ -55,7 +55,7 @@ class Conversation:
     def __init__(self, live: LiveCall, b: Leg, answer: Response | None) -> None:
         self.live = live
         self.a: Leg = live.a
-        self.b = b
+        self.b: Leg = b
         self.a.sdp = live.offer
         self.transfer: Moving | None = None
         self.frozen = False  # no offer of either side is taken: the exchange is about to make one

@@ -29,6 +29,9 @@ from pbxcore.call.outbound import EXTENSIONS, instance_in
 from pbxcore.call.registrar import Registrar, TooBrief, one_a_phone
 from pbxcore.call.router import DialPlan, Target
 from pbxcore.call.servers import Key
+from pbxcore.call.services.agents import Agents
+from pbxcore.call.services.sounds import Silence, Sounds
+from pbxcore.call.services.voicemail import UNTOLD, Mailroom, NoMail
 from pbxcore.call.session_timer import Wanted
 from pbxcore.call.signal import Kind, Signal
 from pbxcore.call.subscriptions.package import Refused
@@ -132,6 +135,10 @@ class Exchange:
         self._in_second = 0
         self._counting: dict[str, Call] = {}
         self.cards = Cards(clock, token)
+        self.agents = Agents(self)
+        self.sounds: Sounds = Silence()
+        self.mailroom: Mailroom = NoMail()
+        self.recordings: dict[str, Callable[[float], None]] = {}   # call id -> what to do when its recording is whole
         self.events = EventService(self)
         self.texts = Texts(self.layer, timers, registrar, clock=clock, wall=wall, domain=self.domain)
         registrar.domain = self.domain
@@ -341,7 +348,8 @@ class Exchange:
             number = extension
             entry = self.dial_plan.extensions.get(extension)
             name = entry.name if entry and entry.name else name
-            direction = "internal" if called in self.dial_plan.extensions else "outbound"
+            plan = self.dial_plan
+            direction = "internal" if called in plan.extensions or called in plan.numbers else "outbound"
         elif trunk is not None:
             number, name, called = arriving(trunk, request, self.dial_plan)
         return IncomingCall(
@@ -412,6 +420,8 @@ class Exchange:
         """Nothing is left of a call but its transactions and the relay's last word."""
         call_id = call.offered.call_id
         self.live.pop(call_id, None)
+        if self.dial_plan.watched:
+            self.agents.was_in_a_call([leg.party for leg in call.legs.values()])
         if snapshot is not None:
             self.hooks.on_ended(snapshot)
         if call.answered_at is not None:
@@ -442,10 +452,15 @@ class Exchange:
             live.post(Signal(Kind.DIGIT, text=digit))
 
     def media_recorded(self, call_id: str, seconds: float) -> None:
+        keep = self.recordings.pop(call_id, None)
+        if keep is not None:
+            keep(seconds)
         if (live := self.live.get(call_id)) is not None:
             live.post(Signal(Kind.RECORDED, number=int(seconds * 1000)))
 
     def media_lost(self, call_id: str) -> None:
+        if call_id in self.recordings:   # what was written is there; how long it is nobody has told
+            self.media_recorded(call_id, UNTOLD)
         self._counting.pop(call_id, None)
         self._media_gone(call_id, "The relay is gone")
 

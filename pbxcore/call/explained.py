@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pbxcore.call.router import DialPlan, Redirection, Refusal, Round, Step, passed_over, plan
+from pbxcore.call.services.entries import Attend
 from pbxcore.explained import ROUTE, decides, step
 from pbxcore.hooks import Decision, ExplainStep, IncomingCall, Phrase
 
@@ -26,3 +27,5 @@ def rings(one: Step) -> Phrase:
             return "refuse", {"status": str(one.status), "reason": one.reason}
         case Redirection():
             return "redirect", {"uri": one.uri}
+        case Attend():
+            return "attend", {"to": one.party}

@@ -6,11 +6,12 @@ plan is an in-memory snapshot; a changed one replaces it whole. Sans I/O.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pbxcore.hooks import Decision, Dial, IncomingCall, Proceed, Redirect, Reject, Ring
+from pbxcore.call.services.entries import Attend, Menu, QueueEntry, RingGroup
+from pbxcore.hooks import Decision, Dial, IncomingCall, Ivr, Play, Proceed, Queue, Redirect, Reject, Ring, Voicemail
 from pbxcore.sip.errors import ParseError
 from pbxcore.sip.uri import Uri
 
@@ -41,15 +42,22 @@ class OutboundRule:
 
 @dataclass(frozen=True, slots=True)
 class DialPlan:
-    """Everything that routing looks at. `inbound` maps a trunk's number (digits only, `*` for the rest) to an
-    extension. `emergency` has what a phone may dial for help, prefixes of the office included, and the number that goes
-    out for it; an extension of that number stays an extension."""
+    """Everything that routing looks at. `inbound` maps a trunk's number (digits only, `*` for the rest) to a
+    destination, `numbers` what is dialled inside for a group, queue or menu; `watched` are the extensions of which
+    somebody asks how long they have been without a call. `emergency` has what a phone may dial for help, prefixes of
+    the office included, and the number that goes out for it; an extension of that number stays an extension."""
 
     extensions: Mapping[str, ExtensionEntry] = field(default_factory=dict)
     inbound: Mapping[str, str] = field(default_factory=dict)
     outbound: tuple[OutboundRule, ...] = ()
     trunks: frozenset[str] = frozenset()
     emergency: Mapping[str, str] = field(default_factory=dict)
+    groups: Mapping[str, RingGroup] = field(default_factory=dict)
+    queues: Mapping[str, QueueEntry] = field(default_factory=dict)
+    menus: Mapping[str, Menu] = field(default_factory=dict)
+    boxes: frozenset[str] = frozenset()
+    numbers: Mapping[str, str] = field(default_factory=dict)
+    watched: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +98,8 @@ class Redirection:
     uri: str
 
 
-Step = Round | Refusal | Redirection
+Step = Round | Refusal | Redirection | Attend
+Idle = Callable[[Iterable[str]], list[str]]   # puts whoever has been without a call longest first
 
 NOT_FOUND = Refusal(404, "Not Found")
 DECLINE = Refusal(603, "Decline")
@@ -103,10 +112,10 @@ def digits(number: str) -> str:
 
 
 def default_target(call: IncomingCall, plan: DialPlan) -> str | None:
-    """The extension that the dial plan rings, when it rings one."""
+    """Where the dial plan sends it, when it does: an extension, or another destination."""
     if call.direction == "inbound":
         return plan.inbound.get(digits(call.called)) or plan.inbound.get("*")
-    return call.called if call.called in plan.extensions else None
+    return call.called if call.called in plan.extensions else plan.numbers.get(call.called)
 
 
 def asks_crm(call: IncomingCall, plan: DialPlan) -> bool:
@@ -133,7 +142,7 @@ def emergency_numbers(numbers: Iterable[str], plan: DialPlan) -> dict[str, str]:
     return found
 
 
-def plan(call: IncomingCall, decision: Decision | None, dial_plan: DialPlan) -> tuple[Step, ...]:
+def plan(call: IncomingCall, decision: Decision | None, dial_plan: DialPlan, idle: Idle = list) -> tuple[Step, ...]:
     """The steps to take in order, never empty. What a decision names and the office does not have, or what is no
     address, is passed over for its `otherwise`, and in the end for the dial plan."""
     if is_emergency(call, dial_plan):
@@ -144,10 +153,10 @@ def plan(call: IncomingCall, decision: Decision | None, dial_plan: DialPlan) -> 
             break
         found = _decided(decision, dial_plan)
         steps += found
-        if found and (decision.otherwise is None or not isinstance(found[-1], Round)):
+        if found and (decision.otherwise is None or not isinstance(found[-1], Round | Attend)):
             return _joined(steps)
         decision = decision.otherwise
-    return _joined([*steps, *_default(call, dial_plan)])
+    return _joined([*steps, *_default(call, dial_plan, idle)])
 
 
 def passed_over(decision: Decision | None, dial_plan: DialPlan) -> list[Decision]:
@@ -159,7 +168,7 @@ def passed_over(decision: Decision | None, dial_plan: DialPlan) -> list[Decision
         steps = _decided(decision, dial_plan)
         if not steps:
             found.append(decision)
-        elif not isinstance(steps[-1], Round):
+        elif not isinstance(steps[-1], Round | Attend):
             break
         decision = decision.otherwise
     return found
@@ -182,6 +191,15 @@ def _joined(steps: list[Step]) -> tuple[Step, ...]:
 def _decided(decision: Decision, dial_plan: DialPlan) -> list[Step]:
     """Empty for what the office does not have."""
     match decision:
+        case Queue():
+            step = Attend("queue", decision.name, priority=decision.priority)
+            return [step] if decision.name in dial_plan.queues else []
+        case Ivr():
+            return [Attend("ivr", decision.name, decision.variables)] if decision.name in dial_plan.menus else []
+        case Voicemail():
+            return [Attend("voicemail", decision.box)] if decision.box in dial_plan.boxes else []
+        case Play():
+            return [Attend("play", decision.prompt)]
         case Reject():
             possible = 400 <= decision.status < 700 and decision.status not in (401, 407)
             return [Refusal(decision.status, decision.reason) if possible else DECLINE]
@@ -198,7 +216,42 @@ def _decided(decision: Decision, dial_plan: DialPlan) -> list[Step]:
                 return list(outbound(decision.number, dial_plan))
             known = decision.number and decision.trunk in dial_plan.trunks
             return [Round((Target(decision.number, decision.trunk),))] if known else []
-    return []
+        case _:
+            return []
+
+
+def lead(
+    to: str, dial_plan: DialPlan, variables: Mapping[str, str] | None = None, *, idle: Idle = list, depth: int = 0
+) -> tuple[Step, ...]:
+    """The steps to a destination (`services.entries`); empty when the office has none of that name. Groups that lead
+    to each other in a circle have an end."""
+    kind, colon, name = to.partition(":")
+    if not colon:
+        if to in dial_plan.extensions:
+            return (Round((Target(to),)),)
+        if to in dial_plan.numbers and depth < MAX_OTHERWISE:
+            return lead(dial_plan.numbers[to], dial_plan, variables, idle=idle, depth=depth + 1)
+        return tuple(outbound(to, dial_plan))
+    known: Mapping[str, object] | frozenset[str] = {
+        "queue": dial_plan.queues, "ivr": dial_plan.menus, "voicemail": dial_plan.boxes, "play": {name: None},
+    }.get(kind, {})  # type: ignore[assignment]  # mappings and a set: only looked into
+    if name in known:
+        return (Attend(kind, name, variables or {}),)
+    group = dial_plan.groups.get(name) if kind == "group" else None
+    return tuple(_grouped(group, dial_plan, idle, depth)) if group is not None else ()
+
+
+def _grouped(group: RingGroup, dial_plan: DialPlan, idle: Idle, depth: int) -> Iterator[Step]:
+    targets = [Target(number) for number in group.members if number in dial_plan.extensions]
+    if group.strategy == "longest_idle":
+        targets = [Target(number) for number in idle([target.number for target in targets])]
+    if group.strategy == "all":
+        if targets:
+            yield Round(tuple(targets), group.seconds)
+    else:
+        yield from [Round((target,), group.seconds) for target in targets]
+    if group.otherwise and depth < MAX_OTHERWISE:
+        yield from lead(group.otherwise, dial_plan, idle=idle, depth=depth + 1)
 
 
 def _is_address(uri: str) -> bool:
@@ -208,10 +261,12 @@ def _is_address(uri: str) -> bool:
         return False
 
 
-def _default(call: IncomingCall, dial_plan: DialPlan) -> tuple[Step, ...]:
+def _default(call: IncomingCall, dial_plan: DialPlan, idle: Idle) -> tuple[Step, ...]:
     number = default_target(call, dial_plan)
     if number is not None and number in dial_plan.extensions:
         return (Round((Target(number),)),)
+    if number is not None:
+        return lead(number, dial_plan, idle=idle) or (NOT_FOUND,)
     if call.direction == "inbound":
         return (NOT_FOUND,)
     return tuple(outbound(call.called, dial_plan)) or (NOT_FOUND,)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pbxcore.bus import Bus
 from pbxcore.call.exchange import Doors, Exchange
@@ -129,6 +129,10 @@ class VirtualRelay:
         self.deleted: list[str] = []
         self.bridged: dict[str, str] = {}
         self.ringing: dict[str, str] = {}   # who hears a ringing tone
+        self.played: list[tuple[str, tuple[str, ...]]] = []   # call, and the files that its caller heard
+        self.recording = ""                 # the file of the recording under way
+        self._playing: dict[str, int] = {}  # call -> number of what is being played and has an end
+        self._recorded: dict[str, float] = {}   # call -> since when
         self.rang: list[str] = []
         self._next = 20000
         self._listener: MediaListener | None = None
@@ -171,11 +175,54 @@ class VirtualRelay:
     def quiet(self, call_id: str) -> None:
         self.ringing.pop(call_id, None)
 
+    async def attend(self, call_id: str, leg: str, sdp: bytes, answer: bytes, *, local: str, source: str = "") -> bytes:
+        await self._work("attend", sdp)
+        return self._rewrite(call_id, leg, answer, local)
+
+    def play(
+        self, call_id: str, leg: str, files: Sequence[str], *, payload: int, number: int, repeat: bool = False
+    ) -> None:
+        self.played.append((call_id, tuple(files)))
+        self._playing.pop(call_id, None)
+        if not repeat:
+            self._playing[call_id] = number
+
+    def ends_playing(self) -> None:
+        """What has an end has come to it, in every call."""
+        playing, self._playing = self._playing, {}
+        for call_id, number in playing.items():
+            self.listener.media_played(call_id, number)
+
+    def presses(self, digit: str) -> None:
+        """The caller of the newest call presses a key."""
+        self.listener.media_digit(self.played[-1][0], digit)
+
+    def listen(self, call_id: str, leg: str, events: int) -> None:
+        return
+
+    def record(self, call_id: str, file: str, seconds: float) -> None:
+        self.recording = file
+        self._recorded[call_id] = self.world.now
+
+    def stop_recording(self, call_id: str) -> None:
+        since = self._recorded.pop(call_id, None)
+        if since is not None:
+            self.recording = ""
+            seconds = self.world.now - since
+            self.world.at(0.001, lambda: self.listener.media_recorded(call_id, seconds))
+
+    @property
+    def listener(self) -> MediaListener:
+        assert self._listener is not None
+        return self._listener
+
     def drop_leg(self, call_id: str, leg: str) -> None:
         self.ports.pop((call_id, leg), None)
 
     def delete(self, call_id: str) -> None:
         self.deleted.append(call_id)
+        self.stop_recording(call_id)
+        self._playing.pop(call_id, None)
         for key in [key for key in self.ports if key[0] == call_id]:
             del self.ports[key]
         if self._listener is not None:

@@ -56,6 +56,7 @@ class DialPlan:
     queues: Mapping[str, QueueEntry] = field(default_factory=dict)
     menus: Mapping[str, Menu] = field(default_factory=dict)
     boxes: frozenset[str] = frozenset()
+    prompts: frozenset[str] = frozenset()
     numbers: Mapping[str, str] = field(default_factory=dict)
     watched: frozenset[str] = frozenset()
 
@@ -199,7 +200,7 @@ def _decided(decision: Decision, dial_plan: DialPlan) -> list[Step]:
         case Voicemail():
             return [Attend("voicemail", decision.box)] if decision.box in dial_plan.boxes else []
         case Play():
-            return [Attend("play", decision.prompt)]
+            return [Attend("play", decision.prompt)] if decision.prompt in dial_plan.prompts else []
         case Reject():
             possible = 400 <= decision.status < 700 and decision.status not in (401, 407)
             return [Refusal(decision.status, decision.reason) if possible else DECLINE]
@@ -233,7 +234,7 @@ def lead(
             return lead(dial_plan.numbers[to], dial_plan, variables, idle=idle, depth=depth + 1)
         return tuple(outbound(to, dial_plan))
     known: Mapping[str, object] | frozenset[str] = {
-        "queue": dial_plan.queues, "ivr": dial_plan.menus, "voicemail": dial_plan.boxes, "play": {name: None},
+        "queue": dial_plan.queues, "ivr": dial_plan.menus, "voicemail": dial_plan.boxes, "play": dial_plan.prompts,
     }.get(kind, {})  # type: ignore[assignment]  # mappings and a set: only looked into
     if name in known:
         return (Attend(kind, name, variables or {}),)
@@ -265,7 +266,7 @@ def _default(call: IncomingCall, dial_plan: DialPlan, idle: Idle) -> tuple[Step,
     number = default_target(call, dial_plan)
     if number is not None and number in dial_plan.extensions:
         return (Round((Target(number),)),)
-    if number is not None:
+    if number is not None and (":" in number or number in dial_plan.numbers):
         return lead(number, dial_plan, idle=idle) or (NOT_FOUND,)
     if call.direction == "inbound":
         return (NOT_FOUND,)

@@ -42,6 +42,7 @@ class Served(Office):
 
     def __init__(self, **plan: object) -> None:
         super().__init__()
+        plan["prompts"] = frozenset({"closed"})
         self.exchange.dial_plan = dataclasses.replace(self.exchange.dial_plan, **plan)  # type: ignore[arg-type]
         self.exchange.sounds = NamedSounds()
         self.exchange.mailroom = self.mail = Mail()

@@ -281,6 +281,7 @@ WORDS: dict[str, str] = {
     "explain.ring": "звонит на {to}, {seconds} с",
     "explain.refuse": "отвечает {status} {reason}",
     "explain.redirect": "переадресует на {uri}",
+    "explain.attend": "передаёт: {to}",
     "explain.decides.proceed": "по плану набора",
     "explain.decides.proceed_as": "по плану набора, показать {to}",
     "explain.decides.ring": "звонить на {to}",

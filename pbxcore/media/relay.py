@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from itertools import count
 
 from pbxcore.hooks import StreamStats
 from pbxcore.media import bencode
 from pbxcore.media.backend import MediaError, MediaListener, itself
 from pbxcore.media.book import split_range
 from pbxcore.media.channel import Channel, Words
-from pbxcore.media.rewrite import Body, Line, read
+from pbxcore.media.rewrite import LOWEST_PORT, Body, Line, read
 from pbxcore.media.ringback import payload_for
 from pbxcore.sip.addresses import is_stranded
 
@@ -74,7 +76,7 @@ class Relay:
         self._channels: list[Channel] = []
         self._queries: dict[str, list[asyncio.Future[str]]] = {}
         self._timers: set[asyncio.TimerHandle] = set()
-        self._session = 0
+        self._sessions = count()
         self.workers_lost = 0
         self.commands_failed = 0
 
@@ -83,7 +85,7 @@ class Relay:
         self._listener = listener
         self._loop = asyncio.get_running_loop()
         self._clock: Callable[[], float] = self._loop.time
-        self._session = int(time.time())        # o= session ids go up from here
+        self._sessions = count(int(time.time()))        # of our o= lines: they go up from here
         for ports in self._ranges:
             self._start_worker(ports, self._addresses)
         deadline = self._clock() + START_SECONDS
@@ -121,8 +123,12 @@ class Relay:
         elif not call.channel.alive:
             raise MediaError("the media worker of this call is gone")
         legs = call.legs
-        sender = legs.get(from_leg) or self._add_leg(call, from_leg)
-        receiver = legs.get(to_leg) or self._add_leg(call, to_leg)
+        sender = legs.get(from_leg)
+        if sender is None:
+            sender = legs[from_leg] = _Leg(next(self._sessions))
+        receiver = legs.get(to_leg)
+        if receiver is None:
+            receiver = legs[to_leg] = _Leg(next(self._sessions))
         sender.offered = body
         sender.source = source
         own = local if self._behind is None else self._behind(local)
@@ -145,31 +151,26 @@ class Relay:
         answered = body.lines
         if len(answered) != len(offered):
             raise MediaError("the answer has not as many media lines as the offer")
-        mux = []
-        held = True
+        held = "yes"        # nothing need flow: on every media line one of the two is on hold
         for line, other in zip(answered, offered, strict=True):
-            mux.append(line.mux and other.mux)
-            held = held and (line.held or other.held)
             if not other.port:
                 line.port = 0
+            if not (line.part.held or other.part.held):
+                held = "no"
         own = local if self._behind is None else self._behind(local)
         if not self._equip(call.channel, offerer, own, answered):
             await self._equip_patiently(call_id, call, offerer, own, answered)
         answerer.source = source
+        from_, to = _describe(answerer, answered, offered), _describe(offerer, offered, answered)
+        call.channel.send((     # bencode by hand: there is one in every call
+            f"d7:command6:answer7:call-id{len(call_id)}:{call_id}8:from-tag{len(from_leg)}:{from_leg}"
+            f"6:to-tag{len(to_leg)}:{to_leg}4:from{len(from_)}:{from_}2:to{len(to)}:{to}4:hold{len(held)}:{held}e"
+        ).encode("ascii"))  # fmt: skip
         answerer.known = offerer.known = True
-        command = bencode.encode_text({
-            "command": "answer",
-            "call-id": call_id,
-            "from-tag": from_leg,
-            "to-tag": to_leg,
-            "from": _describe(answerer, answered, offered, mux),
-            "to": _describe(offerer, offered, answered, mux),
-            "hold": "yes" if held else "no",
-        })
-        call.channel.send(command)
-        for leg in (answerer, offerer):
-            if leg.retired:
-                self._give_back(call.channel, leg, all_ports=False)
+        if answerer.retired or offerer.retired:
+            now = self._clock()
+            _give_back_retired(call.channel, answerer, now)
+            _give_back_retired(call.channel, offerer, now)
         return _render(offerer, body, local)
 
     def drop_leg(self, call_id: str, leg: str) -> None:
@@ -180,7 +181,7 @@ class Relay:
         if dropped.known:
             command = bencode.encode_text({"command": "delete", "call-id": call_id, "from-tag": leg})
             call.channel.send(command, within=DELETE_SECONDS)
-        self._give_back(call.channel, dropped)
+        _give_back(call.channel, dropped, self._clock())
 
     async def attend(self, call_id: str, leg: str, sdp: bytes, answer: bytes, *, local: str, source: str = "") -> bytes:
         offered, ours = read(sdp), read(answer)
@@ -189,21 +190,21 @@ class Relay:
             call = self._calls[call_id] = _Call(self._choose())
         if not call.channel.alive:
             raise MediaError("the media worker of this call is gone")
-        party = call.legs.get(leg) or self._add_leg(call, leg)
+        party = call.legs.get(leg)
+        if party is None:
+            party = call.legs[leg] = _Leg(next(self._sessions))
         party.offered = offered
         party.source = source
-        party.known = True
         own = local if self._behind is None else self._behind(local)
         if not self._equip(call.channel, party, own, ours.lines):
             await self._equip_patiently(call_id, call, party, own, ours.lines)
-        mux = [line.mux and other.mux for line, other in zip(offered.lines, ours.lines, strict=True)]
         call.channel.send(bencode.encode_text({
             "command": "answer", "call-id": call_id, "to-tag": leg,
-            "to": _describe(party, offered.lines, ours.lines, mux),
-            "hold": "yes" if all(line.held for line in offered.lines) else "no",
+            "to": _describe(party, offered.lines, ours.lines),
+            "hold": "yes" if all(line.part.held for line in offered.lines) else "no",
         }))  # fmt: skip
-        if party.retired:
-            self._give_back(call.channel, party, all_ports=False)
+        party.known = True
+        _give_back_retired(call.channel, party, self._clock())
         return _render(party, ours, local)
 
     def play(
@@ -246,12 +247,13 @@ class Relay:
         channel = call.channel
         channel.load -= 1
         known = False
+        now = self._clock()
         for leg in call.legs.values():
             known = known or leg.known
-            self._give_back(channel, leg)
+            _give_back(channel, leg, now)
         if known and channel.alive:
             channel.deleting.add(call_id)
-            channel.send(bencode.encode_text({"command": "delete", "call-id": call_id}), within=DELETE_SECONDS)
+            channel.send(f"d7:command6:delete7:call-id{len(call_id)}:{call_id}e".encode("ascii"), DELETE_SECONDS)
         else:
             self._loop.call_soon(self._listener.media_deleted, call_id, NOTHING, NOTHING)
 
@@ -294,17 +296,14 @@ class Relay:
 
     def _choose(self) -> Channel:
         """The worker with the fewest calls."""
-        alive = [channel for channel in self._channels if channel.alive]
-        if not alive:
+        chosen: Channel | None = None
+        for channel in self._channels:
+            if channel.alive and (chosen is None or channel.load < chosen.load):
+                chosen = channel
+        if chosen is None:
             raise MediaError("no media worker is running")
-        channel = alive[0] if len(alive) == 1 else min(alive, key=lambda channel: channel.load)
-        channel.load += 1
-        return channel
-
-    def _add_leg(self, call: _Call, label: str) -> _Leg:
-        self._session += 1
-        leg = call.legs[label] = _Leg(self._session)
-        return leg
+        chosen.load += 1
+        return chosen
 
     def _equip(self, channel: Channel, leg: _Leg, local: str, lines: Sequence[Line]) -> bool:
         """Have a pair of ports on `local` for every media line that is wanted; False when some are missing yet."""
@@ -313,7 +312,7 @@ class Relay:
             leg.ports = []
             leg.local = local
         ports = leg.ports
-        pool = channel.pool(local)
+        pool = channel.pools.get(local) or channel.pool(local)
         for index, line in enumerate(lines):
             if index == len(ports):
                 ports.append(0)
@@ -350,20 +349,6 @@ class Relay:
                 raise MediaError("the call is over")
             if self._equip(channel, leg, local, lines):
                 return
-
-    def _give_back(self, channel: Channel, leg: _Leg, *, all_ports: bool = True) -> None:
-        """Let a leg's ports rest; without `all_ports` only the retired ones."""
-        now = self._clock()
-        if channel.alive:
-            for local, port in leg.retired:
-                channel.pools[local].give_back(port, now)
-            if all_ports:
-                for port in leg.ports:
-                    if port:        # a leg that got none may be on an address whose pool is gone
-                        channel.pools[leg.local].give_back(port, now)
-        leg.retired = []
-        if all_ports:
-            leg.ports = []
 
     # --- what workers report
 
@@ -417,38 +402,64 @@ def _give_up(answer: asyncio.Future[str]) -> None:
 
 def _render(leg: _Leg, body: Body, local: str) -> bytes:
     """The SDP for `leg`; its version goes up when it differs from the one sent before (RFC 3264 section 5)."""
-    ports = [port if line.port else 0 for line, port in zip(body.lines, leg.ports, strict=False)]
     if leg.rendered:
-        rendered = body.render(local, ports, leg.session, leg.version)
+        rendered = body.render(local, leg.ports, leg.session, leg.version)
         if rendered == leg.rendered:
             return rendered
     leg.version += 1
-    leg.rendered = body.render(local, ports, leg.session, leg.version)
+    leg.rendered = body.render(local, leg.ports, leg.session, leg.version)
     return leg.rendered
 
 
-def _describe(leg: _Leg, lines: Sequence[Line], others: Sequence[Line], mux: Sequence[bool]) -> str:
+def _give_back(channel: Channel, leg: _Leg, now: float) -> None:
+    """Let all of a leg's ports rest."""
+    if leg.retired:
+        _give_back_retired(channel, leg, now)
+    if channel.alive:
+        for port in leg.ports:
+            if port:        # a leg that got none may be on an address whose pool is gone
+                channel.pools[leg.local].give_back(port, now)
+    leg.ports = []
+
+
+def _give_back_retired(channel: Channel, leg: _Leg, now: float) -> None:
+    if channel.alive:
+        for local, port in leg.retired:
+            channel.pools[local].give_back(port, now)
+    leg.retired = []
+
+
+def _describe(leg: _Leg, lines: Sequence[Line], others: Sequence[Line]) -> str:
     """A leg as `bridge` reads it. Raises MediaError for a remote address that this leg's sockets cannot reach."""
-    return ";".join(
-        f"{leg.local} {port} {_remote(leg, line, muxed)}" if port and line.port and other.port else "-"
-        for port, line, other, muxed in zip(leg.ports, lines, others, mux, strict=False)
-    )
+    told = []
+    for own, line, other in zip(leg.ports, lines, others, strict=False):
+        if not (own and line.port and other.port):
+            told.append("-")
+            continue
+        part, port = line.part, line.port
+        host, rtcp_host, hosts = _reached(leg.local, part.host, part.rtcp_host, leg.source)
+        rtcp_port = port + 1 if part.rtcp_port is None else part.rtcp_port
+        if (part.mux and other.part.mux) or not LOWEST_PORT <= rtcp_port <= 65535:      # or none is wanted
+            rtcp_host, rtcp_port = host, port
+        told.append(f"{leg.local} {own} {host} {port} {rtcp_host} {rtcp_port} {part.rate} {hosts}")
+    return ";".join(told)
 
 
-def _remote(leg: _Leg, line: Line, muxed: bool) -> str:
-    host, rtcp_host, source = line.host, line.rtcp_host, leg.source
-    if (":" in leg.local) != (":" in host):
-        raise MediaError(f"{host} cannot be reached from {leg.local}")
+@lru_cache(maxsize=1024)
+def _reached(local: str, host: str, rtcp_host: str, source: str) -> tuple[str, str, str]:
+    """Where to send RTP and RTCP from `local` for whoever named these two hosts and spoke from `source`; and who may
+    send, separated by ",". Raises MediaError."""
+    if (":" in local) != (":" in host):
+        raise MediaError(f"{host} cannot be reached from {local}")
     hosts = host
     if source and source != host:   # behind a NAT, or its media is elsewhere
         if is_stranded(host, source):   # whoever has this address in our own network is somebody else
             host = rtcp_host = hosts = source   # many a NAT keeps the port
         else:
             hosts = f"{host},{source}"
-    if _is_loopback(host) and not _is_loopback(leg.local):
+    if _is_loopback(host) and not _is_loopback(local):
         raise MediaError(f"the SDP names {host}, which is this machine")
-    rtcp = f"{host} {line.port}" if muxed else f"{rtcp_host} {line.rtcp_port}"
-    return f"{host} {line.port} {rtcp} {line.rate} {hosts}"
+    return host, rtcp_host, hosts
 
 
 def _is_loopback(host: str) -> bool:

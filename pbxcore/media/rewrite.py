@@ -3,27 +3,25 @@
 RFC 8866, RFC 3264, RFC 3605 (a=rtcp), RFC 5761 (a=rtcp-mux), RFC 8839 section 4.2.5 (candidates would lead around the
 relay: they are taken out). Lines that are not about addresses pass unchanged: codecs, crypto and fingerprints are
 between the two ends. User agents that negotiate use `pbxcore.sip.sdp`; this runs twice in every call's set-up and keeps
-no tree. A phone says the same in every call but for its o= line and its ports: the sections around those are read once
-and remembered.
+no tree. A phone says the same in every call but for its o= line and its ports: what is around those is read once and
+remembered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import TypeVar
 
 from pbxcore.media.backend import MediaError
 from pbxcore.sip.sdp import ICE_ATTRIBUTES, MAX_MEDIA, NOWHERE, STATIC
 
-REMEMBERED = 2048         # sections remembered, and the longest that is, in characters
+REMEMBERED = 2048         # descriptions remembered, and the longest that is, in characters
+LOCALS = 8                # addresses of ours that each is kept ready for
 LOWEST_PORT = 1024        # nobody receives RTP below; a name server or a clock does
 _DROPPED = (*(f"a={name}" for name in ICE_ATTRIBUTES), "a=rtcp:")
 _HELD = {"a=sendrecv": False, "a=sendonly": True, "a=recvonly": True, "a=inactive": True}
 _RATE = 8000              # of what names no clock
-
-_S = TypeVar("_S")
 
 
 class Section:
@@ -45,92 +43,128 @@ class Section:
         self.rtcp_port: int | None = None
 
 
-class Line:
-    """One media line (m=). `host` and `port` are where its sender wants its RTP, port 0 a stream not wanted; `rate` is
-    the RTP clock of its first format in Hz, 0 for what is no RTP; `held` is any direction but sendrecv,
-    or the address 0.0.0.0."""
+class Part:
+    """All of a media line (m=) but its port, with what the session says for it. `host` is where its sender wants its
+    RTP; `rate` is the RTP clock of its first format in Hz, 0 for what is no RTP; `held` is any direction but sendrecv,
+    or the address 0.0.0.0; `rtcp_port` is None for the one after RTP's."""
 
-    __slots__ = ("held", "host", "kind", "mux", "pieces", "port", "rate", "rtcp_host", "rtcp_port")
+    __slots__ = ("held", "host", "kind", "mux", "rate", "relayed", "rtcp_host", "rtcp_port", "section")
 
-    def __init__(self, kind: str, port: int, section: Section, session: Section) -> None:
+    def __init__(self, kind: str, section: Section, session: Section) -> None:
         self.kind = kind
-        self.port = port if section.relayed else 0
+        self.section = section
         self.host = host = section.host or session.host
-        self.pieces = section.pieces
         self.held = bool(session.held if section.held is None else section.held) or host in NOWHERE
         self.mux = section.mux or session.mux
         self.rate = section.rate
+        self.relayed = section.relayed
         self.rtcp_host = section.rtcp_host or host
-        self.rtcp_port = port + 1 if section.rtcp_port is None else section.rtcp_port
-        if not LOWEST_PORT <= self.rtcp_port <= 65535:
-            self.rtcp_host, self.rtcp_port = host, port         # none is wanted
-        if self.port and not host:
+        self.rtcp_port = section.rtcp_port
+
+
+class Line:
+    """One media line as it was sent: its part, and its port; 0 for a stream that is not wanted."""
+
+    __slots__ = ("part", "port")
+
+    def __init__(self, part: Part, port: int) -> None:
+        self.part = part
+        self.port = port if part.relayed else 0
+        if port and not part.host and part.relayed:
             raise MediaError("the SDP names no address (c=)")
+
+    @property
+    def host(self) -> str:
+        return self.part.host
+
+
+class Shape:
+    """What an SDP says besides its o= line and its ports: the same in every call of a phone."""
+
+    __slots__ = ("_ready", "_session", "parts")
+
+    def __init__(self, session: Section, parts: list[Part]) -> None:
+        self._session = session
+        self.parts = parts
+        self._ready: dict[str, tuple[str, list[str]]] = {}
+
+    def around(self, local: str) -> tuple[str, list[str]]:
+        """With our address `local`, the text from behind our o= line's version to the first port; and what follows
+        each port."""
+        ready = self._ready.get(local)
+        if ready is None:
+            if len(self._ready) == LOCALS:
+                self._ready.clear()
+            ready = self._ready[local] = self._write(f"IN {'IP6' if ':' in local else 'IP4'} {local}")
+        return ready
+
+    def _write(self, connection: str) -> tuple[str, list[str]]:
+        head, *texts = [f" {connection}\r\n{_join(self._session, connection)}"] + [
+            f" {_join(part.section, connection)}" for part in self.parts
+        ]
+        kinds = [f"m={part.kind} " for part in self.parts] + [""]
+        return head + kinds[0], [text + kind for text, kind in zip(texts, kinds[1:], strict=True)]
 
 
 class Body:
     """An SDP that was read. `render` may be called for any number of receivers."""
 
-    __slots__ = ("_session", "lines")
+    __slots__ = ("_shape", "lines")
 
-    def __init__(self, session: Section, lines: list[Line]) -> None:
-        self._session = session
+    def __init__(self, shape: Shape, lines: list[Line]) -> None:
+        self._shape = shape
         self.lines = lines
 
     def render(self, local: str, ports: Sequence[int], session: int, version: int) -> bytes:
-        """The SDP with our address and, media line by media line, our ports (0: not wanted)."""
-        family = "IP6" if ":" in local else "IP4"
-        ours = f"c=IN {family} {local}"
-        text = f"v=0\r\no=- {session} {version} IN {family} {local}\r\n" + _join(self._session, ours)
-        for line, port in zip(self.lines, ports, strict=True):
-            text += f"m={line.kind} {port} " + _join(line, ours)
+        """The SDP with our address and, media line by media line, our ports; 0 where the line is not wanted."""
+        head, tails = self._shape.around(local)
+        text = f"v=0\r\no=- {session} {version}{head}"
+        for line, port, tail in zip(self.lines, ports, tails, strict=False):
+            text += f"{port if line.port else 0}{tail}"
         return text.encode("latin-1")
 
 
-def _join(section: Section | Line, connection: str) -> str:
+def _join(section: Section, connection: str) -> str:
     pieces = section.pieces
     if len(pieces) == 1:
         return pieces[0]
-    if section.host == "0.0.0.0" and connection.startswith("c=IN IP4"):
-        connection = "c=IN IP4 0.0.0.0"     # how RFC 2543 says hold: it must reach the other side as such
-    return connection.join(pieces)
+    if section.host == "0.0.0.0" and connection.startswith("IN IP4"):
+        connection = "IN IP4 0.0.0.0"       # how RFC 2543 says hold: it must reach the other side as such
+    return f"c={connection}".join(pieces)
 
 
 def read(sdp: bytes) -> Body:
     """Read an offer or answer. Raises MediaError when it cannot be relayed."""
     # Lone LFs end a line for some readers: no line may hide from us what another reader would see.
-    session_text, *media_texts = sdp.decode("latin-1").replace("\r", "").rstrip("\n").split("\nm=")
-    version, _, session_text = session_text.partition("\no=")
+    session, *media = sdp.decode("latin-1").replace("\r", "").rstrip("\n").split("\nm=")
+    version, _, session = session.partition("\no=")
     if version.rstrip() != "v=0":
         raise MediaError("the body is no SDP")
-    if len(media_texts) > MAX_MEDIA:
+    if len(media) > MAX_MEDIA:
         raise MediaError(f"the SDP has more than {MAX_MEDIA} media lines")
-    session = _remember(_session, session_text.partition("\n")[2])
-    lines = []
-    for text in media_texts:
+    ports = []
+    for index, text in enumerate(media):
         kind, _, text = text.partition(" ")
         port, _, text = text.partition(" ")
-        lines.append(Line(kind, check_port(port), _remember(_media, text), session))
-    return Body(session, lines)
-
-
-def _remember(reader: Callable[[str], _S], text: str) -> _S:
-    return reader(text) if len(text) <= REMEMBERED else _unremembered(reader, text)
-
-
-def _unremembered(reader: Callable[[str], _S], text: str) -> _S:
-    """Long sections would let a stranger fill our memory."""
-    return reader.__wrapped__(text)     # type: ignore[attr-defined, no-any-return]  # lru_cache's own function
+        ports.append(check_port(port))
+        media[index] = f"{kind} {text}"
+    # Long ones would let a stranger fill our memory.
+    read_shape = _shape if len(sdp) <= REMEMBERED else _shape.__wrapped__
+    shape = read_shape(session.partition("\n")[2], *media)
+    return Body(shape, [Line(part, port) for part, port in zip(shape.parts, ports, strict=True)])
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _session(text: str) -> Section:
-    section = Section()
-    _read_lines(section, text, "?")
-    return section
+def _shape(session_text: str, *media: str) -> Shape:
+    session = Section()
+    _read_lines(session, session_text, "?")
+    parts = []
+    for text in media:
+        kind, _, text = text.partition(" ")
+        parts.append(Part(kind, _media(text), session))
+    return Shape(session, parts)
 
 
-@lru_cache(maxsize=REMEMBERED)
 def _media(text: str) -> Section:
     """What follows the port: transport, formats, and the lines below."""
     section = Section()
@@ -200,7 +234,8 @@ def check_host(text: str) -> str:
 def check_port(text: str) -> int:
     """A port as m= or a=rtcp names it, 0 included. Raises MediaError."""
     number = text.partition("/")[0]
-    port = int(number) if number.isascii() and number.isdecimal() and len(number) < 6 else -1
-    if port != 0 and not LOWEST_PORT <= port <= 65535:
-        raise MediaError(f"the SDP names port {text!r}, which cannot be relayed to")
-    return port
+    if number.isascii() and number.isdecimal() and len(number) < 6:
+        port = int(number)
+        if LOWEST_PORT <= port <= 65535 or not port:
+            return port
+    raise MediaError(f"the SDP names port {text!r}, which cannot be relayed to")

@@ -156,7 +156,7 @@ class Rtpengine:
         call.answered |= {from_leg, to_leg}
         call.lines[to_leg] = sum(line.port > 0 for line in body.lines)
         call.speaks = from_leg if to_leg == "a" else to_leg
-        call.held = all(one.held or other.held for one, other in zip(body.lines, offered.lines, strict=True))
+        call.held = all(one.part.held or other.part.held for one, other in zip(body.lines, offered.lines, strict=True))
         call.changed_at = self._loop.time()
         call.reported = False
         return _sdp(reply)

@@ -219,8 +219,8 @@ class Exchange:
     def _check_headers(self, request: Request, flow: Flow, known: frozenset[str] = frozenset()) -> None:
         """What a UAS refuses before it looks further (8.2.2): extensions, hops, and its own requests come back."""
         _check_required(request, known)
-        via = request.via
-        if (via.host, via.port or 5060) == flow.local:
+        sent_by = request.sent_by
+        if (sent_by.host, sent_by.port or 5060) == flow.local:
             raise SipError(482, build.REASONS[482])
 
     def _authenticate(self, tx: ServerTransaction, request: Request) -> str | None:

@@ -12,8 +12,9 @@ from enum import StrEnum
 
 from pbxcore.sip import build
 from pbxcore.sip.errors import ParseError, SipError
-from pbxcore.sip.headers import LONGEST_REMEMBERED, NameAddr
+from pbxcore.sip.headers import NameAddr
 from pbxcore.sip.message import Field, Message, Request, Response
+from pbxcore.sip.rows import CONTACTS
 from pbxcore.sip.uri import Uri
 
 
@@ -248,8 +249,8 @@ def _target(message: Message) -> str | None:
     row = message.first_lines.get("contact")
     if row is None:
         return None
-    if len(message.first_lines) == len(message.fields) and len(row) <= LONGEST_REMEMBERED:  # one row
-        uri = NameAddr.uri_of_row(row)
+    if len(message.first_lines) == len(message.fields):  # one row
+        uri = CONTACTS[row]
         if uri is not None:
             return uri
     try:

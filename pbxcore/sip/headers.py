@@ -7,14 +7,10 @@ what the torture tests send. Text comes in unfolded. Nothing here knows of messa
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import NamedTuple
 
 from pbxcore.sip.errors import ParseError
 from pbxcore.sip.uri import PLAIN, Params, Uri, add_params, join_host, split_host
-
-ROWS_REMEMBERED = 4096  # of each kind, where what they say is remembered
-LONGEST_REMEMBERED = 256  # characters; a longer row is read anew each time, so that no stranger fills our memory
 
 WS = " \t"
 BLANKS = " \t\r\n"  # with folds
@@ -224,12 +220,6 @@ class CSeq(NamedTuple):
         match = _plain_cseq(text, start)
         return cls(int(match[1]), match[2]) if match is not None else None
 
-    @staticmethod
-    @lru_cache(maxsize=ROWS_REMEMBERED)
-    def of_row(row: str) -> CSeq | None:
-        """As `plain` for a whole row; the rows seen lately are remembered, for most say `CSeq: 1 INVITE`."""
-        return CSeq.plain(row, row.find(":") + 1)
-
     @classmethod
     def _by_hand(cls, text: str) -> CSeq:
         number, _, method = text.replace("\t", " ").partition(" ")
@@ -280,23 +270,13 @@ class NameAddr:
         return cls(Uri.plain(scheme, user, host, port, inner), display, params)
 
     @staticmethod
-    @lru_cache(maxsize=ROWS_REMEMBERED)
-    def tag_of_row(row: str) -> str | None:
-        """The tag alone, of a row whose value `plain` would read and that has no parameter but it; "" when there is
-        none. None says nothing. A dialog says the same rows again and again."""
-        match = _plain_name_addr(row, row.find(":") + 1)
-        return None if match is None or match[8] is not None else match[7] or ""
-
-    @staticmethod
-    @lru_cache(maxsize=ROWS_REMEMBERED)
-    def uri_of_row(row: str) -> str | None:
-        """The URI alone, as text, of a row whose value `plain` would read. It is a SIP URI and has no headers. A phone
-        has one Contact for all its calls."""
-        match = _plain_name_addr(row, row.find(":") + 1)
+    def plain_uri(text: str, start: int) -> str | None:
+        """The URI alone, as text, of what `plain` would read. It is a SIP URI and has no headers."""
+        match = _plain_name_addr(text, start)
         if match is None or ((port := match[5]) is not None and int(port) > 65535):
             return None
         at = match.start(2)
-        return row[at : row.index(">", at)]
+        return text[at : text.index(">", at)]
 
     @classmethod
     def _by_hand(cls, text: str) -> NameAddr:

@@ -244,13 +244,13 @@ class Layer:
 
     def _receive_response(self, response: Response, now: float) -> None:
         self.counters.responses_in += 1
-        via = response.via
-        tx = self._clients.get(f"{via.branch}{response.cseq.method}")
+        tx = self._clients.get(f"{response.branch}{response.cseq.method}")
         if tx is None:
             self.counters.stray_responses += 1
             return
         host, port = tx.sent_by
-        ours = (via.port or 5060) == port and (via.host == host or same_host(via.host, host))
+        sent_by = response.sent_by
+        ours = (sent_by.port or 5060) == port and (sent_by.host == host or same_host(sent_by.host, host))
         if not ours or not _one_via(response):
             self.counters.foreign_responses += 1
             return
@@ -425,10 +425,9 @@ def way_for_large(flow: Flow) -> Flow | None:
 
 def _server_key(request: Request, method: str) -> str:
     """17.2.3: branch, sent-by and method; `method` is INVITE for the ACK and the CANCEL of one."""
-    via = request.via
-    branch = via.branch
+    branch = request.branch
     if branch is not None and branch[:7] == COOKIE and len(branch) > 7:
-        return f"{branch} {via.host} {via.port} {method}"
+        return f"{branch} {request.sent_by.text} {method}"
     # RFC 2543: what an INVITE and its ACK have in common. The To tag, which an INVITE has not yet, is left out.
     number = request.cseq.number
     return f"{request.uri} {request.first('from')} {request.call_id} {number} {request.first('via')} {method}"
@@ -458,9 +457,9 @@ def _way_back(request: Request, flow: Flow) -> Flow:
     request.mark_source(host, port)
     if flow.reliable:
         return flow
-    via = request.via
-    sent_by_port = via.port or 5060
-    if sent_by_port == port or "rport" in via.params or is_stranded(via.host, host):
+    sent_by = request.sent_by
+    sent_by_port = sent_by.port or 5060
+    if sent_by_port == port or "rport" in request.via.params or is_stranded(sent_by.host, host):
         return flow
     to: Callable[[str, int], Flow] | None = getattr(flow, "to", None)
     if to is None:

@@ -1,9 +1,9 @@
-"""SIP messages: RFC 3261 section 7, read lazily.
+"""SIP messages: RFC 3261 section 7.
 
-`parse` cuts a message into its header rows and keeps every row byte for byte and in order; nothing is understood before
-somebody asks for it. The typed views (`via`, `from_`, `contacts` ...) are slots that are empty until they are read once
-and then cost a plain attribute access. `check` reads all views that the stack relies on, so that a message that passed
-it raises nothing later. No transaction, dialog or transport is known here.
+`parse` keeps every header row byte for byte and in order. A message as nearly all are is read and checked there at
+once: its mandatory headers are plain attributes then (`Checked`). Any other is read by hand, and nothing in it is
+understood before somebody asks; `check` reads all views that the stack relies on, so that a message that passed it
+raises nothing later. No transaction, dialog or transport is known here.
 
 Octets that are no UTF-8 are kept as surrogates (PEP 383) and written back as they came.
 """
@@ -11,18 +11,15 @@ Octets that are no UTF-8 are kept as surrogates (PEP 383) and written back as th
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
 
+from pbxcore.sip import views
+from pbxcore.sip.checks import MANDATORY, check_common, check_request, check_response, doubled
 from pbxcore.sip.errors import ParseError
 from pbxcore.sip.headers import (
     BLANKS,
     LISTS,
-    LONGEST_REMEMBERED,
     MAX_HEADERS,
     METHODS,
-    CSeq,
-    NameAddr,
     Via,
     digits,
     is_token,
@@ -31,24 +28,30 @@ from pbxcore.sip.headers import (
     one_line,
     split,
 )
-from pbxcore.sip.repair import careful_fields, rare_key, repair
-from pbxcore.sip.uri import Uri
-from pbxcore.sip.views import MAX_NUMBER, STALE, VIEWS, contacts_of, cseq_of, from_of, to_of, value_of, via_of
+from pbxcore.sip.repair import careful_fields, repair
+from pbxcore.sip.rows import (
+    CALL_IDS,
+    CONTACTS,
+    CSEQS,
+    FIELDS,
+    NUMBERS,
+    SENT_BY,
+    STARTS,
+    TAGS,
+    Field,
+    branch_of,
+    is_status,
+    value_of,
+)
+from pbxcore.sip.views import STALE, View
 
-__all__ = ["MAX_HEADERS", "MAX_SIZE", "Message", "ParseError", "Request", "Response", "check", "parse"]
+__all__ = ["MAX_HEADERS", "MAX_SIZE", "Field", "Message", "ParseError", "Request", "Response", "check", "parse"]
 
 MAX_SIZE = 65536
 """Octets of the largest message that is read."""
 
-Field = tuple[str, str]
-
 UNREADABLE = "unreadable.invalid"
 """The host of a Via that could not be read, in the `partial` of a ParseError."""
-
-_MANDATORY = {"via": "Via", "from": "From", "to": "To", "call-id": "Call-ID", "cseq": "CSeq"}
-_SINGLE = frozenset(("from", "to", "call-id", "cseq", "max-forwards", "content-type"))
-_SCHEMES = ("sip", "sips", "tel")
-_tag_of = NameAddr.tag_of_row
 
 class Message:
     """What requests and responses share.
@@ -61,49 +64,42 @@ class Message:
     cannot read below the topmost. After `check` none raises.
     """
 
-    __slots__ = ("body", "fields", "first_lines", *(view for views in STALE.values() for view in views))
+    __slots__ = ("body", "fields", "seen")
 
     body: bytes
     fields: list[Field]
-    first_lines: dict[str, str]
+    seen: dict[str, object]
+    """What the views below have read."""
+
+    first_lines = View(views.first_lines_of)
     """The first row of each header by long lower-case name; not to be changed."""
-    via: Via
-    vias: list[Via]
-    branch: str | None
-    from_: NameAddr
-    from_tag: str | None
-    to: NameAddr
-    to_tag: str | None
-    contact: NameAddr | None
-    contacts: list[NameAddr]
-    contact_star: bool
-    cseq: CSeq
-    call_id: str
-    max_forwards: int | None
-    routes: list[NameAddr]
-    record_routes: list[NameAddr]
-    expires: int | None
-    content_type: str | None
-    content_length: int | None
-    require: tuple[str, ...]
-    proxy_require: tuple[str, ...]
-    supported: tuple[str, ...]
+    via = View(views.via_of)
+    vias = View(views.vias_of)
+    branch = View(views.branch_of)
+    sent_by = View(views.sent_by_of)
+    from_ = View(views.from_of)
+    from_tag = View(views.from_tag_of)
+    to = View(views.to_of)
+    to_tag = View(views.to_tag_of)
+    contact = View(views.contact_of)
+    contacts = View(views.contacts_of)
+    contact_star = View(views.contact_star_of)
+    cseq = View(views.cseq_of)
+    call_id = View(views.call_id_of)
+    max_forwards = View(views.max_forwards_of)
+    routes = View(views.routes_of)
+    record_routes = View(views.record_routes_of)
+    expires = View(views.expires_of)
+    content_type = View(views.content_type_of)
+    content_length = View(views.content_length_of)
+    require = View(views.require_of)
+    proxy_require = View(views.proxy_require_of)
+    supported = View(views.supported_of)
 
     def __init__(self, fields: list[Field], body: bytes = b"") -> None:
         self.fields = fields
         self.body = body
-
-    if not TYPE_CHECKING:  # hidden, or the type checker would allow any name
-
-        def __getattr__(self, name: str) -> Any:
-            """Fills a view's empty slot; a filled one never comes here."""
-            try:
-                compute = VIEWS[name]
-            except KeyError:
-                raise AttributeError(name) from None
-            value = compute(self)
-            setattr(self, name, value)
-            return value
+        self.seen = {}
 
     def __contains__(self, key: str) -> bool:
         return key in self.first_lines
@@ -114,7 +110,7 @@ class Message:
         if line is None:
             return None
         value = value_of(line)
-        return split(value, ",")[0] if key in LISTS and "," in value else value
+        return split(value, ",")[0] if "," in value and key in LISTS else value
 
     def values(self, key: str) -> list[str]:
         """All values in order; rows of list headers are split at their commas, empty elements are left out."""
@@ -137,18 +133,18 @@ class Message:
 
     def add(self, name: str, value: str) -> None:
         """Appends a row. A line break in `value` becomes a blank, here and in the other edits."""
-        self._edit((field := _field(name, value))[0])
-        self.fields.append(field)
+        self.fields.append(field := _field(name, value))
+        self._edit(field[0])
 
     def prepend(self, name: str, value: str) -> None:
         """Puts a row on top of all others."""
-        self._edit((field := _field(name, value))[0])
-        self.fields.insert(0, field)
+        self.fields.insert(0, field := _field(name, value))
+        self._edit(field[0])
 
     def add_lines(self, key: str, lines: Iterable[str]) -> None:
         """Appends whole rows of another message as they are."""
-        self._edit(key)
         self.fields += [(key, line) for line in lines]
+        self._edit(key)
 
     def replace(self, name: str, value: str) -> None:
         """Puts the row in the place of the first of its name and drops those others; adds it if there is none."""
@@ -169,10 +165,7 @@ class Message:
 
     def _edit(self, key: str) -> None:
         for view in ("first_lines", *STALE.get(key, ())):
-            try:
-                delattr(self, view)
-            except AttributeError:  # was never read
-                continue
+            self.seen.pop(view, None)
 
     def to_bytes(self, top: str = "") -> bytes:
         """The message for the wire, with the row `top` above its own. Content-Length is set right; rows that were not
@@ -206,17 +199,18 @@ class Message:
 class Request(Message):
     """`uri` is the Request-URI as text, `request_uri` the same read."""
 
-    __slots__ = ("method", "request_uri", "uri")
+    __slots__ = ("method", "uri")
 
     method: str
     uri: str
-    request_uri: Uri
+    request_uri = View(views.request_uri_of)
 
     def __init__(self, method: str, uri: str, fields: list[Field], body: bytes = b"") -> None:
         self.method = method
         self.uri = uri
         self.fields = fields
         self.body = body
+        self.seen = {}
 
     def _start_line(self) -> str:
         return f"{self.method} {self.uri} SIP/2.0"
@@ -227,20 +221,21 @@ class Request(Message):
         Nothing changes when the sender asks for no port and its sent-by says the same host. Else its text is kept and
         added to, unless it claims a `received` of its own.
         """
-        via = self.via
         row = self.first_lines["via"]
-        found = row.find(";rport")
+        before, rport, after = row.partition(";rport")
         if (
-            found > 0
-            and row[found + 6 : found + 7] in ("", ";")
-            and row.find(";rport", found + 6) < 0
+            rport
+            and after[:1] in ("", ";")
+            and ";rport" not in after
             and "received" not in row
             and "," not in row
             and "\n" not in row
         ):
-            via.came_from(host, port)
-            self._put_via(row, row.replace(";rport", f";rport={port}").rstrip(BLANKS) + f";received={host}")
+            if "via" in self.seen:
+                self.via.came_from(host, port)
+            self._put_via(row, f"{before};rport={port}{after.rstrip(BLANKS)};received={host}")
             return
+        via = self.via
         params = via.params
         wants_port = "rport" in params
         if not wants_port and "received" not in params and via.host == host:
@@ -274,12 +269,39 @@ class Response(Message):
         self.reason = reason
         self.fields = fields
         self.body = body
+        self.seen = {}
 
     def _start_line(self) -> str:
         return f"SIP/2.0 {self.status} {self.reason}"
 
     def __repr__(self) -> str:
         return f"<Response {self.status} {self.reason}>"
+
+
+class Checked(Message):
+    """A message that `parse` found to be as nearly all are: what `_READ` names is read, and `check` has nothing to do.
+
+    An edit that takes a mandatory header away, or makes it unreadable, raises ParseError.
+    """
+
+    __slots__ = ()
+
+    def _edit(self, key: str) -> None:
+        super()._edit(key)
+        for name in ("first_lines", *STALE.get(key, ())):
+            if name in _READ:
+                setattr(self, name, Message.__dict__[name].read(self))
+
+
+_READ = ("branch", "call_id", "cseq", "first_lines", "from_tag", "sent_by", "to_tag")
+
+
+class CheckedRequest(Checked, Request):
+    __slots__ = _READ
+
+
+class CheckedResponse(Checked, Response):
+    __slots__ = _READ
 
 
 def _field(name: str, value: str) -> Field:
@@ -295,6 +317,82 @@ def parse(data: bytes) -> Request | Response:
     Raises ParseError: 400, 505 for another version of SIP, 513 for more than MAX_SIZE octets. Octets behind the
     Content-Length are ignored (18.3).
     """
+    return _read(data) or _read_by_hand(data)
+
+
+def _read(data: bytes) -> CheckedRequest | CheckedResponse | None:
+    """The message read and checked in one go, its rows understood by their text alone; None says nothing."""
+    head, _, body = data.partition(b"\r\n\r\n")
+    lines = head.decode("utf-8", "surrogateescape").split("\r\n")
+    text = "".join(lines)
+    if "\r" in text or "\n" in text or len(data) > MAX_SIZE or len(lines) > MAX_HEADERS:
+        return None
+    try:
+        start = STARTS[lines.pop(0)]
+        fields = list(map(FIELDS.__getitem__, lines))
+        first = dict(fields)
+        if len(first) != len(fields):
+            if doubled(fields):
+                return None
+            first = dict(reversed(fields))
+        via = first["via"]
+        from_tag = TAGS[first["from"]]
+        to_tag = TAGS[first["to"]]
+        cseq = CSEQS[first["cseq"]]
+        call_id = CALL_IDS[first["call-id"]]
+    except (KeyError, ValueError):
+        return None
+    before, _, behind = via.partition(";branch=")
+    branch = branch_of(behind)
+    sent_by = SENT_BY[before]
+    length = first.get("content-length")
+    if (
+        start is None
+        or from_tag is None
+        or to_tag is None
+        or cseq is None
+        or not call_id
+        or branch is None
+        or sent_by is None
+        or (length is not None and NUMBERS[length] != len(body))
+        or ("contact" in first and CONTACTS[first["contact"]] is None)
+    ):
+        return None
+    status, method, target = start
+    message: CheckedRequest | CheckedResponse
+    if status:
+        message = _new(CheckedResponse)
+        message.status = status
+        message.reason = target
+    else:
+        hops = first.get("max-forwards")
+        if method != cseq.method or (hops is not None and NUMBERS[hops] is None):
+            return None
+        message = _new(CheckedRequest)
+        message.method = method
+        message.uri = target
+    message.fields = fields
+    message.body = body
+    message.seen = {}
+    message.first_lines = first
+    message.branch = branch[1]
+    message.sent_by = sent_by
+    message.from_tag = from_tag or None
+    message.to_tag = to_tag or None
+    message.cseq = cseq
+    message.call_id = call_id
+    if "route" in first or "record-route" in first:
+        try:
+            message.routes, message.record_routes  # noqa: B018
+        except ParseError:
+            return None
+    return message
+
+
+_new = object.__new__
+
+
+def _read_by_hand(data: bytes) -> Request | Response:
     if len(data) > MAX_SIZE:
         raise ParseError(513, "Message Too Large")
     if data[:1] in (b"\r", b"\n"):
@@ -308,25 +406,13 @@ def parse(data: bytes) -> Request | Response:
         lines, body, problem = repair(data)
     start = lines.pop(0)
     try:
-        names = [line[: line.index(":")] for line in lines]
-        known = list(map(known_key, names))
-        keys = [key or rare_key(name) for key, name in zip(known, names, strict=True)] if None in known else known
-        fields: list[Field] = list(zip(keys, lines, strict=True))  # type: ignore[arg-type]  # no None is left
+        fields = [FIELDS[line] for line in lines]
         if len(fields) > MAX_HEADERS:
             problem = "Too many headers"
     except ValueError:
         fields, trouble = careful_fields(lines)
         problem = problem or trouble
-    message: Request | Response
-    if start[:8] == "SIP/2.0 ":
-        read = _status_line if len(start) <= LONGEST_REMEMBERED else _status_line.__wrapped__
-        message = Response(*read(start), fields)
-    else:
-        parts = start.split(" ")
-        if len(parts) == 3 and parts[2] == "SIP/2.0" and parts[0] in METHODS:
-            message = Request(parts[0], parts[1], fields)
-        else:
-            message = _careful_start(start, fields)
+    message = _by_start(start, fields)
     message.body, trouble = _cut(message, body)
     problem = problem or trouble
     if problem:
@@ -334,24 +420,20 @@ def parse(data: bytes) -> Request | Response:
     return message
 
 
-@lru_cache(maxsize=512)
-def _status_line(start: str) -> tuple[int, str]:
-    """Status and reason. Nearly all are `SIP/2.0 200 OK`, so those seen lately are remembered."""
-    status, _, reason = start[8:].lstrip(" ").partition(" ")
-    if len(status) != 3 or not "100" <= status <= "699" or not (status.isascii() and status.isdigit()):
-        raise ParseError(400, "Malformed status line")
-    return int(status), reason
-
-
-def _careful_start(start: str, fields: list[Field]) -> Request | Response:
+def _by_start(start: str, fields: list[Field]) -> Request | Response:
     """Start lines with other methods, other versions, more blanks than one (read, never passed on), or noise."""
+    if start[:8] == "SIP/2.0 ":
+        return Response(*_status_line(start), fields)
+    words = start.split(" ")
+    if len(words) == 3 and words[2] == "SIP/2.0" and words[0] in METHODS:
+        return Request(words[0], words[1], fields)
     parts = [part for part in start.replace("\t", " ").split(" ") if part]
     if not parts:
         raise ParseError(400, "No start line")
     if parts[0][:4].upper() == "SIP/":
         if parts[0].upper() != "SIP/2.0":
             raise ParseError(505, "Version Not Supported")
-        return Response(*_status_line.__wrapped__("SIP/2.0 " + " ".join(parts[1:])), fields)
+        return Response(*_status_line("SIP/2.0 " + " ".join(parts[1:])), fields)
     version = parts[-1].upper()
     if len(parts) < 3 or version[:4] != "SIP/" or not is_token(parts[0]):
         raise ParseError(400, "Malformed request line")
@@ -363,15 +445,20 @@ def _careful_start(start: str, fields: list[Field]) -> Request | Response:
     return message
 
 
+def _status_line(start: str) -> tuple[int, str]:
+    status, _, reason = start[8:].lstrip(" ").partition(" ")
+    if not is_status(status):
+        raise ParseError(400, "Malformed status line")
+    return int(status), reason
+
+
 def _cut(message: Message, body: bytes) -> tuple[bytes, str | None]:
     """The body as Content-Length has it, or what is wrong with that (18.3, 20.14)."""
-    first = message.first_lines = dict(reversed(message.fields))
+    first = message.first_lines
     line = first.get("content-length")
     if line is None:
         return body, None
     twice = len(first) != len(message.fields)
-    if line == f"Content-Length: {len(body)}" and not twice:  # as nearly everybody writes it
-        return body, None
     length = digits(value_of(line), MAX_SIZE)
     if length is None:
         return body, "Malformed Content-Length"
@@ -387,7 +474,7 @@ def _answerable(message: Message) -> Request | None:
     if not isinstance(message, Request) or message.method == "ACK":
         return None
     first = message.first_lines
-    for key in _MANDATORY:
+    for key in MANDATORY:
         if key not in first:
             return None
     try:
@@ -405,97 +492,14 @@ def check(message: Request | Response) -> None:
 
     Tolerated: no Max-Forwards, no branch, no From tag (RFC 2543); headers that nobody here needs, whatever they hold.
     """
+    if isinstance(message, Checked):
+        return
     try:
-        _check_common(message)
+        check_common(message)
         if isinstance(message, Request):
-            _check_request(message)
+            check_request(message)
         else:
-            _check_response(message)
+            check_response(message)
     except ParseError as error:
         error.partial = _answerable(message)
         raise
-
-
-def _check_common(message: Message) -> None:
-    fields = message.fields
-    first = message.first_lines
-    if len(first) != len(fields):
-        seen: set[str] = set()
-        for key, _ in fields:
-            if key in _SINGLE:
-                if key in seen:
-                    raise ParseError(400, f"More than one {key}")
-                seen.add(key)
-    try:
-        via_row, from_row, to_row = first["via"], first["from"], first["to"]
-        cseq_row, call_id_row = first["cseq"], first["call-id"]
-    except KeyError as error:
-        raise ParseError(400, f"Missing {_MANDATORY[error.args[0]]}") from None
-    # The slots are filled here and not by __getattr__: a microsecond each, on every message.
-    via = message.via = Via.plain(via_row, via_row.find(":") + 1) or via_of(message)
-    # Of From and To nobody wants more than the tags, mostly: the address is made when it is asked for.
-    tag = _tag_of(from_row) if len(from_row) <= LONGEST_REMEMBERED else None
-    if tag is None:
-        message.from_ = from_of(message)
-    else:
-        message.from_tag = tag or None
-    tag = _tag_of(to_row) if len(to_row) <= LONGEST_REMEMBERED else None
-    if tag is None:
-        message.to = to_of(message)
-    else:
-        message.to_tag = tag or None
-    message.cseq = (CSeq.of_row(cseq_row) if len(cseq_row) <= LONGEST_REMEMBERED else None) or cseq_of(message)
-    if via.protocol != "SIP/2.0":
-        raise ParseError(400, "Malformed Via")
-    if "," in via_row:
-        for value in split(value_of(via_row), ","):  # where one ends is known only when all can be read
-            Via.parse(value)
-    call_id = message.call_id = value_of(call_id_row)
-    if not call_id:
-        raise ParseError(400, "Malformed Call-ID")
-
-
-def _check_request(request: Request) -> None:
-    first = request.first_lines
-    if request.cseq.method != request.method:
-        raise ParseError(400, "CSeq method does not match")
-    line = first.get("max-forwards")
-    if line is not None:
-        hops = request.max_forwards = digits(value_of(line), MAX_NUMBER)
-        if hops is None:
-            raise ParseError(400, "Malformed Max-Forwards")
-    if "contact" in first:
-        _check_contact(request)
-    if "route" in first:
-        request.routes  # noqa: B018
-    if "record-route" in first:
-        request.record_routes  # noqa: B018
-    if len(request.uri) <= LONGEST_REMEMBERED and Uri.is_plain(request.uri):
-        return
-    uri = request.request_uri
-    if uri.scheme not in _SCHEMES:
-        raise ParseError(416, "Unsupported URI Scheme")
-    if uri.headers:  # 19.1.1 forbids them here; nothing may ever turn them into headers
-        raise ParseError(400, "Headers in the Request-URI")
-
-
-def _check_contact(message: Message) -> None:
-    """Reads every Contact; the one that nearly everybody sends is only looked at, for few messages' Contact is used."""
-    row = message.first_lines["contact"]
-    plain = len(message.first_lines) == len(message.fields) and len(row) <= LONGEST_REMEMBERED
-    if not plain or NameAddr.uri_of_row(row) is None:
-        contacts = message.contacts = contacts_of(message)
-        message.contact = contacts[0] if contacts else None
-
-
-def _check_response(response: Response) -> None:
-    first = response.first_lines
-    try:
-        if "contact" in first:
-            _check_contact(response)
-        if "record-route" in first:
-            response.record_routes  # noqa: B018
-    except ParseError:
-        if response.status < 300:
-            raise
-        response.contacts, response.contact, response.record_routes = [], None, []  # a refusal is one all the same

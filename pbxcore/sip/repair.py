@@ -1,22 +1,11 @@
 """Header rows that are not as RFC 3261 section 7.3 has them: folds, bare line feeds, unknown names, faults.
 
-What `message.parse` does by hand when its fast path meets them. Knows no message.
+What `message.parse` does when it meets them. Knows no message.
 """
 
 from __future__ import annotations
 
 from pbxcore.sip.headers import MAX_HEADERS, WS, is_token, known_key
-
-
-def rare_key(name: str) -> str:
-    """The key of a header that is not in the table; ValueError for a fold or a malformed name."""
-    if name[:1] in WS:
-        raise ValueError
-    name = name.rstrip(WS)
-    if not is_token(name):
-        raise ValueError
-    name = name.lower()
-    return known_key(name) or name
 
 
 def repair(data: bytes) -> tuple[list[str], bytes, str | None]:

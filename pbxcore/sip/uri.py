@@ -8,7 +8,6 @@ can be read and passed on. Does not resolve (RFC 3263 is `net.resolver`).
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from ipaddress import IPv6Address
 from urllib.parse import quote, unquote
 
@@ -186,7 +185,6 @@ class Uri:
         return cls(scheme, user, host, number, params)
 
     @staticmethod
-    @lru_cache(maxsize=4096)
     def is_plain(text: str) -> bool:
         """Whether this is a SIP URI without headers that `parse` reads, seen at a glance; False says nothing."""
         match = _plain(text)

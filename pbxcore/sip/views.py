@@ -7,20 +7,22 @@ missing or unreadable; the others are None or empty where they are missing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from pbxcore.sip.errors import ParseError
-from pbxcore.sip.headers import MAX_HEADERS, WS, CSeq, NameAddr, Via, digits, split, unfold
+from pbxcore.sip.headers import MAX_HEADERS, WS, CSeq, NameAddr, Via, digits, split
+from pbxcore.sip.rows import MAX_NUMBER, SentBy, value_of
 from pbxcore.sip.uri import Uri
 
 if TYPE_CHECKING:
-    from pbxcore.sip.message import Message
+    from pbxcore.sip.message import Message, Request
 
-MAX_NUMBER = 0xFFFFFFFF
+T = TypeVar("T")
+_UNREAD: Any = object()
 
 # Which views are computed from which header: what an edit makes stale.
 STALE = {
-    "via": ("via", "vias", "branch"),
+    "via": ("via", "vias", "branch", "sent_by"),
     "from": ("from_", "from_tag"),
     "to": ("to", "to_tag"),
     "contact": ("contact", "contacts", "contact_star"),
@@ -36,12 +38,6 @@ STALE = {
     "proxy-require": ("proxy_require",),
     "supported": ("supported",),
 }
-
-
-def value_of(line: str) -> str:
-    """The value of a whole header row, unfolded and stripped."""
-    value = line[line.find(":") + 1 :].strip(WS)
-    return unfold(value) if "\n" in value else value
 
 
 def row_of(message: Message, key: str, title: str) -> str:
@@ -76,7 +72,7 @@ def cseq_of(message: Message) -> CSeq:
     return CSeq.parse(value_of(line)) if cseq is None else cseq
 
 
-def _vias(message: Message) -> list[Via]:
+def vias_of(message: Message) -> list[Via]:
     vias = [message.via]
     for value in message.values("via")[1:]:
         try:
@@ -114,39 +110,97 @@ def _number(message: Message, key: str, limit: int) -> int | None:
     return None if line is None else digits(value_of(line), limit)
 
 
-def _expires(message: Message) -> int | None:
+def expires_of(message: Message) -> int | None:
     value = message.first("expires") or ""
     if not (value.isascii() and value.isdigit()):
         return None
     return MAX_NUMBER if len(value) > 40 else min(int(value), MAX_NUMBER)
 
 
-def _content_type(message: Message) -> str | None:
+def content_type_of(message: Message) -> str | None:
     return (message.first("content-type") or "").partition(";")[0].strip(WS).lower() or None
 
 
-VIEWS: dict[str, Callable[[Any], Any]] = {
-    "first_lines": lambda message: dict(reversed(message.fields)),
-    "via": via_of,
-    "vias": _vias,
-    "branch": lambda message: message.via.params.get("branch") or None,
-    "from_": from_of,
-    "from_tag": lambda message: message.from_.params.get("tag") or None,
-    "to": to_of,
-    "to_tag": lambda message: message.to.params.get("tag") or None,
-    "contacts": contacts_of,
-    "contact": lambda message: message.contacts[0] if message.contacts else None,
-    "contact_star": lambda message: message.first("contact") == "*",
-    "cseq": cseq_of,
-    "call_id": lambda message: value_of(row_of(message, "call-id", "Call-ID")),
-    "max_forwards": lambda message: _number(message, "max-forwards", MAX_NUMBER),
-    "routes": lambda message: [NameAddr.parse(value) for value in _values(message, "route")],
-    "record_routes": lambda message: [NameAddr.parse(value) for value in _values(message, "record-route")],
-    "expires": _expires,
-    "content_type": _content_type,
-    "content_length": lambda message: _number(message, "content-length", MAX_NUMBER),
-    "require": lambda message: tuple(message.values("require")),
-    "proxy_require": lambda message: tuple(message.values("proxy-require")),
-    "supported": lambda message: tuple(message.values("supported")),
-    "request_uri": lambda message: Uri.parse(message.uri),
-}
+def first_lines_of(message: Message) -> dict[str, str]:
+    return dict(reversed(message.fields))
+
+
+def branch_of(message: Message) -> str | None:
+    return message.via.branch
+
+
+def sent_by_of(message: Message) -> SentBy:
+    return SentBy.of(message.via)
+
+
+def from_tag_of(message: Message) -> str | None:
+    return message.from_.tag
+
+
+def to_tag_of(message: Message) -> str | None:
+    return message.to.tag
+
+
+def contact_of(message: Message) -> NameAddr | None:
+    return message.contacts[0] if message.contacts else None
+
+
+def contact_star_of(message: Message) -> bool:
+    return message.first("contact") == "*"
+
+
+def call_id_of(message: Message) -> str:
+    return value_of(row_of(message, "call-id", "Call-ID"))
+
+
+def max_forwards_of(message: Message) -> int | None:
+    return _number(message, "max-forwards", MAX_NUMBER)
+
+
+def content_length_of(message: Message) -> int | None:
+    return _number(message, "content-length", MAX_NUMBER)
+
+
+def routes_of(message: Message) -> list[NameAddr]:
+    return [NameAddr.parse(value) for value in _values(message, "route")]
+
+
+def record_routes_of(message: Message) -> list[NameAddr]:
+    return [NameAddr.parse(value) for value in _values(message, "record-route")]
+
+
+def require_of(message: Message) -> tuple[str, ...]:
+    return tuple(message.values("require"))
+
+
+def proxy_require_of(message: Message) -> tuple[str, ...]:
+    return tuple(message.values("proxy-require"))
+
+
+def supported_of(message: Message) -> tuple[str, ...]:
+    return tuple(message.values("supported"))
+
+
+def request_uri_of(request: Request) -> Uri:
+    return Uri.parse(request.uri)
+
+
+class View(Generic[T]):
+    """An attribute of a message: what `read` makes of the message, kept until an edit makes it stale."""
+
+    __slots__ = ("name", "read")
+
+    def __init__(self, read: Callable[[Any], T]) -> None:
+        self.read = read
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, message: Any, owner: type) -> T:
+        value = message.seen.get(self.name, _UNREAD)
+        if value is _UNREAD:
+            value = message.seen[self.name] = self.read(message)
+        return cast(T, value)
+
+    def __set__(self, message: Any, value: T) -> None:
+        message.seen[self.name] = value

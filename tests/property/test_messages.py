@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pbxcore.sip import build
 from pbxcore.sip.framing import FramingError, KeepAlive, StreamFramer
 from pbxcore.sip.headers import CSeq, NameAddr, Via, quote, split, unquote
-from pbxcore.sip.message import Message, ParseError, Request, Response, check, parse
+from pbxcore.sip.message import Checked, Message, ParseError, Request, Response, _read, _read_by_hand, check, parse
 from pbxcore.sip.uri import Params, Uri, escape_param, escape_user, normalize, unescape
 from pbxcore.sip.views import STALE
 from tests.torture.corpus import EVERYTHING
@@ -194,10 +194,9 @@ SPLICES = [
 ]  # fmt: skip
 
 
-def mutants(seed: int, count: int) -> Iterator[bytes]:
+def mutants(seed: int, count: int, corpus: list[bytes]) -> Iterator[bytes]:
     """Corpus messages with a few octets changed, cut, doubled or spliced. The same seed gives the same ones."""
     rng = random.Random(seed)
-    corpus = [sample.raw for sample in EVERYTHING]
     for _ in range(count):
         data = bytearray(rng.choice(corpus))
         for _ in range(rng.randint(1, 4)):
@@ -268,7 +267,7 @@ def without_length(message: Message) -> list[tuple[str, str]]:
 
 def test_mutated_messages_raise_parse_error_and_nothing_else() -> None:
     count = int(os.environ.get("HOOKLINE_MUTATIONS", "20000"))
-    read = sum(exercise(data) for data in mutants(4475, count))
+    read = sum(exercise(data) for data in mutants(4475, count, [sample.raw for sample in EVERYTHING]))
     assert count * 0.1 < read < count * 0.9  # else the mutations are too dull or too wild to prove anything
 
 
@@ -277,6 +276,68 @@ def test_mutated_messages_raise_parse_error_and_nothing_else() -> None:
 def test_noise_raises_parse_error_and_nothing_else(data: bytes) -> None:
     exercise(data)
     exercise(b"OPTIONS sip:a@b SIP/2.0\r\n" + data)
+
+
+# ---- messages read at a glance are the same when they are read by hand
+
+PLAIN = [
+    b"INVITE sip:+15550100@192.0.2.7:5060 SIP/2.0\r\n"
+    b"Via: SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bK132ba6;rport\r\n"
+    b'From: "Anna" <sip:anna@192.0.2.1>;tag=352c5f\r\n'
+    b"To: <sip:+15550100@192.0.2.7:5060>\r\nCall-ID: 557d728c\r\nCSeq: 1 INVITE\r\nMax-Forwards: 70\r\n"
+    b"Contact: <sip:anna@192.0.2.1:5060;ob>;expires=60\r\nContent-Length: 4\r\n\r\nbody",
+    b"BYE sip:b@192.0.2.7 SIP/2.0\r\n"
+    b"Via: SIP/2.0/TCP p.example.org:5080;rport;branch=z9hG4bKPj-1;alias\r\nVia: SIP/2.0/UDP 192.0.2.1\r\n"
+    b"Record-Route: <sip:p1.example.org;lr>\r\nRoute: <sip:p2.example.org;lr>, <sip:p3.example.org;lr>\r\n"
+    b"From: Anna <sip:192.0.2.1>;tag=a.b\r\nTo: <tel:+15550100>;tag=~x\r\nCall-ID: a:b@c\r\nCSeq: 2 BYE\r\n"
+    b"X-Account:7\r\nContact: a <sip:a@192.0.2.1>\r\n\r\n",
+    b"SIP/2.0 180 Ringing\r\n"
+    b"Via: SIP/2.0/UDP [2001:db8::7]:5060;branch=z9hG4bK5b1;rport=5060;received=192.0.2.7\r\n"
+    b"From: <sips:a@b>;tag=1\r\nTo: <sip:101@b;user=phone>;tag=2\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\n"
+    b'Contact: <sip:101@192.0.2.3>;+sip.instance="<urn:x:1>"\r\nContent-Length: 0\r\n\r\n',
+]
+GLANCED = ("branch", "call_id", "cseq", "first_lines", "from_tag", "sent_by", "to_tag")
+
+
+def same_by_hand(data: bytes) -> bool:
+    """False when it was not read at a glance."""
+    message = _read(data)
+    if message is None:
+        return False
+    again = _read_by_hand(data)
+    check(again)
+    assert not isinstance(again, Checked)
+    for view in ("fields", "body", *GLANCED, *(view for views in STALE.values() for view in views)):
+        assert getattr(message, view) == getattr(again, view), view
+    assert repr(message) == repr(again)
+    assert message.to_bytes() == again.to_bytes()
+    if isinstance(message, Request):
+        assert isinstance(again, Request)
+        assert message.request_uri == again.request_uri
+        message.mark_source("198.51.100.7", 5061)
+        again.mark_source("198.51.100.7", 5061)
+        assert message.fields == again.fields
+        assert message.via == again.via
+    after_check(message)
+    return True
+
+
+@pytest.mark.parametrize("data", PLAIN)
+def test_plain_messages_are_read_at_a_glance(data: bytes) -> None:
+    assert same_by_hand(data)
+
+
+def test_what_is_read_at_a_glance_is_the_same_by_hand() -> None:
+    count = int(os.environ.get("HOOKLINE_MUTATIONS", "20000"))
+    samples = PLAIN * 10 + [sample.raw for sample in EVERYTHING]
+    glanced = sum(same_by_hand(data) for data in mutants(2261, count, samples))
+    assert count * 0.05 < glanced < count * 0.9
+
+
+@FEW
+@given(requests())
+def test_every_request_is_the_same_by_hand(request: Request) -> None:
+    same_by_hand(request.to_bytes())
 
 
 # ---- hostile sizes: linear time

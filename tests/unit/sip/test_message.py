@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pbxcore.sip.message import MAX_SIZE, UNREADABLE, Message, ParseError, Request, Response, check, parse
+from pbxcore.sip.message import MAX_SIZE, UNREADABLE, Checked, Message, ParseError, Request, Response, check, parse
 
 INVITE = (
     b"INVITE sip:bob@example.org SIP/2.0\r\n"
@@ -172,6 +172,19 @@ def test_an_edit_makes_views_stale() -> None:
     assert message.routes == []
     with pytest.raises(ParseError):
         message.via  # noqa: B018
+
+
+def test_an_edit_of_a_checked_message_reads_it_again() -> None:
+    message = parse(OK)
+    assert isinstance(message, Checked)
+    message.replace("To", "<sip:b@b>;tag=3")
+    message.replace("Via", "SIP/2.0/UDP 192.0.2.9:5080;branch=z9hG4bKb")
+    message.add("Subject", "x")
+    assert (message.to_tag, message.from_tag, message.branch) == ("3", "1", "z9hG4bKb")
+    assert (message.sent_by.host, message.sent_by.port, message.via.port) == ("192.0.2.9", 5080, 5080)
+    assert message.first("subject") == "x"
+    with pytest.raises(ParseError, match="Missing CSeq"):
+        message.remove("cseq")
 
 
 def test_replace_keeps_the_place_and_drops_the_others() -> None:

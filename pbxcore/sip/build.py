@@ -70,7 +70,7 @@ def response(
     tag = None if to_tag is None or _has_to_tag(request) else to_tag
     made = _answer(request, status, reason, tag, rows, body)
     if tag is not None:
-        made.to_tag = tag  # the ACK of a 2xx is found by it
+        made.seen["to_tag"] = tag  # the ACK of a 2xx is found by it
     return made
 
 
@@ -108,6 +108,7 @@ class Answer(Response):
         self.status = status
         self.reason = reason
         self.body = body
+        self.seen = {}
         self._repeated = repeated
         self._rows = rows
         self._fields: list[Field] | None = None

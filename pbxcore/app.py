@@ -22,6 +22,7 @@ from crmhooks.embedded.desk import EmbeddedCrm
 from crmhooks.explained import ExplainLog
 from crmhooks.runner import Runner
 from pbxcore import office
+from pbxcore.attending import make_ready
 from pbxcore.bus import Bus
 from pbxcore.call.exchange import Doors, Exchange
 from pbxcore.call.explained import route
@@ -313,6 +314,7 @@ class App:
         await media.start(exchange)
         endpoint.attach(exchange.layer, timers)
         registrar.restore(bindings.load(time.time()))  # before the first caller is heard
+        make_ready(settings, exchange)
         exchange.texts.store = texts = KeptTexts(self.store)
         exchange.texts.restore(texts.load(time.time()))
         listeners = [await endpoint.listen(spec) for spec in settings.sip.listen]

@@ -14,6 +14,7 @@ import phonenumbers
 from pbxcore import profiles
 from pbxcore.call.router import DialPlan, ExtensionEntry, OutboundRule, digits, emergency_numbers
 from pbxcore.call.servers import Servers
+from pbxcore.call.services.entries import Menu, QueueEntry, RingGroup
 from pbxcore.call.trunks import FlowTo, Trunk
 from pbxcore.settings import Extension, Settings
 from pbxcore.settings import Trunk as TrunkSettings
@@ -48,11 +49,43 @@ def build(settings: Settings, stored: Iterable[StoredExtension], realm: str) -> 
         outbound=tuple(OutboundRule(r.prefix, r.strip, r.prepend, r.trunks) for r in settings.outbound),
         trunks=frozenset(trunk.name for trunk in settings.trunk),
     )
+    plan = with_services(plan, settings)
     return Office(
         replace(plan, emergency=emergency_numbers(for_help(settings), plan)),
         {number: Secret.from_password(number, realm, secret) for number, (_, secret, _) in extensions.items()},
         {number: profiles.phone(profile) for number, (_, _, profile) in extensions.items() if profile},
     )
+
+
+def with_services(plan: DialPlan, settings: Settings) -> DialPlan:
+    """The dial plan with ring groups, queues, menus and mailboxes."""
+    groups = {
+        each.name: RingGroup(each.name, each.members, each.strategy, each.ring_seconds, each.otherwise)
+        for each in settings.ring_group
+    }
+    queues = {
+        each.name: QueueEntry(
+            each.name, each.agents, each.strategy, each.music, each.ring_seconds, each.announce_seconds,
+            each.max_wait_seconds, each.max_callers, each.otherwise,
+        )
+        for each in settings.queue
+    }  # fmt: skip
+    menus = {
+        each.name: Menu(
+            each.name, each.say, dict(key.split("=", 1) for key in each.keys), each.key_seconds, each.tries,
+            each.otherwise,
+        )
+        for each in settings.ivr
+    }  # fmt: skip
+    idle = [*(g.members for g in groups.values() if g.strategy == "longest_idle"),
+            *(q.agents for q in queues.values() if q.strategy == "longest_idle")]  # fmt: skip
+    kinds = (("group", settings.ring_group), ("queue", settings.queue), ("ivr", settings.ivr))
+    return replace(
+        plan, groups=groups, queues=queues, menus=menus,
+        boxes=frozenset(extension.number for extension in settings.extension if extension.voicemail),
+        numbers={each.number: f"{kind}:{each.name}" for kind, several in kinds for each in several if each.number},
+        watched=frozenset(number for members in idle for number in members),
+    )  # fmt: skip
 
 
 def for_help(settings: Settings) -> tuple[str, ...]:

@@ -62,6 +62,18 @@ class Media(Section):
     backend: Literal["builtin", "rtpengine"] = "builtin"
     rtpengine: tuple[str, ...] = ()
     timeout_seconds: PositiveSeconds = 60.0   # a call with no RTP from either side for so long is ended
+    prompts: str = "hookline-data/prompts"    # directory of the office's own WAV files
+    recordings: str = "hookline-data/recordings"
+
+
+class Mail(Section):
+    """Where voice messages are mailed from."""
+
+    server: str = ""           # "mail.example.net:587"; empty: nothing is mailed
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    sender: str = ""
 
 
 class Web(Section):
@@ -117,6 +129,8 @@ class Extension(Section):
     profile: str = ""          # make of phone; empty: told by the User-Agent of its REGISTER
     crm_control: Literal["third-party", "first-party"] = "third-party"
     caller_id: str = ""        # its own number on calls out; empty: that of the trunk
+    voicemail: bool = False    # has a mailbox, `voicemail:NUMBER`
+    email: str = ""            # where its voice messages are mailed to
 
 
 class Trunk(Section):
@@ -149,10 +163,46 @@ class Outbound(Section):
     trunks: tuple[str, ...]
 
 
+Strategy = Literal["all", "in_order", "longest_idle"]
+
+
+class RingGroup(Section):
+    name: str                  # `group:NAME` where a destination is asked for
+    number: str = ""           # what is dialled for it inside
+    members: tuple[str, ...]
+    strategy: Strategy = "all"
+    ring_seconds: PositiveSeconds = 20.0
+    otherwise: str = ""        # destination when nobody answers; empty: the caller is told so
+
+
+class Queue(Section):
+    name: str                  # `queue:NAME`
+    number: str = ""
+    agents: tuple[str, ...]
+    strategy: Strategy = "longest_idle"
+    music: str = "music"       # a prompt
+    ring_seconds: PositiveSeconds = 20.0
+    announce_seconds: Seconds = 30.0   # how often callers hear their place; 0: never
+    max_wait_seconds: PositiveSeconds = 900.0
+    max_callers: Count = 100
+    otherwise: str = ""        # destination of whom has waited too long
+
+
+class Ivr(Section):
+    name: str                  # `ivr:NAME`
+    number: str = ""
+    say: tuple[str, ...]       # prompts, and sentences with {variables} of the decision
+    keys: tuple[str, ...] = ()   # "1=101", "2=queue:sales", "9=again", "0=hangup"
+    key_seconds: PositiveSeconds = 6.0
+    tries: Annotated[int, Field(ge=1, le=10)] = 3
+    otherwise: str = ""
+
+
 class Settings(Section):
     office: Office = Office()
     sip: Sip = Sip()
     media: Media = Media()
+    mail: Mail = Mail()
     web: Web = Web()
     database: Database = Database()
     crm: Crm = Crm()
@@ -160,3 +210,6 @@ class Settings(Section):
     trunk: tuple[Trunk, ...] = ()
     inbound: tuple[Inbound, ...] = ()
     outbound: tuple[Outbound, ...] = ()
+    ring_group: tuple[RingGroup, ...] = ()
+    queue: tuple[Queue, ...] = ()
+    ivr: tuple[Ivr, ...] = ()

@@ -13,6 +13,7 @@ import structlog
 
 from crmhooks.connector import InvalidHook
 from pbxcore.app import App
+from pbxcore.attending import CannotAttend
 from pbxcore.media.backend import MediaBackend, MediaError
 from pbxcore.net.flow import ListenError
 from pbxcore.profiles import BadProfile
@@ -22,7 +23,7 @@ from pbxcore.store import open as open_store
 from pbxcore.store.repo import Extensions
 from web.server import CannotListen
 
-START_ERRORS = (BadProfile, StoreUnavailable, ListenError, InvalidHook, CannotListen, MediaError)
+START_ERRORS = (BadProfile, StoreUnavailable, ListenError, InvalidHook, CannotListen, MediaError, CannotAttend)
 
 
 def stored_numbers(url: str) -> frozenset[str]:

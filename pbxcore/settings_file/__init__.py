@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pbxcore.settings import Settings
-from pbxcore.settings_file import dialplan, exchange, types, values
+from pbxcore.settings_file import dialplan, exchange, services, types, values
 from pbxcore.settings_file.dialplan import Stored
 from pbxcore.settings_file.effective import effective
 from pbxcore.settings_file.lines import Lines
@@ -64,7 +64,7 @@ def loads(text: str, file: str = "hookline.toml", *, stored: Stored | None = Non
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError([_syntax(error, text, file)]) from error
-    findings = [*exchange.check(raw), *dialplan.check(raw, stored)]
+    findings = [*exchange.check(raw), *dialplan.check(raw, stored), *services.check(raw, stored)]
     settings = None
     try:
         settings = Settings.model_validate(_normal(raw) if not findings else raw)

@@ -141,7 +141,7 @@ def _inbound(raw: Mapping[str, Any], stored: Stored | None) -> Findings:
             seen.setdefault(key, index)
             if fault:
                 yield Finding((*path, "number"), fault)
-        if isinstance(to, str) and to not in extensions:
+        if isinstance(to, str) and ":" not in to and to not in extensions:
             if stored is not None:
                 extensions |= set(stored(text(table(raw, "database"), "url") or Database().url))
                 stored = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from pbxcore.call.services.attendance import Attendance
 
-BEEP = "beep"
+BEEP = "beep"      # names that `media.prompts` knows, too
 WRONG_KEY = "wrong-key"
 YOUR_PLACE = "your-place"
 GREETING = "voicemail"

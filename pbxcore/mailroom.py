@@ -1,0 +1,112 @@
+"""Voice messages, as files: what is recorded is in `tmp`, what is whole in `new` and, once it was heard, in `cur`.
+
+A message is a WAV file with a JSON file of the same name beside it that says who has called and when. What a crash has
+left in `tmp` is taken into `new` at the next start: whoever said something is heard.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import structlog
+
+from pbxcore.call.services.voicemail import LEAST_SECONDS, Message
+from pbxcore.call.subscriptions.mailboxes import Counts
+
+log = structlog.get_logger("hookline.mail")
+
+MOST_MESSAGES = 200       # in a box; then callers are not asked to leave one
+HEAD = 44                 # octets of a WAV file before its sound
+BYTES_A_SECOND = 16_000
+
+
+class FileMailroom:
+    """A `Mailroom`. `told` hears how many messages a box has, `sent` of each new one, on a thread of its own."""
+
+    def __init__(
+        self, directory: Path, *, told: Callable[[str, Counts], None], sent: Callable[[Message], None] | None = None
+    ) -> None:
+        self._directory = directory
+        self._told = told
+        self._sent = sent
+        self._counts: dict[str, Counts] = {}
+
+    def restore(self, boxes: frozenset[str]) -> None:
+        """At start, before calls: count what is there, and take in what a crash left. Raises OSError."""
+        for box in sorted(boxes):
+            for place in ("tmp", "new", "cur"):
+                (self._directory / box / place).mkdir(mode=0o700, parents=True, exist_ok=True)
+            for left in (self._directory / box / "tmp").glob("*.wav"):
+                seconds = (left.stat().st_size - HEAD) / BYTES_A_SECOND
+                if seconds < LEAST_SECONDS:
+                    left.unlink()
+                else:
+                    self._take_in(Message(box, left.stem, "", "", left.stat().st_mtime, seconds, str(left)))
+            new, old = (sum(1 for _ in (self._directory / box / place).glob("*.wav")) for place in ("new", "cur"))
+            self._count(box, Counts(new, old))
+
+    def messages(self, box: str) -> list[Message]:
+        """Those of a box, the newest first; blocks for as long as a directory is read."""
+        found = []
+        for place in ("new", "cur"):
+            for beside in (self._directory / box / place).glob("*.json"):
+                try:
+                    kept = Message(**json.loads(beside.read_text()))
+                except (OSError, ValueError, TypeError):
+                    continue
+                found.append(replace(kept, file=str(beside.with_suffix(".wav"))))
+        return sorted(found, key=lambda message: -message.at)
+
+    def heard(self, message: Message) -> None:
+        """It is new no longer."""
+        file = Path(message.file)
+        if file.parent.name == "new":
+            for each in (file, file.with_suffix(".json")):
+                each.replace(file.parent.parent / "cur" / each.name)
+            counts = self._counts[message.box]
+            self._count(message.box, Counts(counts.new - 1, counts.old + 1))
+
+    def delete(self, message: Message) -> None:
+        file = Path(message.file)
+        counts, new = self._counts[message.box], file.parent.name == "new"
+        for each in (file, file.with_suffix(".json")):
+            each.unlink(missing_ok=True)
+        self._count(message.box, Counts(counts.new - new, counts.old - (not new)))
+
+    # --- Mailroom
+
+    def file_for(self, box: str, call_id: str) -> str:
+        counts = self._counts.get(box)
+        if counts is None or counts.new + counts.old >= MOST_MESSAGES:
+            return ""
+        return str(self._directory / box / "tmp" / f"{call_id}.wav")
+
+    def keep(self, message: Message) -> None:
+        try:
+            kept = self._take_in(message)
+        except OSError as error:
+            log.error("message not kept", box=message.box, file=message.file, error=str(error))
+            return
+        counts = self._counts[message.box]
+        self._count(message.box, Counts(counts.new + 1, counts.old))
+        if self._sent is not None:
+            threading.Thread(target=self._sent, args=(kept,), name="hookline-mail", daemon=True).start()
+
+    def discard(self, file: str) -> None:
+        Path(file).unlink(missing_ok=True)
+
+    def _take_in(self, message: Message) -> Message:
+        """First what is known of it, then the sound: what is in `new` is whole."""
+        file = Path(message.file)
+        kept = replace(message, file=str(self._directory / message.box / "new" / file.name))
+        Path(kept.file).with_suffix(".json").write_text(json.dumps(asdict(kept), ensure_ascii=False))
+        file.replace(kept.file)
+        return kept
+
+    def _count(self, box: str, counts: Counts) -> None:
+        self._counts[box] = counts
+        self._told(box, counts)

@@ -253,10 +253,14 @@ class Applier:
 
     def _known(self, groups: Iterable[Group]) -> Iterator[Group]:
         """Without values of plans that nobody has, which an older program may have left in the backlog."""
+        known = self._plans.keys()
         for group in groups:
-            for name in group.keys() - self._plans.keys():
+            if group.keys() <= known:
+                yield group
+                continue
+            for name in group.keys() - known:
                 self._put_aside(name, group[name])
-            yield {name: values for name, values in group.items() if name in self._plans}
+            yield {name: values for name, values in group.items() if name in known}
 
     def _encode(self, values: list[tuple[Plan, list[Packed]]]) -> list[Run]:
         runs: dict[Statement, list[Row]] = {}

@@ -8,26 +8,39 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, cast
 
 from pbxcore.hooks import CallSnapshot, CallState, Disposition, LegSnapshot, StreamStats
 from pbxcore.store.models import CallRow
-from pbxcore.store.statements import Row, Statement, clean, clean_or_none
+from pbxcore.store.statements import Row, Statement, clean
 
 Packed = tuple[Any, ...]            # plain values and tuples of them: what `marshal` takes
 Group = dict[str, list[Packed]]     # plan -> packed values, in the order in which they came
+
+RECENT, FAR = 2.0**30, 2.0**40
 
 STATES = {state: state.value for state in CallState}                    # plain strings, which drivers bind faster
 DISPOSITIONS = {disposition: disposition.value for disposition in Disposition}
 _json = json.JSONEncoder(separators=(",", ":")).encode
 _quote = json.encoder.encode_basestring_ascii
+_texts_of_call = itemgetter(0, 3, 4, 6, 7, 8, 9, 10, 11, 16, 19, 22, 26, 27)    # of what `pack_call` makes
 
 
 class _Texts(dict[float | None, str]):
-    """Times in JSON, each written once: legs share most of theirs, and floats are slow to write."""
+    """Times in JSON, each written once: legs share most of theirs.
+
+    To find the shortest text of a float is slow. From 2^30 seconds on (the year 2004) two floats are 2^-22 apart or
+    more, so seven decimals tell them from each other.
+    """
 
     def __missing__(self, value: float) -> str:
-        text = self[value] = repr(value)
+        if RECENT <= value < FAR:
+            seconds = int(value)
+            text = f"{seconds}.{int((value - seconds) * 1e7 + 0.5):07d}"
+        else:
+            text = repr(value)
+        self[value] = text
         return text
 
 
@@ -121,25 +134,42 @@ def pack_call(call: CallSnapshot, number: str, contact_id: str | None, agent: st
 
 def _call_rows(packed: Packed) -> tuple[Row, Row]:
     """The rows of `calls` and `activities`."""
+    if not _is_clean(packed):
+        packed = _cleaned(packed)
     (
         call_id, state, direction, caller, called, arrived_at, caller_name, display_name, trunk, extension, contact_id,
         instructions, tags, ringing_at, answered_at, ended_at, answered_by, disposition, status, reason, hung_up_by,
         legs, decided_by, lookup_ms, from_a, from_b, number, agent,
     ) = packed  # fmt: skip
-    call_id, contact_id = clean(call_id), clean_or_none(contact_id)
-    parties = dict.fromkeys([leg[0] for leg in legs])
+    parties = " ".join(dict.fromkeys([leg[0] for leg in legs]))
     call = (
-        call_id, state, direction, clean(caller), clean(called), arrived_at,
-        clean_or_none(caller_name), clean_or_none(display_name), clean_or_none(trunk), clean_or_none(extension),
-        contact_id, clean_or_none(instructions), _json([clean(tag) for tag in tags]) if tags else "[]",
-        ringing_at, answered_at, ended_at, clean_or_none(answered_by), disposition, status, clean_or_none(reason),
-        hung_up_by, _legs(legs), clean_or_none(decided_by), lookup_ms, from_a, from_b, clean(f" {' '.join(parties)} "),
+        call_id, state, direction, caller, called, arrived_at, caller_name, display_name, trunk, extension,
+        contact_id, instructions, _json(tags) if tags else "[]",
+        ringing_at, answered_at, ended_at, answered_by, disposition, status, reason,
+        hung_up_by, _legs(legs), decided_by, lookup_ms, from_a, from_b, f" {parties} ",
     )  # fmt: skip
     activity = (
-        call_id, direction, clean(number), contact_id, clean_or_none(agent),
-        arrived_at, answered_at, ended_at, disposition,
+        call_id, direction, number, contact_id, agent, arrived_at, answered_at, ended_at, disposition,
     )  # fmt: skip
     return call, activity
+
+
+def _is_clean(packed: Packed) -> bool:
+    """Whether every database takes the texts of a call as they are: all are looked at in one go."""
+    texts = [*filter(None, _texts_of_call(packed)), *packed[12]]
+    for leg in packed[21]:
+        texts += (leg[0], leg[3])
+        if len(leg) > 9 and leg[9]:
+            texts.append(leg[9])
+    text = "".join(texts)
+    return text.isascii() and "\0" not in text
+
+
+def _cleaned(values: Packed) -> Packed:
+    return tuple([
+        clean(value) if isinstance(value, str) else _cleaned(value) if isinstance(value, tuple) else value
+        for value in values
+    ])  # fmt: skip
 
 
 def _contact_rows(packed: Packed) -> Sequence[Row | None]:
@@ -216,11 +246,11 @@ def _leg(leg: Packed, text: _Texts) -> str:
     if len(leg) > 9:
         by, at, cause = leg[9:]
         if by is not None:
-            more = f',"transferred_by":{_quote(clean(by))},"transferred_at":{text[at]}'
+            more = f',"transferred_by":{_quote(by)},"transferred_at":{text[at]}'
         if cause is not None:
             more += f',"cause":{cause}'
     return (
-        f'{{"party":{_quote(clean(party))},"side":"{side}","state":"{state}","number":{_quote(clean(number))},'
+        f'{{"party":{_quote(party)},"side":"{side}","state":"{state}","number":{_quote(number)},'
         f'"started_at":{text[started_at]},"ringing_at":{text[ringing_at]},"answered_at":{text[answered_at]},'
         f'"ended_at":{text[ended_at]},"status":{"null" if status is None else status}{more}}}'
     )

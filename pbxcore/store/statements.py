@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from sqlalchemy.engine import Dialect
@@ -122,7 +123,7 @@ def run(cursor: Any, statement: Statement, rows: Sequence[Row]) -> None:
     start = 0
     for size, sql in statement.many:
         while len(rows) - start >= size:
-            cursor.execute(sql, [value for row in rows[start : start + size] for value in row])
+            cursor.execute(sql, tuple(chain.from_iterable(rows[start : start + size])))
             start += size
     if start < len(rows):
         cursor.executemany(statement.sql, rows[start:])
@@ -133,10 +134,6 @@ def clean(text: str) -> str:
     if text.isascii():
         return text if "\0" not in text else text.replace("\0", "\ufffd")
     return text.encode("utf-8", "replace").decode("utf-8").replace("\0", "\ufffd")
-
-
-def clean_or_none(text: str | None) -> str | None:
-    return None if text is None else clean(text)
 
 
 def _mark(dialect: Dialect) -> str:

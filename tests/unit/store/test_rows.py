@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import marshal
+import math
 from dataclasses import fields, replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy.dialects import sqlite
 
 from pbxcore.hooks import CallSnapshot, LegSnapshot
@@ -61,6 +64,25 @@ def test_equal_times_and_statuses_keep_their_types() -> None:
     back = call_snapshot(as_row(rows_of(replace(call(), legs=(leg,)))[0])).legs[0]
     assert isinstance(back.status, int)
     assert isinstance(back.started_at, float)
+
+
+@given(st.floats(2.0**29, 2.0**41))
+def test_times_keep_their_last_bit(at: float) -> None:
+    leg = LegSnapshot("101", "b", "ended", "101", at, math.nextafter(at, math.inf))
+    back = call_snapshot(as_row(rows_of(replace(call(), legs=(leg,)))[0])).legs[0]
+    assert (back.started_at, back.ringing_at) == (leg.started_at, leg.ringing_at)
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\ud800", "ж\0"])
+def test_text_that_no_database_takes_is_cleaned_wherever_it_is(text: str) -> None:
+    leg = LegSnapshot(text, "b", "ended", text, 1.0, transferred_by=text, transferred_at=2.0)
+    one = replace(full(), caller=text, tags=(text,), reason=text, instructions=text, legs=(leg,))
+    calls, activity = rows_of(replace(one, contact_id=text))
+    told = json.dumps([calls, activity], ensure_ascii=False)
+    assert "\0" not in told
+    assert "\\u0000" not in told
+    assert "\\ud800" not in told
+    told.encode()
 
 
 def test_rows_have_a_value_a_column() -> None:

@@ -414,6 +414,7 @@ class App:
             await self._panel.stop()
         if hasattr(self, "exchange"):
             await self.exchange.media.close()
+            self.exchange.endings.close()
         if hasattr(self, "runner"):
             await self.runner.close()
         if self._inquiries is not None:

@@ -431,10 +431,13 @@ class LiveCall(Driven):
             snapshot = self.call.snapshot()
             exchange.journal.write(snapshot)
         if effect & TELL and exchange.bus.wanted:
-            event = event_of(self.call, happened, snapshot)
-            if event is not None:
-                exchange.bus.publish(event)
+            self._tell(happened)
         return snapshot
+
+    def _tell(self, happened: Input) -> None:
+        event = event_of(self.call, happened)
+        if event is not None:
+            self.exchange.bus.publish(event)
 
     def resent(self, old: ClientTransaction, new: ClientTransaction) -> None:
         """A request was sent anew with credentials."""
@@ -466,9 +469,12 @@ class LiveCall(Driven):
 
     def _clear(self) -> None:
         """Break every tie, so that the call is gone when its last transaction is (no collector runs for it)."""
-        snapshot = self.apply(inputs.Cleared(self.exchange.wall()))
+        exchange, happened = self.exchange, inputs.Cleared(self.exchange.wall())
+        self.call.apply(happened)
+        if exchange.bus.wanted:
+            self._tell(happened)
         self._untie()
-        self.exchange.cleared(self.call, snapshot)
+        exchange.endings.cleared(self.call)
 
     def _untie(self) -> None:
         self._coroutine = None

@@ -17,7 +17,7 @@ from pbxcore.call import inputs
 from pbxcore.call.branch import Branch
 from pbxcore.call.cards import Caller, call_info
 from pbxcore.call.identity import ANONYMOUS
-from pbxcore.call.leg import ALLOW, CallerLeg, Leg
+from pbxcore.call.leg import ALLOWED, CallerLeg, Leg
 from pbxcore.call.reliable import Acknowledger
 from pbxcore.call.tailor import written
 from pbxcore.hooks import Decision, Proceed
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from pbxcore.profiles import PhoneProfile
 
 NO_UPDATE = frozenset({405, 501})
-ALLOWED: Field = ("allow", f"Allow: {ALLOW}")
 
 
 class Update:

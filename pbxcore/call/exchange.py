@@ -11,21 +11,24 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
 from pbxcore.bus import Bus
-from pbxcore.call import inputs, pickup
+from pbxcore.call import pickup
 from pbxcore.call.abilities import ALL, KNOWN, Declined, asking, check, enlist
 from pbxcore.call.b2bua import LiveCall
 from pbxcore.call.body import sdp_in
-from pbxcore.call.call import WRITE, Call
 from pbxcore.call.cards import Cards
 from pbxcore.call.connected import found_late
+from pbxcore.call.ending import Endings
+from pbxcore.call.frozen import open_twin
 from pbxcore.call.identity import arriving, called_digits, dialed
 from pbxcore.call.leg import ALLOW, Leg
 from pbxcore.call.message import MessageRelay
 from pbxcore.call.outbound import EXTENSIONS, instance_in
+from pbxcore.call.passing import OWNED
 from pbxcore.call.registrar import Registrar, TooBrief, one_a_phone
 from pbxcore.call.router import DialPlan, Target
 from pbxcore.call.servers import Key
@@ -51,14 +54,15 @@ from pbxcore.sip.transaction import ServerTransaction
 
 log = structlog.get_logger("call")
 
+OpenIncomingCall = open_twin(IncomingCall)
 FlowTo = Callable[[str, str, int], Flow]
 Way = tuple[Flow, str, Trunk | None, tuple[str, ...]]
 
 METHODS = frozenset({"REGISTER", "SUBSCRIBE", "NOTIFY", "PUBLISH", "REFER", "UPDATE", "PRACK", "INFO", "BYE"})
 IN_DIALOG_ONLY = frozenset({"BYE", "INFO", "UPDATE", "PRACK", "NOTIFY"})
 EXTENDED = frozenset({"supported", "require", "session-expires", "allow"})
-KEPT_HEADERS = frozenset({"user-agent", "diversion", "history-info", "subject"})
-MAX_COUNTING = 10_000
+KEPT_HEADERS = ("user-agent", "diversion", "history-info", "subject")
+NO_X_HEADER = frozenset(key for key in (*OWNED, *KEPT_HEADERS) if key[:2] != "x-")  # of those that are common
 REMEMBERED_DIALOGS = 5000
 RETRY_AFTER = [("Retry-After", "5")]
 
@@ -133,7 +137,7 @@ class Exchange:
         self._max_rate = settings.max_calls_per_second
         self._second = 0
         self._in_second = 0
-        self._counting: dict[str, Call] = {}
+        self.endings = Endings(self)
         self.cards = Cards(clock, token)
         self.agents = Agents(self)
         self.sounds: Sounds = Silence()
@@ -352,21 +356,22 @@ class Exchange:
             direction = "internal" if called in plan.extensions or called in plan.numbers else "outbound"
         elif trunk is not None:
             number, name, called = arriving(trunk, request, self.dial_plan)
-        return IncomingCall(
-            call_id=self.token(),
-            caller=printable(number),
-            called=printable(called),
-            direction=direction,
-            received_at=self.wall(),
-            caller_name=printable(name) if name else None,
-            trunk=trunk.name if trunk is not None else None,
-            extension=extension,
-            headers={
-                key: printable(request.first(key) or "")
-                for key in request.first_lines
-                if key in KEPT_HEADERS or key[:2] == "x-"
-            },
-        )
+        rows = request.first_lines
+        kept = [key for key in KEPT_HEADERS if key in rows]
+        if not NO_X_HEADER.issuperset(rows):
+            kept += [key for key in rows if key[:2] == "x-"]
+        offered: Any = OpenIncomingCall()
+        offered.call_id = self.token()
+        offered.caller = printable(number)
+        offered.called = printable(called)
+        offered.direction = direction
+        offered.received_at = self.wall()
+        offered.caller_name = printable(name) if name else None
+        offered.trunk = trunk.name if trunk is not None else None
+        offered.extension = extension
+        offered.headers = {key: printable(request.first(key) or "") for key in kept} if kept else {}
+        offered.__class__ = IncomingCall
+        return offered  # type: ignore[no-any-return]  # which it is by now
 
     # ---- for calls
 
@@ -416,21 +421,6 @@ class Exchange:
         self.counters.media_refused += 1
         log.warning("the relay refused", call=call_id, reason=str(error))
 
-    def cleared(self, call: Call, snapshot: CallSnapshot | None) -> None:
-        """Nothing is left of a call but its transactions and the relay's last word."""
-        call_id = call.offered.call_id
-        self.live.pop(call_id, None)
-        if self.dial_plan.watched:
-            self.agents.was_in_a_call([leg.party for leg in call.legs.values()])
-        if snapshot is not None:
-            self.hooks.on_ended(snapshot)
-        if call.answered_at is not None:
-            self.counters.answered += 1
-            if len(self._counting) >= MAX_COUNTING:
-                del self._counting[next(iter(self._counting))]
-            self._counting[call_id] = call
-        self.media.delete(call_id)
-
     def merged(self, snapshot: CallSnapshot) -> None:
         """A call has become a part of another: it ends, and that one has the record."""
         self.live.pop(snapshot.call_id, None)
@@ -461,13 +451,11 @@ class Exchange:
     def media_lost(self, call_id: str) -> None:
         if call_id in self.recordings:   # what was written is there; how long it is nobody has told
             self.media_recorded(call_id, UNTOLD)
-        self._counting.pop(call_id, None)
+        self.endings.uncounted(call_id)
         self._media_gone(call_id, "The relay is gone")
 
     def media_deleted(self, call_id: str, from_a: StreamStats, from_b: StreamStats) -> None:
-        call = self._counting.pop(call_id, None)
-        if call is not None and call.apply(inputs.Counted(self.wall(), from_a, from_b)) & WRITE:
-            self.journal.write(call.snapshot())
+        self.endings.counted(call_id, from_a, from_b)
 
     def _media_gone(self, call_id: str, why: str) -> None:
         live = self.live.get(call_id)

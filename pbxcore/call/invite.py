@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pbxcore.call.branch import Branch
 from pbxcore.call.identity import ANONYMOUS, dialed, index_of, leaving, way_so_far
-from pbxcore.call.leg import ALLOW, SDP_TYPE, contact_of
+from pbxcore.call.leg import ALLOWED, SDP_TYPE, contact_of
 from pbxcore.call.passing import passed
 from pbxcore.call.ringtone import BY_DIRECTION, default, said
 from pbxcore.call.router import DialPlan
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 MAX_FORWARDS = 70
 FIRST = CSeq(1, "INVITE")
+FIRST_ROW: Field = ("cseq", f"CSeq: {FIRST}")
+AGENT: Field = ("user-agent", "User-Agent: Hookline")
 
 
 class Office(Protocol):
@@ -75,10 +77,10 @@ class InviteMaker:
             ("from", f"From: {self._name()}<sip:{user}@{host}>;tag={tag}"),
             ("to", f"To: <sip:{escape_user(branch.target.number)}@{host}>"),
             ("call-id", f"Call-ID: {call_id}"),
-            ("cseq", f"CSeq: {FIRST}"),
+            FIRST_ROW,
             ("contact", f"Contact: {contact}"),
-            ("allow", f"Allow: {ALLOW}"),
-            ("user-agent", "User-Agent: Hookline"),
+            ALLOWED,
+            AGENT,
         ]
         if branch.path:
             fields += [("route", f"Route: {proxy}") for proxy in branch.path]
@@ -120,10 +122,10 @@ class InviteMaker:
             ("from", f"From: {name}<sip:{caller.user}@{caller.host}>;tag={tag}"),
             ("to", f"To: <sip:{number}@{join_host(trunk.host, None)}>"),
             ("call-id", f"Call-ID: {call_id}"),
-            ("cseq", f"CSeq: {FIRST}"),
+            FIRST_ROW,
             ("contact", f"Contact: {contact_of(user, branch.flow)}"),
-            ("allow", f"Allow: {ALLOW}"),
-            ("user-agent", "User-Agent: Hookline"),
+            ALLOWED,
+            AGENT,
             *caller.rows,
             *self._common,
         ]

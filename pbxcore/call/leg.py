@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from pbxcore.call.abilities import SUPPORTED, asks, supported
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pbxcore.call.b2bua import LiveCall
 
 ALLOW = "INVITE, ACK, CANCEL, BYE, PRACK, UPDATE, OPTIONS, INFO, MESSAGE, REGISTER, SUBSCRIBE, PUBLISH, REFER"
+ALLOWED: Field = ("allow", f"Allow: {ALLOW}")
 REFRESHING = ("INVITE", "UPDATE")  # RFC 4028 section 4
 SDP_TYPE: Field = ("content-type", "Content-Type: application/sdp")
 # RFC 7118 section 5.2: the URI of a secure WebSocket says ws, too.
@@ -40,7 +42,7 @@ URI_TRANSPORT = {
 }  # fmt: skip
 
 
-PLAINLY = (SUPPORTED,)
+PLAINLY = (ALLOWED, SUPPORTED)
 
 
 class LegHost(Protocol):
@@ -56,9 +58,13 @@ class LegHost(Protocol):
 
 def contact_of(user: str, flow: Flow, *, secure: bool = False) -> str:
     """Our Contact towards a peer, with angle brackets; `secure` makes it a sips URI (RFC 3261 section 8.1.1.8)."""
-    host, port = flow.local
-    at = "@" if user else ""
-    return f"<sip{'s' if secure else ''}:{user}{at}{join_host(host, port)}{URI_TRANSPORT[flow.transport]}>"
+    return f"<{'sips' if secure else 'sip'}:{user}{'@' if user else ''}{_place(flow.local, flow.transport)}"
+
+
+@lru_cache(maxsize=64)
+def _place(local: tuple[str, int], transport: str) -> str:
+    """What every Contact of ours on one socket ends with."""
+    return f"{join_host(*local)}{URI_TRANSPORT[transport]}>"
 
 
 class Leg:
@@ -145,14 +151,14 @@ class Leg:
 
     def refreshing_rows(self) -> list[Field]:
         """What we are able to, and what is to become of the session timer."""
-        rows = [("allow", f"Allow: {ALLOW}"), *supported(self), *self.identity]
+        rows = [ALLOWED, *supported(self), *self.identity]
         return rows + self.session.ask() if self.session is not None else rows
 
     def accepting(self, request: Request) -> list[Field]:
         """The rows of our 2xx to a re-INVITE or an UPDATE of the peer."""
         dialog = self.dialog_with(request.from_tag)
         rows = [("contact", f"Contact: {dialog.contact}")] if dialog is not None else []
-        rows += [("allow", f"Allow: {ALLOW}"), *supported(self)]
+        rows += [ALLOWED, *supported(self)]
         if self.session is None and "session-expires" in request:
             self.session = SessionTimer(self.host.session)
         if self.session is not None:
@@ -265,9 +271,10 @@ class Leg:
             if refused is not None:
                 layer.respond(tx, build.response(request, refused.status, refused.reason))
                 return
-            dialog.refresh(request)
-            if dialog is self.dialog:
-                self._head_for(dialog, tx.flow)
+            if request.method != "BYE":  # after which there is nothing to send
+                dialog.refresh(request)
+                if dialog is self.dialog:
+                    self._head_for(dialog, tx.flow)
         tx.owner = self
         if request.method == "PRACK":
             self.on_prack(tx, request)
@@ -335,10 +342,9 @@ class CallerLeg(Leg):
         if status < 300:
             rows.append(("contact", f"Contact: {dialog.contact}"))
             if status >= 200:
-                rows.append(("allow", f"Allow: {ALLOW}"))
                 profile = self.trunk.profile if self.trunk is not None else self.make
                 plain = profile is None or (profile.reliable != "avoid" and profile.session_timer != "avoid")
-                rows += PLAINLY if plain else supported(self)
+                rows += PLAINLY if plain else (ALLOWED, *supported(self))
                 if self.session is not None:
                     wanted = self.host.session
                     rows += self.session.answer(self.invite, asks(self, wanted), self.host.layer.clock())

@@ -21,6 +21,19 @@ MAX_OTHERWISE = 8
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """Whom to ring: an extension at its phones, or a number through a trunk; `urgent` knows no limit of the trunk."""
+
+    number: str
+    trunk: str | None = None
+    urgent: bool = False
+
+    @property
+    def party(self) -> str:
+        return f"trunk:{self.trunk}" if self.trunk else self.number
+
+
+@dataclass(frozen=True, slots=True)
 class ExtensionEntry:
     """An extension as the dial plan knows it."""
 
@@ -28,6 +41,10 @@ class ExtensionEntry:
     name: str = ""
     crm_control: Literal["third-party", "first-party"] = "third-party"
     caller_id: str = ""  # its own number on calls out
+    target: Target = field(init=False, repr=False, compare=False)  # made once, and not for every call
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "target", Target(self.number))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +76,6 @@ class DialPlan:
     prompts: frozenset[str] = frozenset()
     numbers: Mapping[str, str] = field(default_factory=dict)
     watched: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Whom to ring: an extension at its phones, or a number through a trunk; `urgent` knows no limit of the trunk."""
-
-    number: str
-    trunk: str | None = None
-    urgent: bool = False
-
-    @property
-    def party(self) -> str:
-        return f"trunk:{self.trunk}" if self.trunk else self.number
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +211,8 @@ def _decided(decision: Decision, dial_plan: DialPlan) -> list[Step]:
         case Redirect():
             return [Redirection(decision.uri)] if _is_address(decision.uri) else []
         case Ring():
-            targets = [Target(n) for n in dict.fromkeys(decision.targets) if n in dial_plan.extensions]
+            known = dial_plan.extensions
+            targets = [known[number].target for number in dict.fromkeys(decision.targets) if number in known]
             seconds = decision.timeout if 0 < decision.timeout <= MAX_RING_SECONDS else RING_SECONDS
             if decision.strategy == "in_order":
                 return [Round((target,), seconds) for target in targets]
@@ -215,8 +220,9 @@ def _decided(decision: Decision, dial_plan: DialPlan) -> list[Step]:
         case Dial():
             if decision.trunk is None:
                 return list(outbound(decision.number, dial_plan))
-            known = decision.number and decision.trunk in dial_plan.trunks
-            return [Round((Target(decision.number, decision.trunk),))] if known else []
+            if not decision.number or decision.trunk not in dial_plan.trunks:
+                return []
+            return [Round((Target(decision.number, decision.trunk),))]
         case _:
             return []
 
@@ -229,7 +235,7 @@ def lead(
     kind, colon, name = to.partition(":")
     if not colon:
         if to in dial_plan.extensions:
-            return (Round((Target(to),)),)
+            return (Round((dial_plan.extensions[to].target,)),)
         if to in dial_plan.numbers and depth < MAX_OTHERWISE:
             return lead(dial_plan.numbers[to], dial_plan, variables, idle=idle, depth=depth + 1)
         return tuple(outbound(to, dial_plan))
@@ -264,8 +270,9 @@ def _is_address(uri: str) -> bool:
 
 def _default(call: IncomingCall, dial_plan: DialPlan, idle: Idle) -> tuple[Step, ...]:
     number = default_target(call, dial_plan)
-    if number is not None and number in dial_plan.extensions:
-        return (Round((Target(number),)),)
+    entry = dial_plan.extensions.get(number) if number is not None else None
+    if entry is not None:
+        return (Round((entry.target,)),)
     if number is not None and (":" in number or number in dial_plan.numbers):
         return lead(number, dial_plan, idle=idle) or (NOT_FOUND,)
     if call.direction == "inbound":

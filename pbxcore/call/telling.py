@@ -6,7 +6,6 @@ from pbxcore import events
 from pbxcore.call import inputs
 from pbxcore.call.call import Call
 from pbxcore.call.inputs import Input
-from pbxcore.hooks import CallSnapshot
 
 
 def originated(call: Call) -> events.Originated:
@@ -14,8 +13,8 @@ def originated(call: Call) -> events.Originated:
     return events.Originated(offered.received_at, offered.call_id, offered.caller, offered.called)
 
 
-def event_of(call: Call, happened: Input, snapshot: CallSnapshot | None) -> events.Event | None:
-    """The event for `happened`, which `call` has just taken in; `snapshot` is there when the call is over."""
+def event_of(call: Call, happened: Input) -> events.Event | None:
+    """The event for `happened`, which `call` has just taken in."""
     call_id = call.offered.call_id
     at = happened.at
     match happened:
@@ -41,6 +40,6 @@ def event_of(call: Call, happened: Input, snapshot: CallSnapshot | None) -> even
                 return events.Diverted(at, call_id, leg.party, place.party)
             return events.Transferred(at, call_id, leg.party, place.party, happened.by)
         case inputs.Cleared() | inputs.Absorbed():
-            return events.ConnectionCleared(at, call_id, snapshot or call.snapshot())
+            return events.ConnectionCleared(at, call_id, call.snapshot())
         case _:
             return None

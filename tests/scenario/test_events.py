@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pbxcore import events
@@ -55,7 +57,8 @@ def test_the_last_event_brings_the_record() -> None:
     assert isinstance(first, events.Originated)
     assert (first.caller, first.called) == ("+15557777", "+15550100")
     assert isinstance(last, ConnectionCleared)
-    assert last.call == office.hooks.ended[0]
+    ended = office.hooks.ended[0]
+    assert last.call == replace(ended, from_a=None, from_b=None)  # what the relay counted comes after it
     assert last.call.state is CallState.ENDED
     assert last.call.disposition is Disposition.ANSWERED
     assert (last.call.display_name, last.call.contact_id, last.call.tags) == ("Anna", "7", ("vip",))

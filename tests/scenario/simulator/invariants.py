@@ -196,8 +196,8 @@ def nothing_is_left(run: Run) -> Iterator[str]:
     for trunk in building.trunks:
         if trunk.calls:
             yield f"trunk {trunk.name} counts {trunk.calls} calls"
-    if exchange._counting:
-        yield f"calls waiting for the relay's last word: {len(exchange._counting)}"
+    if exchange.endings.counting or exchange.endings._late:
+        yield f"calls waiting for the relay's last word: {[*exchange.endings.counting, *exchange.endings._late]}"
     if building.runner._tasks or building.runner._telling:
         yield f"tasks of the runner: {len(building.runner._tasks)} {len(building.runner._telling)}"
 

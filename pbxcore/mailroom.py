@@ -6,6 +6,7 @@ left in `tmp` is taken into `new` at the next start: whoever said something is h
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Callable
@@ -49,8 +50,11 @@ class FileMailroom:
             new, old = (sum(1 for _ in (self._directory / box / place).glob("*.wav")) for place in ("new", "cur"))
             self._count(box, Counts(new, old))
 
-    def messages(self, box: str) -> list[Message]:
-        """Those of a box, the newest first; blocks for as long as a directory is read."""
+    async def messages(self, box: str) -> list[Message]:
+        return await asyncio.get_running_loop().run_in_executor(None, self.read, box)
+
+    def read(self, box: str) -> list[Message]:
+        """Those of a box as `messages` gives them; blocks for as long as a directory is read."""
         found = []
         for place in ("new", "cur"):
             for beside in (self._directory / box / place).glob("*.json"):
@@ -58,13 +62,13 @@ class FileMailroom:
                     kept = Message(**json.loads(beside.read_text()))
                 except (OSError, ValueError, TypeError):
                     continue
-                found.append(replace(kept, file=str(beside.with_suffix(".wav"))))
-        return sorted(found, key=lambda message: -message.at)
+                found.append(replace(kept, file=str(beside.with_suffix(".wav")), new=place == "new"))
+        return sorted(found, key=lambda message: (not message.new, -message.at))
 
     def heard(self, message: Message) -> None:
         """It is new no longer."""
         file = Path(message.file)
-        if file.parent.name == "new":
+        if file.parent.name == "new" and file.exists():
             for each in (file, file.with_suffix(".json")):
                 each.replace(file.parent.parent / "cur" / each.name)
             counts = self._counts[message.box]
@@ -72,7 +76,10 @@ class FileMailroom:
 
     def delete(self, message: Message) -> None:
         file = Path(message.file)
-        counts, new = self._counts[message.box], file.parent.name == "new"
+        new = file.parent.name == "new"
+        if not file.exists():   # heard or deleted meanwhile, by another phone of the box
+            return
+        counts = self._counts[message.box]
         for each in (file, file.with_suffix(".json")):
             each.unlink(missing_ok=True)
         self._count(message.box, Counts(counts.new - new, counts.old - (not new)))

@@ -85,6 +85,7 @@ def with_services(plan: DialPlan, settings: Settings) -> DialPlan:
         boxes=frozenset(extension.number for extension in settings.extension if extension.voicemail),
         numbers={each.number: f"{kind}:{each.name}" for kind, several in kinds for each in several if each.number},
         watched=frozenset(number for members in idle for number in members),
+        mailbox_number=settings.office.mailbox_number,
     )  # fmt: skip
 
 

@@ -26,6 +26,7 @@ class Office(Section):
     name: str = "Hookline"
     country: str = ""          # ISO 3166 alpha-2; needed to read national numbers
     emergency_numbers: tuple[str, ...] = ()   # dialled for help; empty: those of the country, without one 112 and 911
+    mailbox_number: str = "*97"   # what is dialled to hear one's voice messages
     timezone: str = "UTC"
     language: Literal["en", "ru"] = "en"
 

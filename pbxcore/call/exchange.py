@@ -353,7 +353,8 @@ class Exchange:
             entry = self.dial_plan.extensions.get(extension)
             name = entry.name if entry and entry.name else name
             plan = self.dial_plan
-            direction = "internal" if called in plan.extensions or called in plan.numbers else "outbound"
+            inside = called in plan.extensions or called in plan.numbers or called == plan.mailbox_number
+            direction = "internal" if inside else "outbound"
         elif trunk is not None:
             number, name, called = arriving(trunk, request, self.dial_plan)
         rows = request.first_lines

@@ -74,6 +74,7 @@ class DialPlan:
     menus: Mapping[str, Menu] = field(default_factory=dict)
     boxes: frozenset[str] = frozenset()
     prompts: frozenset[str] = frozenset()
+    mailbox_number: str = ""
     numbers: Mapping[str, str] = field(default_factory=dict)
     watched: frozenset[str] = frozenset()
 
@@ -126,11 +127,16 @@ def default_target(call: IncomingCall, plan: DialPlan) -> str | None:
 def asks_crm(call: IncomingCall, plan: DialPlan) -> bool:
     """Whether the CRM is asked before anything rings: not for an extension under first-party control, whose own
     workstation asks, and never for a call for help."""
-    if is_emergency(call, plan):
+    if is_emergency(call, plan) or is_own_mailbox(call, plan):
         return False
     number = default_target(call, plan)
     entry = plan.extensions.get(number) if number else None
     return entry is None or entry.crm_control == "third-party"
+
+
+def is_own_mailbox(call: IncomingCall, plan: DialPlan) -> bool:
+    """Whether somebody of the office wants to hear his messages."""
+    return call.called == plan.mailbox_number and call.extension in plan.boxes
 
 
 def is_emergency(call: IncomingCall, plan: DialPlan) -> bool:
@@ -273,6 +279,8 @@ def _default(call: IncomingCall, dial_plan: DialPlan, idle: Idle) -> tuple[Step,
     entry = dial_plan.extensions.get(number) if number is not None else None
     if entry is not None:
         return (Round((entry.target,)),)
+    if call.extension is not None and is_own_mailbox(call, dial_plan):
+        return (Attend("mailbox", call.extension),)
     if number is not None and (":" in number or number in dial_plan.numbers):
         return lead(number, dial_plan, idle=idle) or (NOT_FOUND,)
     if call.direction == "inbound":

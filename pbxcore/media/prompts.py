@@ -31,11 +31,19 @@ SENTENCES: dict[str, dict[str, str]] = {
         "voicemail": "Please leave a message after the tone.",
         "your-place": "You are number {place} in the queue.",
         "wrong-key": "There is nothing behind this key.",
+        "your-messages": "New messages: {count}.",
+        "message-keys": "Press one to hear it again, three for the next one, seven to delete it.",
+        "deleted": "Deleted.",
+        "no-more-messages": "There are no more messages.",
     },
     "ru": {
         "voicemail": "Оставьте сообщение после сигнала.",
         "your-place": "Вы в очереди под номером {place}.",
         "wrong-key": "Такого пункта нет.",
+        "your-messages": "Новых сообщений: {count}.",
+        "message-keys": "Один — прослушать снова, три — следующее, семь — удалить.",
+        "deleted": "Удалено.",
+        "no-more-messages": "Сообщений больше нет.",
     },
 }
 
@@ -69,6 +77,21 @@ class Prompts:
                 del self._spoken[next(iter(self._spoken))]
         self._spoken[key] = found
         return found
+
+    async def recording(self, file: str) -> Sequence[str]:
+        """A WAV file that was recorded, as `files`; what is made of it is not kept for long."""
+        return await asyncio.get_running_loop().run_in_executor(None, self._recorded, Path(file))
+
+    def _recorded(self, file: Path) -> Sequence[str]:
+        try:
+            made = self._converted(file)
+        except (OSError, wav.WavError) as error:
+            log.error("recording not heard", file=str(file), error=str(error))
+            return []
+        kept = sorted(self._cache.glob(f"{file.stem}-*.ulaw"), key=os.path.getmtime)
+        for old in kept[:-1]:
+            old.unlink(missing_ok=True)
+        return [made]
 
     def _make(self, name: str, sentence: str) -> Sequence[str]:
         """On a thread. The office's own file goes before everything else."""

@@ -21,6 +21,9 @@ class NamedSounds:
     async def files(self, say: str, variables: Mapping[str, str]) -> Sequence[str]:
         return (say.format(**variables),)
 
+    async def recording(self, file: str) -> Sequence[str]:
+        return (file,)
+
 
 class Mail:
     def __init__(self) -> None:
@@ -35,6 +38,15 @@ class Mail:
 
     def discard(self, file: str) -> None:
         self.discarded.append(file)
+
+    async def messages(self, box: str) -> list[Message]:
+        return [message for message in self.kept if message.box == box]
+
+    def heard(self, message: Message) -> None:
+        self.kept[self.kept.index(message)] = dataclasses.replace(message, new=False)
+
+    def delete(self, message: Message) -> None:
+        self.kept.remove(message)
 
 
 class Served(Office):
@@ -378,6 +390,55 @@ class TestVoicemail:
         office.assert_nothing_left()
         assert not office.mail.kept
         assert office.mail.discarded == ["101.wav"]
+
+
+class TestMailbox:
+    def office(self) -> Served:
+        office = Served(boxes=frozenset({"101"}), mailbox_number="*97")
+        for number in range(3):
+            office.mail.keep(Message("101", f"c{number}", "+15557777", "", float(number), 3.0, f"message-{number}"))
+        return office
+
+    def test_one_after_the_other(self) -> None:
+        office = self.office()
+        phone = office.phone("101")
+        talk = phone.call("*97", EXCHANGE)
+        office.world.run(0.5)
+        for key in ("", "1", "7", "3"):
+            if key:
+                office.relay.presses(key)
+                office.world.run(0.1)
+            office.relay.ends_playing()
+            office.world.run(0.1)
+        assert [file for file in office.heard if file.startswith("message-")] == [
+            "message-0", "message-keys", "message-0", "message-keys", "message-1", "message-keys",
+            "message-2", "message-keys",
+        ]  # fmt: skip
+        assert [(message.call_id, message.new) for message in office.mail.kept] == [("c1", False), ("c2", True)]
+        assert not office.hooks.asked
+        assert [call.call.offered.direction for call in office.exchange.live.values()] == ["internal"]
+        phone.bye(talk)
+        office.assert_nothing_left()
+        assert [message.new for message in office.mail.kept] == [False, True]
+
+    def test_who_presses_nothing_hears_all_of_it(self) -> None:
+        office = self.office()
+        talk = office.phone("101").call("*97", EXCHANGE)
+        for _ in range(5):
+            office.world.run(6.0)
+            office.relay.ends_playing()
+        office.world.run(1.0)
+        assert talk.state == "ended", office.world.ladder()
+        assert office.heard[-1] == "no-more-messages"
+        assert not any(message.new for message in office.mail.kept)
+        office.assert_nothing_left()
+
+    def test_only_who_has_one(self) -> None:
+        office = self.office()
+        talk = office.phone("102").call("*97", EXCHANGE)
+        office.world.run(1.0)
+        assert talk.status == 404, office.world.ladder()
+        office.assert_nothing_left()
 
 
 class TestRingGroup:

@@ -46,7 +46,7 @@ def left(room: FileMailroom, call_id: str = "c1", at: float = 1000.0) -> Message
 def test_a_message_is_kept_and_the_lamp_shines(room: FileMailroom, lamp: Lamp) -> None:
     left(room)
     assert lamp.now == {"101": Counts(1, 0)}
-    [kept] = room.messages("101")
+    [kept] = room.read("101")
     assert (kept.caller, kept.name, kept.seconds) == ("+15557777", "Anna", 2.0)
     assert len(wav.read(kept.file)) == 32000
 
@@ -54,17 +54,20 @@ def test_a_message_is_kept_and_the_lamp_shines(room: FileMailroom, lamp: Lamp) -
 def test_heard_and_deleted(room: FileMailroom, lamp: Lamp) -> None:
     left(room, "c1", 1000.0)
     left(room, "c2", 2000.0)
-    newest, oldest = room.messages("101")
+    newest, oldest = room.read("101")
     assert (newest.call_id, oldest.call_id) == ("c2", "c1")
     room.heard(newest)
+    room.heard(newest)
     assert lamp.now["101"] == Counts(1, 1)
+    assert [(message.call_id, message.new) for message in room.read("101")] == [("c1", True), ("c2", False)]
+    room.delete(oldest)
     room.delete(oldest)
     assert lamp.now["101"] == Counts(0, 1)
-    [kept] = room.messages("101")
+    [kept] = room.read("101")
     room.heard(kept)
     room.delete(kept)
     assert lamp.now["101"] == Counts(0, 0)
-    assert room.messages("101") == []
+    assert room.read("101") == []
 
 
 def test_what_a_crash_cut_off_is_there_after_the_next_start(tmp_path: Path, room: FileMailroom, lamp: Lamp) -> None:
@@ -73,7 +76,7 @@ def test_what_a_crash_cut_off_is_there_after_the_next_start(tmp_path: Path, room
         file._file.flush()   # and the process is gone
         again = FileMailroom(tmp_path, told=lamp.set)
         again.restore(BOXES)
-    [kept] = again.messages("101")
+    [kept] = again.read("101")
     assert kept.call_id == "c9"
     assert kept.seconds == pytest.approx(3.0)
     assert lamp.now == {"101": Counts(1, 0)}
@@ -83,7 +86,7 @@ def test_what_held_nothing_is_thrown_away(tmp_path: Path, room: FileMailroom, la
     Path(room.file_for("101", "c9")).write_bytes(bytes(100))
     again = FileMailroom(tmp_path, told=lamp.set)
     again.restore(BOXES)
-    assert again.messages("101") == []
+    assert again.read("101") == []
     assert not list((tmp_path / "101" / "tmp").iterdir())
 
 
@@ -97,7 +100,7 @@ def test_a_full_box_and_one_that_is_none(room: FileMailroom) -> None:
 def test_a_message_without_its_card_is_passed_over(tmp_path: Path, room: FileMailroom) -> None:
     left(room)
     (tmp_path / "101" / "new" / "c1.json").write_text("{")
-    assert room.messages("101") == []
+    assert room.read("101") == []
 
 
 def test_nothing_said(room: FileMailroom) -> None:

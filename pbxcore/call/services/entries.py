@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-SERVICES = ("queue", "ivr", "voicemail", "play")
+SERVICES = ("queue", "ivr", "voicemail", "mailbox", "play")
 Strategy = Literal["all", "in_order", "longest_idle"]
 
 

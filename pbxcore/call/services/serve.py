@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pbxcore.call.handover import Over
 from pbxcore.call.outcome import Outcome
 from pbxcore.call.router import Redirection, Refusal, Round, Step
-from pbxcore.call.services import announcement, menu, queue, voicemail
+from pbxcore.call.services import announcement, mailbox, menu, queue, voicemail
 from pbxcore.call.services.attendance import Attendance, Taken, attendance
 from pbxcore.call.services.entries import Attend
 from pbxcore.call.transfer import route
@@ -23,6 +23,7 @@ MAX_STEPS = 50     # a menu that leads to a menu that leads back has an end
 Service = Callable[[Attendance, Attend], Coroutine[Any, None, Sequence[Step]]]
 SERVICES: dict[str, Service] = {
     "play": announcement.serve, "ivr": menu.serve, "queue": queue.serve, "voicemail": voicemail.serve,
+    "mailbox": mailbox.serve,
 }  # fmt: skip
 
 

@@ -23,8 +23,16 @@ class Sounds(Protocol):
         ...
 
 
+    async def recording(self, file: str) -> Sequence[str]:
+        """The same for a WAV file."""
+        ...
+
+
 class Silence:
     """Where there are none."""
+
+    async def recording(self, file: str) -> Sequence[str]:
+        return ()
 
     async def files(self, say: str, variables: Mapping[str, str]) -> Sequence[str]:
         return ()

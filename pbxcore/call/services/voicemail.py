@@ -23,7 +23,7 @@ UNTOLD = LEAST_SECONDS    # the length of a recording whose worker is gone
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What somebody has said: `file` is a WAV file, `at` Unix time."""
+    """What somebody has said: `file` is a WAV file, `at` Unix time, `new` whether nobody has heard it yet."""
 
     box: str
     call_id: str
@@ -32,10 +32,11 @@ class Message:
     at: float
     seconds: float
     file: str
+    new: bool = True
 
 
 class Mailroom(Protocol):
-    """Who keeps the messages. Nothing of it waits."""
+    """Who keeps the messages. Only `messages` may wait."""
 
     def file_for(self, box: str, call_id: str) -> str:
         """Where a new message goes; empty when there is no room."""
@@ -49,6 +50,14 @@ class Mailroom(Protocol):
         """Nothing was said."""
         ...
 
+    async def messages(self, box: str) -> list[Message]:
+        """Those of a box, new ones first, of these and of the others the newest first; awaits futures only."""
+        ...
+
+    def heard(self, message: Message) -> None: ...
+
+    def delete(self, message: Message) -> None: ...
+
 
 class NoMail:
     """An office without mailboxes."""
@@ -60,6 +69,15 @@ class NoMail:
         return
 
     def discard(self, file: str) -> None:
+        return
+
+    async def messages(self, box: str) -> list[Message]:
+        return []
+
+    def heard(self, message: Message) -> None:
+        return
+
+    def delete(self, message: Message) -> None:
         return
 
 

@@ -413,6 +413,8 @@ class Conversation:
             self._answer_offer(offer, 487, None)  # and the other side's answer is dealt with when it comes
         elif offer is not None and offer.response is None:
             self._answer_offer(offer, 491, None)
+            if offer.client is not None:  # who has left may never answer it
+                self.live.exchange.layer.cancel(offer.client)
             self._offer = None
         for client, (tx, request) in list(self._passed.items()):
             self.live.exchange.layer.respond(tx, build.response(request, 481 if tx.owner is leg else 480))

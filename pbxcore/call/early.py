@@ -225,7 +225,7 @@ class EarlyOffers:
 
 async def settled(live: LiveCall, answerer: Leg) -> bool:
     """Waits until the caller has every description that he was sent, and every offer its answer: no 2xx before that
-    (RFC 3262 section 3). False when the caller gave up meanwhile."""
+    (RFC 3262 section 3). False when the caller gave up meanwhile, or whoever answered has hung up again."""
     kept: list[Signal] = []  # what whoever answers says meanwhile is for the conversation
     reliable = live.a.reliable
     while (reliable is not None and reliable.owing) or (live.early is not None and live.early.offers):
@@ -235,11 +235,25 @@ async def settled(live: LiveCall, answerer: Leg) -> bool:
         if await live.within(signal):
             continue
         if signal.leg is answerer:
+            if _hung_up(live, answerer, signal):
+                live.put_back(kept)
+                return False
             kept.append(signal)
         elif live.gave_up(signal):
             live.put_back(kept)
             return False
     live.put_back(kept)
+    return True
+
+
+def _hung_up(live: LiveCall, answerer: Leg, signal: Signal) -> bool:
+    """Whether who has answered is gone before the caller could hear of it: then nobody has."""
+    request, tx = signal.request, signal.server
+    if signal.kind is not Kind.REQUEST or request is None or tx is None or request.method != "BYE":
+        return signal.kind is Kind.CANCEL
+    live.exchange.layer.respond(tx, build.response(request, 200))
+    if isinstance(answerer, Branch):
+        live.failed(answerer, Outcome(480, build.REASONS[480]))
     return True
 
 

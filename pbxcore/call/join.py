@@ -82,7 +82,8 @@ class Join:
 
     async def _take_ringing(self, conversation: Conversation, theirs: LiveCall) -> None:
         live = self.live
-        ringing = [branch for branch in theirs.branches if branch.call is theirs]
+        # One without a record has not been rung yet: the relay is being asked for its port.
+        ringing = [branch for branch in theirs.branches if branch.call is theirs and branch.label in theirs.call.legs]
         for branch in ringing:
             record = theirs.call.legs[branch.label]
             admit(live, branch, theirs)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.scenario.modern import ALLOW, modern_carrier, modern_phone
 from tests.scenario.office import EXCHANGE, Office
-from tests.scenario.transfers import Switchboard, answer_to_refer, refer, told
+from tests.scenario.transfers import Switchboard, answer_to_refer, refer, referred_to, told
 
 
 def test_a_bye_overtakes_its_200() -> None:
@@ -95,4 +96,58 @@ def test_a_transfer_is_reported_on_a_connection_that_was_made_anew() -> None:
     office.world.run(5.0)
     assert told(desk)[-1] == "SIP/2.0 200 OK", office.world.ladder()
     office.third.bye(office.third.last)
+    office.assert_nothing_left()
+
+
+def test_a_call_is_taken_over_while_one_of_its_phones_waits_for_a_port() -> None:
+    """102 has two phones; one rings, and one forwards to 103, for which the relay is still busy with an offer."""
+    office = Switchboard()
+    caller, mine = office.inbound()
+    office.second.manners.answer_after = 5.0
+    other = office.phone("102", 20_102)
+    other.manners.refuse_with, other.manners.answer_after = 302, 1.0
+    other.manners.refuse_headers = [("Contact", "<sip:103@127.0.0.1>")]
+    office.relay.delay = 0.5
+    asking = office.desk.call("102", EXCHANGE)
+    assert office.world.until(lambda: other.talks != {} and other.last.state == "ended"), office.world.ladder()
+    office.world.run(0.1)
+    assert 180 in asking.provisionals
+    refer(office.desk, mine, referred_to(asking, "102"))
+    office.world.run(8.0)
+    assert told(office.desk)[-1] == "SIP/2.0 200 OK", office.world.ladder()
+    assert asking.status == 487
+    assert caller.state == "up"
+    assert office.third.talks == {}
+    office.outside.bye(caller)
+    office.assert_nothing_left()
+
+
+def test_an_offer_to_who_hangs_up_in_a_transfer_does_not_stay_for_ever() -> None:
+    """101 says 100 to the re-INVITE of the other side, and no more; then it refers him to 102, and is gone."""
+    office = Switchboard()
+    caller, mine = office.inbound()
+    office.desk.manners.answer_reinvite = False
+    office.outside.hold(caller)
+    office.world.run(0.1)
+    refer(office.desk, mine, "102")
+    office.world.run(0.01)
+    office.desk.bye(mine)
+    office.world.run(3.0)
+    office.outside.bye(caller)
+    office.world.run(60.0)
+    office.assert_nothing_left()
+
+
+def test_who_hangs_up_while_the_caller_owes_a_prack_is_answered() -> None:
+    office = Office()
+    desk = modern_phone(office, "101")
+    desk.ways.reliable = True
+    caller = modern_carrier(office)
+    caller.ways.pracks = False
+    talk = caller.call("+15550100", EXCHANGE, headers=[("Supported", "100rel"), ALLOW])
+    assert office.world.until(lambda: bool(desk.up()) and desk.last.acked), office.world.ladder()
+    desk.bye(desk.last)
+    office.world.run(1.0)
+    assert [answer.status for answer in desk.answers if answer.cseq.method == "BYE"] == [200], office.world.ladder()
+    assert talk.status == 480
     office.assert_nothing_left()

@@ -4,14 +4,18 @@ finds those that a message belongs to."""
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.scenario.simulator import wire
 from tests.scenario.simulator.network import Net
 from tests.scenario.simulator.session import Session
+from tests.scenario.simulator.texts import received
 from tests.scenario.simulator.transactions import GIVE_UP, T1, Client, Served, Then
 from tests.scenario.simulator.wire import Wire
 from tests.scenario.world import Address
+
+if TYPE_CHECKING:
+    from tests.scenario.simulator.watching import Watch
 
 
 class Agent:
@@ -29,6 +33,8 @@ class Agent:
         self.moved = False
         self.trusted = trunk or bool(password)     # may make calls
         self.sessions: dict[tuple[str, str], Session] = {}
+        self.watches: dict[tuple[str, str], Watch] = {}
+        self.text_status = 200         # what it says to texts; 0: nothing
         self.clients: dict[str, Client] = {}
         self.served: dict[str, Served] = {}
         self.updates = False           # takes UPDATE, and says so
@@ -113,18 +119,6 @@ class Agent:
         self.challenge, self.count = challenge, 0
         return True
 
-    def write(self, number: str, tries: int = 3) -> None:
-        """A text to somebody, outside of any call."""
-        uri = f"sip:{number}@{self.exchange[0]}"
-        who = f"<sip:{self.user}@{self.exchange[0]}>;tag={self.token()}"
-        head = {"From": who, "To": f"<{uri}>", "Call-ID": self.token()}
-
-        def then(client: Client, response: Wire | None) -> None:
-            if response is not None and tries and self.challenged(response):
-                self.write(number, tries - 1)
-
-        self.perform("MESSAGE", uri, head, 1, extra=self.authorization("MESSAGE", uri), then=then)
-
     def register(self, expires: int = 600, contact: str | None = None, tries: int = 3) -> None:
         """At the exchange, for `expires` seconds; again with credentials when asked for them."""
         uri = f"sip:{self.exchange[0]}"
@@ -185,8 +179,16 @@ class Agent:
         elif message.method == "INVITE" and not message.to_tag:
             session = Session.invited(self, served)
             self.people.invited(session, served)
+        elif message.method == "NOTIFY" and (message.call_id, message.to_tag) in self.watches:
+            self.watches[message.call_id, message.to_tag].notified(served)
+        elif message.method == "MESSAGE" and not message.to_tag:
+            received(self, served)
+        elif message.to_tag:
+            served.respond(481)
+        elif self.trunk:
+            self.people.asked(self, served)
         else:
-            served.respond(481 if message.to_tag else 200, self.token())
+            served.respond(200, self.token())
 
     def _cancelled(self, cancel: Wire, served: Served) -> None:
         invite = self.served.get(cancel.branch + "INVITE")

@@ -7,6 +7,7 @@ CRMs behind the hooks, and when the disk is done.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from crmhooks.connector import Hook
@@ -16,16 +17,20 @@ from pbxcore.app import RELEASE_SECONDS, KeptBindings, KeptTexts
 from pbxcore.bus import Bus
 from pbxcore.call.b2bua import LiveCall
 from pbxcore.call.exchange import Doors, Exchange
+from pbxcore.call.keeper import TrunkKeeper
 from pbxcore.call.panel import Control
 from pbxcore.call.registrar import Registrar
-from pbxcore.call.router import DialPlan, ExtensionEntry, OutboundRule
+from pbxcore.call.registration import Tools
+from pbxcore.call.router import DialPlan, ExtensionEntry, OutboundRule, emergency_numbers
 from pbxcore.call.trunks import Trunk, Trunks
 from pbxcore.control import Invalid, NotFound
-from pbxcore.hooks import CallSnapshot
+from pbxcore.hooks import CallSnapshot, Decision
 from pbxcore.media.backend import MediaError
+from pbxcore.net.resolver import Watch
 from pbxcore.settings import Sip
 from pbxcore.sip.digest import Authenticator, Secret
 from pbxcore.sip.errors import ParseError
+from pbxcore.sip.location import Question
 from pbxcore.sip.message import parse
 from pbxcore.sip.timers import Timers
 from tests.scenario.office import EXCHANGE, PASSWORD, VirtualRelay, build_exchange
@@ -37,9 +42,11 @@ from tests.scenario.world import Address, Node, VirtualFlow
 CARRIERS = {"carrier": ("127.0.0.2", 5060), "backup": ("127.0.0.3", 5060)}
 NUMBERS = ("101", "102", "103", "104", "105")
 BUDGET = 0.3
+FOR_HELP = ("911", "112")
 MEDIA_LOOK = 30.0       # seconds; two of them are `media.timeout_seconds`
 SECRETS = {number: Secret.from_password(number, "hookline", PASSWORD) for number in NUMBERS}
 SIP = Sip()
+BRIEF = Sip(session_seconds=90)
 
 
 class ExchangeNode(Node):
@@ -91,6 +98,13 @@ class Relay(VirtualRelay):
         await super()._work(what, sdp)
 
 
+class Nowhere:
+    """Instead of the DNS: the carriers' addresses are known."""
+
+    def watch(self, question: Question, told: Callable[[], None] | None = None) -> Watch:
+        raise NotImplementedError("no trunk has a name to look up")
+
+
 class Witness(dict[str, LiveCall]):
     """`Exchange.live`, which remembers every call that was ever in it: id, and the simulated call's number."""
 
@@ -126,6 +140,8 @@ class Building:
         self.late = 0                        # answers that did not wait for the journal any longer
         self.trunks: list[Trunk] = []
         self.max_calls = 0                   # of a trunk
+        short = net.chance["world"].random() < 0.3
+        self.sip = BRIEF if short else SIP   # sessions are refreshed in the middle of a call, or hardly ever
         self.stopped: Callable[[int], None] = lambda life: None
         self.merged: set[str] = set()        # calls that became a part of another
         self.reasons: list[str] = []         # of the faults in calls
@@ -147,13 +163,13 @@ class Building:
             net.loop.create_task(crm.journal.close_interrupted())
         self.runner = Runner(
             crm, bus, hooks=self.hooks, budget=BUDGET, country="US", clock=net.clock, wall=net.wall,
-            annotate=crm.journal.annotate,
+            annotate=crm.journal.annotate, learned=self._learned,
         )  # fmt: skip
         self.relay = Relay(net)
         bindings = KeptBindings(store)
         doors = Doors(self.runner, crm.journal, self.relay, bus)
         authenticator = Authenticator(b"k" * 32, net.clock, algorithms=("MD5",))
-        self.exchange = exchange = build_exchange(node, doors, bindings, SIP, authenticator)
+        self.exchange = exchange = build_exchange(node, doors, bindings, self.sip, authenticator)
         exchange.live = self.witness = Witness()
         self._watch_merges(exchange)
         exchange.fault = self._fault  # type: ignore[method-assign]  # to know what it was
@@ -161,16 +177,20 @@ class Building:
         exchange.texts.store = texts = KeptTexts(store)
         exchange.texts.restore(texts.load(net.wall()))
         self.relay._listener = exchange
-        exchange.dial_plan = DialPlan(
+        plan = DialPlan(
             extensions={n: ExtensionEntry(n, f"Desk {n}", _control(n)) for n in NUMBERS},
             inbound={"15550100": "101", "15550102": "102", "*": "103"},
             outbound=(OutboundRule("9", 1, "", ("carrier", "backup")),),
             trunks=frozenset(CARRIERS),
         )
+        exchange.dial_plan = replace(plan, emergency=emergency_numbers(FOR_HELP, plan))
         exchange.secrets = SECRETS
         self.trunks = [self._trunk(name, address) for name, address in CARRIERS.items()]
         exchange.trunks = Trunks(self.trunks)
         exchange.registrar.restore(bindings.load(net.wall()))
+        tools = Tools(exchange.layer, node.timers, net.clock, net.token, net.random.random)
+        self.keeper = TrunkKeeper(exchange.trunks, tools, Nowhere(), {}, frozenset(("carrier",)))
+        self.keeper.start()
         self.alive = True
         self.silent: set[str] = set()
         net.at(MEDIA_LOOK, self._listen, self.lives)
@@ -192,7 +212,7 @@ class Building:
     def _trunk(self, name: str, address: Address) -> Trunk:
         node, host = self.node, address[0]
         return Trunk(name, "UDP", host, *address, node.flow_to, self.net.token, "office", "trunk password", "+15550100",
-                     self.max_calls)  # fmt: skip
+                     self.max_calls, clock=self.net.clock, chance=self.net.random.random)  # fmt: skip
 
     def drain(self) -> None:
         """SIGTERM: no new calls, a while for the live ones, their end, and a flush (`App.drain`, `hang_up`, `stop`)."""
@@ -205,6 +225,8 @@ class Building:
         if life == self.lives and self.alive:
             for call_id in list(self.exchange.live):
                 self.exchange.hang_up(call_id)
+            self.exchange.events.close()
+            self.keeper.stop()
             self.net.at(RELEASE_SECONDS, self._stop, life)
 
     def _stop(self, life: int) -> None:
@@ -213,6 +235,9 @@ class Building:
         self.store.writer._turn()
         self.kill()
         self.stopped(life)
+
+    def _learned(self, call_id: str, decision: Decision) -> None:
+        self.exchange.found_late(call_id, decision)
 
     def _fault(self, call_id: str, error: Exception) -> None:
         self.exchange.counters.faults += 1

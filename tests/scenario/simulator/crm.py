@@ -13,6 +13,7 @@ from pbxcore.control import ContactEntry
 from pbxcore.hooks import CallSnapshot, Decision, Dial, IncomingCall, Proceed, Redirect, Reject, Ring
 from tests.scenario.simulator.network import Net
 
+FOR_HELP = ("911", "112")
 MOODS = ("quick", "slow", "wrong", "dead", "mixed")
 
 
@@ -26,6 +27,7 @@ class Crm:
         self.mood = "quick"
         self.rng = net.chance["crm"]
         self.told: list[str] = []
+        self.asked_for_help: list[str] = []     # calls that no CRM may be asked about
 
     async def _think(self) -> str:
         """However long that takes; what comes of it."""
@@ -43,6 +45,8 @@ class Crm:
         return mood
 
     async def on_incoming(self, call: IncomingCall) -> Decision | None:
+        if call.extension is not None and call.called.endswith(FOR_HELP):
+            self.asked_for_help.append(call.call_id)
         mood = await self._think()
         rng = self.rng
         if mood == "wrong":

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from pbxcore.call.b2bua import LATE
-from tests.scenario.simulator.building import BUDGET
+from tests.scenario.simulator.building import BUDGET, FOR_HELP
 from tests.scenario.simulator.session import Session
 from tests.scenario.simulator.transactions import Client
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # What the network must have taken to leave a session in this state; of a phone that rings: what would have stopped it,
 # or all that would have told the exchange that it rings.
 LOST = {"up": ("BYE",), "calling": ("final INVITE",), "ringing": ("CANCEL", "INVITE", "1xx INVITE")}
+LONGEST_REFUSAL = 700.0     # seconds until a carrier that said no is asked again
+DURABLE = 1.0               # seconds in which a text that was taken reaches the disk, when that is well
 Check = Callable[["Run"], Iterator[str]]
 AFTER_CALLS: list[Check] = []      # when every call is over
 AT_THE_END: list[Check] = []       # when nothing is left but the clock
@@ -118,7 +120,7 @@ def a_merged_call_has_no_record(run: Run) -> Iterator[str]:
 def every_transfer_comes_to_an_end(run: Run) -> Iterator[str]:
     """Whoever was promised to be told how his REFER goes is told the end of it (RFC 3515 section 2.4.4)."""
     for session in run.sessions():
-        for referral in session.referrals:
+        for referral in session.referrals if session.notify_status == 200 else ():
             if referral.over or referral.refused or referral.silent or not referral.accepted:
                 continue
             agent, people = session.agent, run.people
@@ -198,6 +200,13 @@ def nothing_is_left(run: Run) -> Iterator[str]:
             yield f"trunk {trunk.name} counts {trunk.calls} calls"
     if exchange.endings.counting or exchange.endings._late:
         yield f"calls waiting for the relay's last word: {[*exchange.endings.counting, *exchange.endings._late]}"
+    notifier, publications = exchange.events.notifier, exchange.events.publications
+    if len(notifier) or notifier._watched or notifier._count:
+        yield f"subscriptions: {sorted(notifier._count)}"
+    if publications._held or publications._armed:
+        yield f"publications: {sorted(publications._held)}"
+    if exchange.texts._delivering or exchange.texts._due:
+        yield f"texts under way: {sorted(exchange.texts._delivering)} {sorted(exchange.texts._due)}"
     if building.runner._tasks or building.runner._telling:
         yield f"tasks of the runner: {len(building.runner._tasks)} {len(building.runner._telling)}"
 
@@ -216,3 +225,70 @@ def nothing_was_swallowed(run: Run) -> Iterator[str]:
 def nobody_else_saw_anything_wrong(run: Run) -> Iterator[str]:
     """Invariants 1, 5 and 6, as the phones see them: two answers, a call that nobody was allowed to make."""
     yield from run.people.wrongs
+
+
+# ---- between calls
+
+
+@after_calls
+def lamps_go_out(run: Run) -> Iterator[str]:
+    """Whoever watches a phone is told that its last call is over, and whoever subscribed is told anything at all."""
+    people, net = run.people, run.net
+    for agent in people.agents:
+        for watch in agent.watches.values():
+            if watch.state != "active" or not agent.alive or agent.moved or people.forgotten(watch.began):
+                continue
+            key = watch.call_id
+            excused = watch.notify_status != 200 or net.lost[key, "NOTIFY"] + net.lost[key, "final NOTIFY"]
+            if excused or watch.expires_at <= net.now:
+                continue
+            if not watch.told:
+                yield f"{agent.user} watches {watch.event} of {watch.resource}, and was told nothing (Call-ID {key})"
+            if watch.lit:
+                yield f"{agent.user} watches {watch.resource}: the lamp still shows {watch.lit} (Call-ID {key})"
+
+
+@after_calls
+def trunks_are_registered_again(run: Run) -> Iterator[str]:
+    """When the carrier has been well for longer than the longest pause between two tries."""
+    for trunk in run.building.trunks:
+        registration = trunk.registration
+        if registration is None or registration.state.value == "registered":
+            continue
+        if run.people.registrar.refused_at < run.net.now - LONGEST_REFUSAL:
+            yield f"trunk {trunk.name} is {registration.state}: {registration.reason}"
+
+
+@at_the_end
+def no_text_is_lost(run: Run) -> Iterator[str]:
+    """A text that was taken reaches its phone, or waits for it."""
+    building, people = run.building, run.people
+    for text in people.texts.values():
+        if text.refused or text.delivered or text.status not in (200, 202):
+            continue
+        if text.status == 200:
+            yield f"{text.name} to {text.receiver} was delivered to nobody"
+        waiting = [one.body.decode() for one in building.exchange.texts.waiting(text.receiver)]
+        if text.status == 202 and text.name not in waiting and not any(0 <= at - text.told_at < DURABLE for at in people.killed_at):
+            yield f"{text.name} to {text.receiver} was taken, and is gone"
+
+
+@at_the_end
+def calls_for_help_pass(run: Run) -> Iterator[str]:
+    """Invariant 7: nobody is asked, and a carrier is reached."""
+    for crm in run.crms:
+        if crm.asked_for_help:
+            yield f"{crm.name} was asked about calls for help: {crm.asked_for_help}"
+    if run.kind not in ("calm", "rough"):
+        return
+    for plan in run.people.plans.values():
+        if not plan.called.endswith(FOR_HELP) or not plan.allowed or not plan.sessions or plan.caller.trunk:
+            continue
+        caller = plan.sessions[0]
+        client = caller.client
+        if caller.role != "caller" or caller.forked or client is None or not client.finals or not caller.agent.alive:
+            continue
+        refused = client.finals[0][0]
+        unfit = refused in (401, 408, 415, 420, 487) or client.cancelled or run.net.touched[caller.call_id]
+        if refused >= 300 and not unfit and not any(one.agent.trunk for one in plan.sessions):
+            yield f"#{plan.number}, a call for help, heard {refused} and reached no carrier"

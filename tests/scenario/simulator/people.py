@@ -14,7 +14,9 @@ from typing import Any
 from tests.scenario.simulator.agent import Agent
 from tests.scenario.simulator.deeds import CALLEE, CALLER, CARRIER, TALK
 from tests.scenario.simulator.network import Net
+from tests.scenario.simulator.registrar import Registrar
 from tests.scenario.simulator.session import Session
+from tests.scenario.simulator.texts import Text
 from tests.scenario.simulator.transactions import Client, Served
 
 MOST = 5      # copies of one message that must have been lost before its loss is an excuse (11 are sent in 32 s)
@@ -47,7 +49,10 @@ class People:
         self.rng: random.Random = net.chance["people"]
         self.agents: list[Agent] = []
         self.plans: dict[str, Plan] = {}
+        self.texts: dict[str, Text] = {}
         self.wrongs: list[str] = []
+        self.closing = False             # the run comes to its end: nobody begins or refreshes anything
+        self.registrar = Registrar(net)
         self.killed_at: list[float] = []
         self.number_of: Callable[[str], str] = lambda call_id: ""     # of the call that a dialog belongs to
         self.rough = 1.0                 # how many of the deeds are troublesome: 0 none, 1 as the tables say
@@ -95,6 +100,10 @@ class People:
         session.call(plan.called)
 
     # ---- what the agents tell
+
+    def asked(self, carrier: Agent, served: Served) -> None:
+        """A request outside of any dialog, to a carrier."""
+        self.registrar.asked(carrier, served)
 
     def plan_of(self, number: str, call_id: str) -> Plan | None:
         """The plan of a call, by the row that all its INVITEs carry, or by what the exchange calls it."""

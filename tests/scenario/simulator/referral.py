@@ -40,8 +40,9 @@ class Referral:
             return False
         if number:
             return number == str(self.client.number)
+        # Which was the first to arrive its sender may not know; one that wanted to hear nothing is not meant.
         taken = [one for one in self.session.referrals if one.accepted or not one.client.finals]
-        return bool(taken) and self is taken[0]
+        return bool(taken) and self is next((one for one in taken if not one.silent), taken[0])
 
     def notified(self, served: Served, status: int) -> None:
         agent, notify = self.session.agent, served.request

@@ -25,13 +25,17 @@ from tests.scenario.simulator.disk import Cabinet
 from tests.scenario.simulator.invariants import AFTER_CALLS, AT_THE_END
 from tests.scenario.simulator.network import Net, Weather
 from tests.scenario.simulator.people import People
+from tests.scenario.simulator.registrar import MOODS as REGISTRARS
 from tests.scenario.simulator.session import Session
+from tests.scenario.simulator.texts import write
+from tests.scenario.simulator.watching import watch
 
 CALLS = 60
 SETTLE = 420.0      # seconds until every call is over: ringing, talking, 64*T1 again and again
 REST = 4000.0       # and until the last binding is
 
 KINDS = ("calm", "rough", "lossy", "stormy", "restart")
+HELP = ("911", "9112", "112")
 DIALLED = ("101", "102", "103", "104", "105", "9441234567", "9001", "777", "101", "102")
 CALLERS = ("+15550001000", "+15550001001", "anonymous", "", "+442071234567")
 
@@ -97,7 +101,10 @@ class Run:
         self.strangers[1].trusted = False
         people.agents = [*self.phones, *self.carriers, *self.strangers]
         for agent in self.phones:
-            net.at(rng.uniform(0.0, 0.5), agent.register)
+            late = rng.random() < 0.12      # it is switched on later, and finds what was written to it meanwhile
+            net.at(rng.uniform(5.0, 40.0) if late else rng.uniform(0.0, 0.5), agent.register)
+            if rng.random() < 0.25:
+                net.at(rng.uniform(0.6, 10.0), watch, agent, people.rng)
 
     def _call(self) -> None:
         rng, people = self.people.rng, self.people
@@ -107,7 +114,7 @@ class Run:
             called = rng.choice(("+15550100", "+15550102", "15559999"))
         else:
             caller = rng.choice(self.phones)
-            called = rng.choice(DIALLED)
+            called = rng.choice(HELP if rng.random() < 0.04 else DIALLED)
         people.dial(people.plan(caller, called))
 
     def _script(self) -> float:
@@ -126,6 +133,10 @@ class Run:
             net.at(rng.uniform(1.0, end + 10.0), self._life)
         for _ in range(rng.randint(0, 3)):
             net.at(rng.uniform(1.0, end), self._mood)
+        for _ in range(rng.randint(0, 4)):
+            net.at(rng.uniform(1.0, end), self._text)
+        for _ in range(0 if calm else rng.choice((0, 0, 1, 2))):
+            net.at(rng.uniform(0.0, end), self._carrier_mood)
         if self.kind in ("lossy", "stormy", "restart"):
             self._storms(end)
         for _ in range(rng.randint(0, 2)):
@@ -165,6 +176,17 @@ class Run:
         for crm in self.crms:
             crm.mood = self.rng.choice(MOODS)
             self.net.note(f"{crm.name} is {crm.mood}")
+
+    def _text(self) -> None:
+        rng = self.people.rng
+        agent = rng.choice(self.phones)
+        if agent.alive:
+            write(agent, rng.choice(NUMBERS))
+
+    def _carrier_mood(self) -> None:
+        registrar = self.people.registrar
+        registrar.mood = self.rng.choice(REGISTRARS)
+        self.net.note(f"the carriers' registrar: {registrar.mood}")
 
     def _storms(self, end: float) -> None:
         net, rng = self.net, self.rng
@@ -278,10 +300,13 @@ class Run:
         net.cut.clear()
         for crm in self.crms:
             crm.mood = "quick"
+        self.people.registrar.mood = "plain"
         net.run(SETTLE)
         result = Result(self.seed)
         for check in AFTER_CALLS:
             result.violations += check(self)
+        self.people.closing = True
+        building.keeper.stop()
         net.run(REST)
         building.close()
         for check in AT_THE_END:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.scenario.simulator import wire
 from tests.scenario.simulator.deeds import LIFE, STRAY, Rng
+from tests.scenario.simulator.texts import write
 
 if TYPE_CHECKING:
     from tests.scenario.simulator.agent import Agent
@@ -45,6 +46,7 @@ def loses_power_for_a_while(agent: Agent, rng: Rng) -> None:
         for session in agent.sessions.values():
             session.state = "ended"      # it knows nothing of them any more
         agent.sessions.clear()
+        agent.watches.clear()
         agent.clients.clear()
         agent.served.clear()
         agent.challenge = ""
@@ -56,7 +58,12 @@ def loses_power_for_a_while(agent: Agent, rng: Rng) -> None:
 
 @LIFE.deed(2)
 def writes_a_text(agent: Agent, rng: Rng) -> None:
-    agent.write(rng.choice(("101", "102", "105", "999")))
+    write(agent, rng.choice(("101", "102", "105", "999")))
+
+
+@LIFE.deed(2, trouble=True)
+def does_not_like_texts(agent: Agent, rng: Rng) -> None:
+    agent.text_status = rng.choice((480, 415, 500, 603, 0))
 
 
 @LIFE.deed(3, trouble=True)

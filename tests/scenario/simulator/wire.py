@@ -73,7 +73,7 @@ def reply(request: Wire, status: int, tag: str = "", contact: str = "", body: by
 
 
 def written(rows: str, body: bytes) -> bytes:
-    if body:
+    if body and "\r\nContent-Type: " not in rows:
         rows += "Content-Type: application/sdp\r\n"
     return f"{rows}Content-Length: {len(body)}\r\n\r\n".encode() + body
 

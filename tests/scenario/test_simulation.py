@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import structlog
@@ -18,7 +19,8 @@ from pbxcore.call.registrar import Registrar
 from pbxcore.sip.layer import Layer
 from tests.scenario.simulator.cli import main, quiet
 from tests.scenario.simulator.disk import Cabinet
-from tests.scenario.simulator.run import KINDS, run
+from tests.scenario.simulator.report import Report
+from tests.scenario.simulator.run import KINDS, Result, run
 
 SEEDS = 200
 SECONDS = 90.0       # of the processor: a very slow machine plays fewer
@@ -56,7 +58,8 @@ def test_thousands_of_calls_with_faults(cabinet: Cabinet) -> None:
     if seed < 50:
         return      # a very slow machine has not seen everything
     seen = {what.partition(":")[0] for what in done}
-    assert seen >= {"caller", "callee", "carrier", "talk", "phone", "stray", "net", "crm", "disk", "exchange", "race"}
+    assert seen >= {"caller", "callee", "carrier", "talk", "phone", "stray", "net", "crm", "disk", "exchange", "race",
+                    "refer", "early", "timer", "watcher", "subscribe", "text", "trunk"}  # fmt: skip
 
 
 TRACES = """
@@ -205,3 +208,38 @@ def test_the_report_counts(capsys: pytest.CaptureFixture[str]) -> None:
     assert report["calls"] >= 20
     assert report["violations"] == {}
     assert sum(report["done"].values()) > 20
+
+
+def test_a_report_is_written_and_gone_on_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kept, shown = tmp_path / "report.json", tmp_path / "REPORT.md"
+    files = ["--report", str(kept), "--report", str(shown)]
+    assert main(["--seeds", "2", "--first", "11", "--calls", "8", "--revision", "abc", *files]) == 0
+    first = Report.read(kept)
+    assert main(["--seeds", "3", "--resume", str(kept), *files]) == 0
+    report = Report.read(kept)
+    assert (report.first, report.seeds, report.next, report.calls_a_run) == (11, 5, 16, 8)
+    assert report.calls > first.calls
+    assert report.revision == "abc"
+    assert report.done["callee: answers"] >= first.done["callee: answers"]
+    text = shown.read_text()
+    assert "Seeds 11 to 15, 8 planned calls each" in text
+    assert "Revision: abc" in text
+    assert "**Violations: 0**" in text
+    assert "| two who talk |" in text
+    assert "11 to 15" in capsys.readouterr().out
+
+
+def test_violations_are_in_the_report() -> None:
+    report = Report(7)
+    report.add(Result(7, calls=3, violations=["a ghost", "a port"]))
+    report.add(Result(8, calls=3))
+    assert "**Violations: 2** in 1 seeds" in report.as_markdown()
+    assert "seed 7 (python -m tests.scenario --replay 7):\n  a ghost\n  a port\n" in report.as_markdown()
+
+
+def test_what_is_no_report_is_not_gone_on_from(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("[]")
+    with pytest.raises(SystemExit):
+        main(["--resume", str(tmp_path / "none.json")])
+    with pytest.raises(SystemExit):
+        main(["--resume", str(tmp_path / "x.json")])

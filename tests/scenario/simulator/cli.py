@@ -6,63 +6,20 @@ import argparse
 import json
 import logging
 import multiprocessing
+import shlex
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from pathlib import Path
 
 import structlog
 
 from tests.scenario.simulator.disk import Cabinet
+from tests.scenario.simulator.report import Report
 from tests.scenario.simulator.run import CALLS, Result, run
 
-SHOWN = 20      # violations in full
-
-
-@dataclass
-class Report:
-    """The sum of many runs."""
-
-    first: int
-    seeds: int = 0
-    calls: int = 0
-    answered: int = 0
-    messages: int = 0
-    seconds: float = 0.0
-    done: Counter[str] = field(default_factory=Counter)
-    violations: dict[int, list[str]] = field(default_factory=dict)
-
-    def add(self, result: Result) -> None:
-        self.seeds += 1
-        self.calls += result.calls
-        self.answered += result.answered
-        self.messages += result.messages
-        self.done.update(result.done)
-        if result.violations:
-            self.violations[result.seed] = result.violations
-
-    def as_json(self) -> str:
-        return json.dumps(
-            {
-                "first": self.first, "seeds": self.seeds, "calls": self.calls, "answered": self.answered,
-                "messages": self.messages, "seconds": round(self.seconds, 1), "done": dict(sorted(self.done.items())),
-                "violations": {str(seed): found for seed, found in sorted(self.violations.items())},
-            },
-            indent=1,
-        )  # fmt: skip
-
-    def as_text(self) -> str:
-        lines = [
-            f"seeds {self.first} to {self.first + self.seeds - 1}: {self.calls} calls ({self.answered} answered), "
-            f"{self.messages} messages, in {self.seconds:.1f} s ({self.calls / max(self.seconds, 0.001):.0f} calls/s)",
-            f"{sum(self.done.values())} deeds and faults:",
-            *(f"  {count:8}  {what}" for what, count in sorted(self.done.items())),
-        ]
-        for seed, found in sorted(self.violations.items())[:SHOWN]:
-            lines += [f"seed {seed} (python -m tests.scenario --replay {seed}):", *(f"  {one}" for one in found)]
-        lines.append(f"{len(self.violations)} seeds with violations" if self.violations else "no violation")
-        return "\n".join(lines)
+AT_ONCE = 20        # seeds that a process takes at a time
+PROGRESS = 20.0     # seconds between two lines on stderr, and between two versions of the report's file
 
 
 def quiet() -> None:
@@ -94,7 +51,18 @@ def _share(task: tuple[range, int]) -> list[Result]:
     return list(simulate(*task))
 
 
-def main(arguments: list[str] | None = None) -> int:
+def _in_order(seeds: range, calls: int, processes: int) -> Iterator[Result]:
+    """The results in the order of the seeds, so that what is counted so far is a range."""
+    if processes <= 1:
+        yield from simulate(seeds, calls)
+        return
+    tasks = [(seeds[n : n + AT_ONCE], calls) for n in range(0, len(seeds), AT_ONCE)]
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        for results in pool.imap(_share, tasks):
+            yield from results
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.scenario", description="Simulated calls with faults.")
     parser.add_argument("--seeds", type=int, default=100, help="how many runs")
     parser.add_argument("--first", type=int, default=1, help="the first seed")
@@ -102,27 +70,64 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--replay", type=int, metavar="SEED", help="one seed, with its ladder")
+    parser.add_argument(
+        "--report", type=Path, action="append", default=[], metavar="FILE",
+        help="write the report there, too, again and again: Markdown (.md), else JSON; may be given twice",
+    )  # fmt: skip
+    parser.add_argument(
+        "--resume", type=Path, metavar="FILE", help="go on behind the last seed of this JSON report, and add to it"
+    )
+    parser.add_argument("--revision", default="", help="of the program, for the report")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = _parser()
+    arguments = sys.argv[1:] if arguments is None else arguments
     given = parser.parse_args(arguments)
     quiet()
     if given.replay is not None:
         return _replay(given.replay, given.calls, as_json=given.json)
-    report = Report(given.first)
-    began = time.monotonic()
-    everything = range(given.first, given.first + given.seeds)
-    if given.processes > 1:
-        tasks = [(everything[n : n + 20], given.calls) for n in range(0, len(everything), 20)]
-        with multiprocessing.get_context("spawn").Pool(given.processes) as pool:
-            for results in pool.imap_unordered(_share, tasks):
-                for result in results:
-                    report.add(result)
-    else:
-        for result in simulate(everything, given.calls):
+    report = Report(given.first, calls_a_run=given.calls)
+    if given.resume is not None:
+        try:
+            report = Report.read(given.resume)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            parser.error(f"{given.resume} is no report to go on from: {error}")
+    report.command = shlex.join(["python", "-m", "tests.scenario", *arguments])
+    report.revision = given.revision or report.revision
+    seeds = range(report.next, report.next + given.seeds)
+    try:
+        _play(report, _in_order(seeds, report.calls_a_run, given.processes), given.report)
+    except KeyboardInterrupt:
+        print("stopped; what is counted so far:", file=sys.stderr)
+    print(report.as_json() if given.json else report.as_text())
+    return 1 if report.violations else 0
+
+
+def _play(report: Report, results: Iterator[Result], files: list[Path]) -> None:
+    """Count them, say on stderr how far it is, and keep the files up to date."""
+    before, began = report.seconds, time.monotonic()
+    said = began
+    try:
+        for result in results:
             report.add(result)
             if result.violations:
                 print(f"seed {result.seed}: {result.violations[0]}", file=sys.stderr, flush=True)
-    report.seconds = time.monotonic() - began
-    print(report.as_json() if given.json else report.as_text())
-    return 1 if report.violations else 0
+            now = time.monotonic()
+            report.seconds = before + now - began
+            if now - said >= PROGRESS:
+                said = now
+                print(report.summary, file=sys.stderr, flush=True)
+                _write(report, files)
+    finally:
+        report.seconds = before + time.monotonic() - began
+        _write(report, files)
+
+
+def _write(report: Report, files: list[Path]) -> None:
+    for file in files:
+        report.write(file)
 
 
 def _replay(seed: int, calls: int, *, as_json: bool) -> int:

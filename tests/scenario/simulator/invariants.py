@@ -155,8 +155,15 @@ def records_tell_what_the_caller_heard(run: Run) -> Iterator[str]:
             yield f"the caller heard {heard}, the record {call_id} (#{number}) says {disposition}"
         elif heard >= 300 and status != heard:
             yield f"the caller heard {heard}, the record {call_id} (#{number}) says {status} ({disposition})"
-        elif answered_at is not None and not any(one.was_up for one in plan.sessions if one.role != "caller"):
+        elif answered_at is not None and not any(_picked_up(one) for one in plan.sessions):
             yield f"the record {call_id} (#{number}) says that a call was answered that nobody picked up"
+
+
+def _picked_up(session: Session) -> bool:
+    """Whether this phone was in the call; of one that picks up calls of others, whether it was let in."""
+    if session.role == "picker" and session.client is not None:
+        return any(status < 300 for status, _ in session.client.finals)
+    return session.role != "caller" and session.was_up
 
 
 @at_the_end
@@ -268,8 +275,9 @@ def no_text_is_lost(run: Run) -> Iterator[str]:
             continue
         if text.status == 200:
             yield f"{text.name} to {text.receiver} was delivered to nobody"
-        waiting = [one.body.decode() for one in building.exchange.texts.waiting(text.receiver)]
-        if text.status == 202 and text.name not in waiting and not any(0 <= at - text.told_at < DURABLE for at in people.killed_at):
+        kept = text.name in [one.body.decode() for one in building.exchange.texts.waiting(text.receiver)]
+        killed = any(0 <= at - text.told_at < DURABLE for at in people.killed_at)
+        if text.status == 202 and not kept and not killed:
             yield f"{text.name} to {text.receiver} was taken, and is gone"
 
 

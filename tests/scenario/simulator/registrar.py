@@ -44,8 +44,8 @@ class Registrar:
             nonce = carrier.token()
             row = f'WWW-Authenticate: Digest realm="carrier", nonce="{nonce}", qop="auth"\r\n'
             served.respond(401, tag, extra=row)
-        elif mood == "wants more" and 0 < wanted < 7200:
-            served.respond(423, tag, extra="Min-Expires: 7200\r\n")
+        elif mood == "wants more" and 0 < wanted < 3700:
+            served.respond(423, tag, extra="Min-Expires: 3700\r\n")
         elif mood == "busy":
             served.respond(503, tag, extra="Retry-After: 20\r\n")
         elif mood == "refuses":

@@ -39,6 +39,7 @@ class Watch:
         self.notify_status = 200           # 0: says nothing
         self.notify_extra = ""
         self.told = 0                      # notifications
+        self.ended = False                 # it was told so
         self.refused = False               # it wants to hear no more, and has said so
         self.lamps: dict[bytes, bytes] = {}     # dialogs, and how each of them stands
         self.accept = ""
@@ -117,7 +118,7 @@ class Watch:
 
     def notified(self, served: Served) -> None:
         notify, agent = served.request, self.agent
-        if self.refused or (self.state == "over" and self.told):
+        if self.refused or self.ended:
             agent.wrong("a notification behind the end of its subscription", notify.call_id)
         if not notify.head.get("event", "").startswith(self.event.partition(";")[0]):
             agent.wrong(f"a notification of {notify.head.get('event')} to who watches {self.event}", notify.call_id)
@@ -127,10 +128,10 @@ class Watch:
         self.told += 1
         if self.notify_status:
             served.respond(self.notify_status, extra=self.notify_extra)
-        ended = notify.head.get("subscription-state", "").startswith("terminated")
+        self.ended = notify.head.get("subscription-state", "").startswith("terminated")
         # From 500 on it is asked again, and given up after three times (4.2.2).
         self.refused = 300 <= self.notify_status < 500 or self.notify_status >= 600
-        if ended or self.refused:
+        if self.ended or self.refused:
             self.over()
 
     def _read(self, notify: Wire) -> None:

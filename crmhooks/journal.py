@@ -11,6 +11,7 @@ from collections.abc import Callable
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
+from crmhooks import outbox_rows
 from crmhooks.embedded.index import ContactIndex
 from crmhooks.records import agent_of, number_of
 from pbxcore.hooks import CallSnapshot, CallState, Disposition
@@ -109,7 +110,8 @@ class Journal:
         They keep their answer time. When they ended nobody knows: the last moment that the journal knows of is taken,
         so that nobody pays for the time the exchange was down.
         """
-        return await self._store.change(_close_interrupted)
+        crms = self._store.crms
+        return await self._store.change(lambda session: _close_interrupted(session, crms))
 
     def _pack(self, noted: Noted) -> Packed:
         call, contact_id = noted
@@ -126,7 +128,7 @@ class Journal:
         self._purge_at = max(PURGE, 2 * len(self._latest))
 
 
-def _close_interrupted(session: Session) -> int:
+def _close_interrupted(session: Session, crms: tuple[str, ...]) -> int:
     left_open = session.exec(select(CallRow).where(sa.text("state <> 'ended'"))).all()
     if not left_open:
         return 0
@@ -141,6 +143,8 @@ def _close_interrupted(session: Session) -> int:
         session.add(row)
         change = sa.update(ActivityRow).where(col(ActivityRow.call_id) == row.call_id)
         session.connection().execute(change.values(disposition=row.disposition, ended_at=row.ended_at))
+    outside = [(row.call_id, row.arrived_at) for row in left_open if row.direction != "internal"]
+    outbox_rows.put(session, crms, outside)
     return len(left_open)
 
 

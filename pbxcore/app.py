@@ -16,10 +16,11 @@ from ipaddress import ip_address
 
 import structlog
 
-from crmhooks.build import build_runner
+from crmhooks.build import build_connectors, build_runner, connector_names
 from crmhooks.decisions import call_notice_schema, decision_schema, incoming_call_schema
 from crmhooks.embedded.desk import EmbeddedCrm
 from crmhooks.explained import ExplainLog
+from crmhooks.outbox import Outbox
 from crmhooks.runner import Runner
 from pbxcore import office
 from pbxcore.attending import make_ready
@@ -224,6 +225,7 @@ class App:
         self.store: Store
         self.crm: EmbeddedCrm
         self.runner: Runner
+        self.outbox: Outbox
         self.credentials = Credentials()
         self.interrupted = 0
         self.sip_addresses: tuple[str, ...] = ()
@@ -239,15 +241,20 @@ class App:
     async def start(self) -> None:
         """Raises StoreUnavailable, ListenError, InvalidHook, each with a sentence for people."""
         settings = self.settings
-        self.store = open_store(settings.database.url, settings.database.durability, serving=True)
+        database = settings.database
+        self.store = open_store(database.url, database.durability, serving=True, crms=connector_names(settings))
         self.store.start()
         self.crm = EmbeddedCrm(self.store, self.bus, settings.office.country)
         self.crm.load()
         self.interrupted = await self.crm.journal.close_interrupted()
         await self._first_start()
         self.explained = ExplainLog(self.store, self._route)
+        connectors = build_connectors(settings)
+        self.outbox = Outbox(
+            self.store, connectors, country=settings.office.country, on_unknown=settings.crm.on_unknown
+        )
         self.runner = build_runner(
-            settings, self.crm, self.bus, annotate=self.crm.journal.annotate,
+            settings, self.crm, self.bus, annotate=self.crm.journal.annotate, crms=connectors,
             learned=lambda call_id, decision: self.exchange.found_late(call_id, decision),
             route=self._route, keep=self.explained.keep,
         )  # fmt: skip
@@ -255,6 +262,7 @@ class App:
         self.control = Control(self.exchange, self.endpoint.ring, kept=self.explained.find)
         await self._start_tracing()
         await self._start_panel()
+        await self.outbox.start()
         self._collector = Collector(time.monotonic, lambda: self.exchange.counters.calls)
         self._collector.start()
         self.metrics.collector = self._collector
@@ -365,6 +373,7 @@ class App:
         panel = create_app(
             control=self.control,
             desk=self.crm,
+            outbox=self.outbox,
             bus=self.bus,
             settings=self.settings,
             users=Users(self.store),
@@ -417,6 +426,8 @@ class App:
             self.exchange.endings.close()
         if hasattr(self, "runner"):
             await self.runner.close()
+        if hasattr(self, "outbox"):
+            await self.outbox.stop()
         if self._inquiries is not None:
             await self._inquiries.stop()
         if self.resolver is not None:

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Coroutine
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -112,6 +113,19 @@ def trace(
     job = ask(read_settings(config), call, last, follow=follow, whole=whole, as_json=as_json, pcap=pcap)
     with suppress(KeyboardInterrupt):
         run(job)
+
+
+@main.command()
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="From this day on (UTC).")
+@click.option("--mend", is_flag=True, help="Tell the CRMs what they miss, and take back what they have twice.")
+@config_option
+@json_option
+def reconcile(since: datetime | None, mend: bool, config: Path | None, as_json: bool) -> None:
+    """Compare the journal with each CRM: calls, records, missing, doubled."""
+    from pbxcore.reconcile import reconcile as compare
+
+    begin = None if since is None else since.replace(tzinfo=UTC).timestamp()
+    run(compare(read_settings(config), begin, mend=mend, as_json=as_json))
 
 
 @main.command()

@@ -179,6 +179,36 @@ class ActivityEntry:
     summary: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class OutboxEntry:
+    """What one CRM is to know of one call. `state` is waiting, sent or parked; `reason` says in words why it waits or
+    was parked. `due_at` is when it is tried next, None for now; `record_id` is the CRM's own."""
+
+    id: int
+    connector: str
+    call_id: str
+    called_at: float
+    state: str
+    attempts: int
+    due_at: float | None
+    reason: str
+    record_id: str | None
+
+
+class CrmOutbox(Protocol):
+    """What waits for the CRMs that are connected."""
+
+    async def entries(
+        self, *, state: str | None = None, connector: str | None = None, limit: int = 50, offset: int = 0
+    ) -> list[OutboxEntry]:
+        """Newest first; without a state those that wait or are parked."""
+        ...
+
+    async def retry(self, entry_id: int) -> OutboxEntry:
+        """Let an entry be told now. Raises NotFound."""
+        ...
+
+
 class CrmDesk(Protocol):
     """The CRM that ships, as the panel works with it. Numbers may come in any spelling of the office's country."""
 

@@ -7,7 +7,7 @@ import json
 
 import click
 
-from crmhooks.build import build_runner
+from crmhooks.build import build_connectors, build_runner
 from crmhooks.connector import InvalidHook
 from crmhooks.decisions import to_json
 from crmhooks.embedded.desk import EmbeddedCrm
@@ -43,7 +43,8 @@ async def _explain(store: Store, settings: Settings, number: str, called: str, a
     bus = Bus()
     crm = EmbeddedCrm(store, bus, settings.office.country)
     crm.load()
-    runner = build_runner(settings, crm, bus)
+    connectors = build_connectors(settings)
+    runner = build_runner(settings, crm, bus, crms=connectors)
     dial_plan = office.build(settings, Extensions(store).load(), "").dial_plan
     called = called or next((rule.number for rule in settings.inbound if rule.number != "*"), "")
     inside = number in dial_plan.extensions or called in dial_plan.extensions
@@ -56,6 +57,8 @@ async def _explain(store: Store, settings: Settings, number: str, called: str, a
     else:
         _print(number, called, asked, told, steps)
     await runner.close()
+    for connector in connectors:
+        await connector.close()
     return 0
 
 

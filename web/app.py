@@ -23,11 +23,12 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from pbxcore.bus import Bus
-from pbxcore.control import CrmDesk, Invalid, NotFound, PbxControl
+from pbxcore.control import CrmDesk, CrmOutbox, Invalid, NotFound, PbxControl
 from pbxcore.settings import Settings
 from pbxcore.store import StoreUnavailable
 from pbxcore.store.repo import Role
 from web import api, explained, metrics
+from web import outbox as outbox_api
 from web.attempts import Attempts
 from web.auth import Passwords, UserStore
 from web.decisions import in_words
@@ -56,6 +57,7 @@ def create_app(
     schemas: Mapping[str, Mapping[str, Any]] | None = None,
     collector: Collector | None = None,
     ready: Callable[[], bool] = lambda: True,
+    outbox: CrmOutbox | None = None,
 ) -> Starlette:
     """The panel. `clock` is monotonic seconds, `wall` Unix time; `schemas` are served under /api/v1/schemas,
     `collector` adds the exchange's figures to /metrics, `ready` is asked by /readyz.
@@ -75,6 +77,7 @@ def create_app(
         pages=environment(settings, wall),
         clock=clock,
         wall=wall,
+        outbox=outbox,
     )
     panel.sessions.on_end = lambda session: panel.hub.end_session(session.id)
     middleware = [
@@ -134,6 +137,7 @@ def routes() -> list[Route | Mount]:
         Route("/sign-in", sign_in.sign_in, methods=["POST"]),
         Route("/language", sign_in.choose_language, methods=["POST"]),
         *api.routes(),
+        *outbox_api.routes(),
         Route("/cards/{token}", cards.card),
         Route("/metrics", metrics.serve),
         Route("/healthz", healthz),

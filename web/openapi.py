@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from pbxcore.control import ActivityEntry, ContactEntry, ExtensionState, Trace, TrunkState
+from pbxcore.control import ActivityEntry, ContactEntry, ExtensionState, OutboxEntry, Trace, TrunkState
 from pbxcore.hooks import CallSnapshot, ExplainStep
 from web.bodies import ContactIn, SummaryIn, TransferIn
 
@@ -20,6 +20,7 @@ NAMED: dict[str, Any] = {
     "Extension": ExtensionState,
     "Trunk": TrunkState,
     "Trace": Trace,
+    "OutboxEntry": OutboxEntry,
     "ContactIn": ContactIn,
     "SummaryIn": SummaryIn,
     "TransferIn": TransferIn,
@@ -75,6 +76,15 @@ TABLE: tuple[tuple[str, str, str, tuple[str, ...], str | None, tuple[int, dict[s
         None,
         (200, _ref("Trace")),
     ),
+    (
+        "/outbox",
+        "get",
+        "What waits for the CRMs or was refused by them, newest first; for administrators and supervisors.",
+        ("state", "connector", *PAGING),
+        None,
+        (200, _list("outbox", "OutboxEntry")),
+    ),
+    ("/outbox/{entry_id}/retry", "post", "Let it be told now.", (), None, (200, _ref("OutboxEntry"))),
     ("/calls/{call_id}/hangup", "post", "End both legs.", (), None, (204, None)),
     (
         "/calls/{call_id}/transfer",

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from pbxcore.bus import Bus
-from pbxcore.control import CrmDesk, ExtensionState, PbxControl
+from pbxcore.control import CrmDesk, CrmOutbox, ExtensionState, PbxControl
 from pbxcore.hooks import CallSnapshot
 from pbxcore.settings import Settings
 from pbxcore.store import StoreUnavailable
@@ -54,6 +54,7 @@ class Panel:
     pages: Environment
     clock: Callable[[], float]
     wall: Callable[[], float] = time.time
+    outbox: CrmOutbox | None = None
     failures: int = 0
     phones: dict[tuple[str, bool], tuple[list[ExtensionState], str]] = field(default_factory=dict)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from sqlmodel import Session, col, select
 
+from crmhooks import outbox_rows
 from crmhooks.contact import check
 from crmhooks.embedded import rows
 from crmhooks.embedded.cards import Cards, Recent
@@ -214,6 +215,7 @@ class EmbeddedCrm:
                 row.contact_id, row.settled = contact_id, True
             row.summary, row.author, row.state, row.completed_at = text, author, "completed", now
             session.add(row)
+            outbox_rows.touch(session, row.call_id)
             contact = session.get(ContactRow, row.contact_id) if row.contact_id is not None else None
             return activity(row, contact.name if contact is not None else None)
 

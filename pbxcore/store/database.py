@@ -30,11 +30,14 @@ T = TypeVar("T")
 class Store:
     """An open database. `start` before the first write, `close` at the end; both on the event loop."""
 
-    def __init__(self, engine: Engine, base: Path, durability: sql.Durability, *, serving: bool) -> None:
+    def __init__(
+        self, engine: Engine, base: Path, durability: sql.Durability, *, serving: bool, crms: tuple[str, ...]
+    ) -> None:
         self.engine = engine
+        self.crms = crms
         self._backlog = Backlog(base, sync=durability == "power") if serving else None
         self.aside = base.with_name(base.name + "-refused.jsonl")     # rows that the database will not take
-        self.plans = known_plans(known(engine.dialect))
+        self.plans = known_plans(known(engine.dialect), crms)
         self._applier = Applier(engine, self.plans, self._backlog, self.aside)
         self.writer = Writer(self._applier, self._backlog)
         self._behind = self._backlog is not None and self._backlog.size > 0
@@ -96,19 +99,21 @@ class Store:
         return written and applied
 
 
-def open(url: str, durability: sql.Durability = "process", *, serving: bool = False) -> Store:
+def open(
+    url: str, durability: sql.Durability = "process", *, serving: bool = False, crms: tuple[str, ...] = ()
+) -> Store:
     """Open `database.url` and bring its schema up to date; blocks. Raises StoreUnavailable.
 
     `serving` is for the exchange itself, of which there is one a data directory: it alone keeps a backlog. Commands
-    that work beside it leave it out.
+    that work beside it leave it out. `crms` are the connectors that are told of every call.
     """
     engine = sql.open_engine(url, durability)
     try:
         sql.migrate(engine)
-        return Store(engine, sql.beside(url), durability, serving=serving)
+        return Store(engine, sql.beside(url), durability, serving=serving, crms=crms)
     except InUse:
         engine.dispose()
-        raise sql.StoreUnavailable(
+        raise sql.StoreInUse(
             f"{sql.show(url)} is in use by another running exchange: stop that one, or set another database.url"
         ) from None
     except BaseException:

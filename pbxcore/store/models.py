@@ -20,6 +20,7 @@ NAMES = {
 
 
 OPEN = sa.text("state <> 'ended'")
+WAITING = sa.text("state = 'waiting'")
 KNOWN = sa.text("contact_id IS NOT NULL")
 
 
@@ -96,6 +97,35 @@ class ActivityRow(Table, table=True):
     author: str | None = None
     settled: bool = False
     completed_at: float | None = None
+
+
+class OutboxRow(Table, table=True):
+    """What one CRM is to be told of one call. The row says that something changed (`version`), never what: the CRM is
+    brought to what the activity says when it is told, and `sent` is a digest of what it was told last.
+
+    `state` is waiting, sent or parked. `attempts` counts those since the last that went well, `failed_at` is when they
+    began to fail. `contact_id` and `record_id` are the CRM's own.
+    """
+
+    __tablename__ = "outbox"
+    __table_args__ = (
+        sa.UniqueConstraint("call_id", "connector"),
+        sa.Index("ix_outbox_waiting", "connector", "due_at", sqlite_where=WAITING, postgresql_where=WAITING),
+    )
+
+    id: int | None = Field(default=None, sa_column=counted())
+    connector: str
+    call_id: str
+    called_at: float
+    version: int = 1
+    state: str = "waiting"
+    due_at: float = 0.0
+    attempts: int = 0
+    failed_at: float | None = None
+    record_id: str | None = None
+    contact_id: str | None = None
+    sent: str = ""
+    reason: str = ""
 
 
 class ContactRow(Table, table=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import itemgetter
 from typing import Any, cast
 
@@ -22,6 +23,9 @@ RECENT, FAR = 2.0**30, 2.0**40
 
 STATES = {state: state.value for state in CallState}                    # plain strings, which drivers bind faster
 DISPOSITIONS = {disposition: disposition.value for disposition in Disposition}
+BEFORE_AN_ANSWER = frozenset(
+    state.value for state in (CallState.ARRIVED, CallState.ROUTING, CallState.DIALING, CallState.RINGING)
+)
 _json = json.JSONEncoder(separators=(",", ":")).encode
 _quote = json.encoder.encode_basestring_ascii
 _texts_of_call = itemgetter(0, 3, 4, 6, 7, 8, 9, 10, 11, 16, 19, 22, 26, 27)    # of what `pack_call` makes
@@ -59,16 +63,17 @@ class Plan:
     encode: Callable[[Any], Sequence[Row | None]]
 
 
-def known_plans(statements: Mapping[str, Statement]) -> dict[str, Plan]:
-    """Every plan by its name, in the order in which they are written: a row before changes to it."""
-    calls = (statements["calls.put"], statements["activities.put"])
-    merged = (statements["calls.drop"], statements["activities.drop"])
-    contacts = (statements["calls.contact_id"], statements["activities.contact_id"])
+def known_plans(statements: Mapping[str, Statement], crms: Sequence[str] = ()) -> dict[str, Plan]:
+    """Every plan by its name, in the order in which they are written: a row before changes to it. A call leaves a row
+    in the outbox for each of `crms`."""
+    calls = (statements["calls.put"], statements["activities.put"], *[statements["outbox.put"]] * len(crms))
+    merged = (statements["calls.drop"], statements["activities.drop"], statements["outbox.touch"])
+    contacts = (statements["calls.contact_id"], statements["activities.contact_id"], statements["outbox.touch"])
     bindings = (statements["bindings.put"], statements["bindings.drop"])
     texts = (statements["texts.put"], statements["texts.drop"])
     explained = (statements["explained.put"],)
     plans = (
-        Plan("calls", 1, calls, _call_rows),
+        Plan("calls", 1, calls, partial(_call_and_outbox_rows, tuple(crms)) if crms else _call_rows),
         Plan("contacts", 1, contacts, _contact_rows),
         Plan("merged", 1, merged, _merged_rows),
         Plan("bindings", 2, bindings, _binding_rows),
@@ -172,16 +177,25 @@ def _cleaned(values: Packed) -> Packed:
     ])  # fmt: skip
 
 
+def _call_and_outbox_rows(crms: tuple[str, ...], packed: Packed) -> Sequence[Row | None]:
+    """The same, and a row of the outbox a CRM once somebody answered or the call is over. Colleagues among themselves
+    are no CRM's affair."""
+    call, activity = _call_rows(packed)
+    if packed[2] == "internal" or packed[1] in BEFORE_AN_ANSWER:
+        return (call, activity, *[None] * len(crms))
+    return (call, activity, *[(call[0], crm, packed[5]) for crm in crms])
+
+
 def _contact_rows(packed: Packed) -> Sequence[Row | None]:
     """Whose call it is: (call id, contact id)."""
     row = clean(packed[1]), clean(packed[0])
-    return row, row
+    return row, row, row[1:]
 
 
 def _merged_rows(packed: Packed) -> Sequence[Row | None]:
     """A call whose record another one has: (call id,). What an agent wrote about it stays."""
     row = (clean(packed[0]),)
-    return row, row
+    return row, row, row
 
 
 def _binding_rows(packed: Packed) -> Sequence[Row | None]:

@@ -33,6 +33,10 @@ class StoreUnavailable(Exception):
     """The database cannot be used now. The message names it (no password) and what mends it."""
 
 
+class StoreInUse(StoreUnavailable):
+    """Another exchange runs on it."""
+
+
 def show(url: str | URL) -> str:
     """The URL without its password."""
     try:

@@ -18,6 +18,12 @@ from pbxcore.store.models import Table
 OF_THE_AGENT = ("state", "summary", "author", "settled", "completed_at")  # columns of an activity, not the call's
 # Rows a statement. SQLite gives the interpreter's lock away for each and has to win it back from the event loop;
 # psycopg sends single rows in a pipeline, four times cheaper than one long statement.
+# What a change of its call makes of a row of the outbox. One that is being tried again and again keeps its time.
+CHANGED = {
+    "version": "outbox.version + 1",
+    "state": "'waiting'",
+    "due_at": "CASE WHEN outbox.state = 'waiting' THEN outbox.due_at ELSE 0 END",
+}
 AT_ONCE: dict[str, tuple[int, ...]] = {"sqlite": (64, 16, 4), "postgresql": ()}
 
 Scalar = str | int | float | bool | None
@@ -63,6 +69,17 @@ def known(dialect: Dialect) -> dict[str, Statement]:
             keep={"contact_id": contact},
         ),
         update(dialect, "activities", "contact_id", "call_id", unless="settled"),
+        upsert(
+            dialect,
+            "outbox",
+            2,
+            ("call_id", "connector", "called_at"),
+            constants={"version": "1", "state": "'waiting'", "due_at": "0", "attempts": "0", "sent": "''",
+                       "reason": "''"},
+            keep={"called_at": "outbox.called_at"},
+            changes=CHANGED,
+        ),
+        touch(dialect),
         upsert(dialect, "bindings", 2, columns("bindings")),
         delete(dialect, "bindings", columns("bindings")[:2]),
         upsert(dialect, "texts", 1, columns("texts")),
@@ -85,21 +102,31 @@ def upsert(
     *,
     constants: Mapping[str, str] | None = None,
     keep: Mapping[str, str] | None = None,
+    changes: Mapping[str, str] | None = None,
 ) -> Statement:
     """INSERT that replaces the row whose first `key` columns are the same.
 
-    `constants` maps a column to SQL that is inserted and never updated. `keep` maps a column to the SQL of its new
-    value, where that is not just what came: the old row goes by the table's name, the new one by `excluded`.
+    `constants` maps a column to SQL that is inserted and never updated, but for what `changes` says. `keep` maps a
+    column to the SQL of its new value, where that is not just what came: the old row goes by the table's name, the new
+    one by `excluded`.
     """
     mark = _mark(dialect)
     constants = constants or {}
     keep = keep or {}
-    changes = [f"{name} = {keep.get(name, f'excluded.{name}')}" for name in columns[key:]]
+    updates = [f"{name} = {keep.get(name, f'excluded.{name}')}" for name in columns[key:]]
+    updates += [f"{name} = {value}" for name, value in (changes or {}).items()]
     values = f"({', '.join([*(mark for _ in columns), *constants.values()])})"
     head = f"INSERT INTO {table} ({', '.join([*columns, *constants])}) VALUES "  # noqa: S608 - our own names
-    tail = f" ON CONFLICT ({', '.join(columns[:key])}) DO UPDATE SET {', '.join(changes)}"
+    tail = f" ON CONFLICT ({', '.join(columns[:key])}) DO UPDATE SET {', '.join(updates)}"
     many = tuple((rows, head + ", ".join([values] * rows) + tail) for rows in AT_ONCE[dialect.name])
     return Statement(f"{table}.put", head + values + tail, tuple(columns), many)
+
+
+def touch(dialect: Dialect) -> Statement:
+    """UPDATE of the outbox's rows of one call: something about it changed."""
+    changes = ", ".join(f"{name} = {value}" for name, value in CHANGED.items())
+    sql = f"UPDATE outbox SET {changes} WHERE call_id = {_mark(dialect)}"  # noqa: S608 - our own names
+    return Statement("outbox.touch", sql, ("call_id",))
 
 
 def delete(dialect: Dialect, table: str, key: Sequence[str], *, unless: str = "") -> Statement:

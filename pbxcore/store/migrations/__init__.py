@@ -10,7 +10,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-HEAD = "0003"
+HEAD = "0004"
 LOCK = 0x486F6F6B  # PostgreSQL advisory lock: two programs never migrate at once
 
 

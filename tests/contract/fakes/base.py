@@ -26,9 +26,9 @@ Fault = Literal["slow", "throttle", "busy", "drop", "lose", "twice", "html", "hu
 work, then hangs up. twice: the answer is sent two times. html: a page instead of it. huge: 10 MB. broken: half JSON."""
 
 SLOW = 0.5
-RETRY_AFTER = 7
+RETRY_AFTER = 7       # seconds
 WITHOUT_WORK: dict[str, tuple[int, dict[str, str], bytes]] = {
-    "throttle": (429, {"retry-after": str(RETRY_AFTER), "content-type": "application/json"}, b"{}"),
+    "throttle": (429, {"content-type": "application/json"}, b"{}"),
     "busy": (503, {"content-type": "application/json"}, b"{}"),
     "html": (200, {"content-type": "text/html"}, b"<html><script>alert(1)</script>Sign in</html>"),
     "huge": (200, {"content-type": "application/json"}, b'{"list":["' + b"x" * (10 << 20) + b'"]}'),
@@ -61,6 +61,7 @@ class FakeCrm:
         self.url = ""
         self.faults: deque[Fault | None] = deque()
         self.weather: Callable[[], Fault | None] = lambda: None
+        self.retry_after: float = RETRY_AFTER
         self.asked: list[tuple[str, str]] = []      # method and path of every request, those that were dropped too
         self._names = 0
 
@@ -164,6 +165,8 @@ class Misbehaving:
         transport = send.__self__.transport  # type: ignore[attr-defined]  # of uvicorn's request cycle
         if fault in WITHOUT_WORK:
             status, headers, body = WITHOUT_WORK[fault]
+            if fault == "throttle":
+                headers = {**headers, "retry-after": f"{fake.retry_after:g}"}
             await Response(body, status, headers)(scope, receive, send)
         elif fault == "drop":
             transport.abort()

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from tests.unit.web.conftest import Browser
 from tests.unit.web.fakes import World
+from web import outbox
 from web.api import routes
 from web.openapi import TABLE, document
 
@@ -175,7 +176,7 @@ def test_extensions_and_trunks(browse: Browse) -> None:
 def test_the_document_describes_every_route_and_only_those(browse: Browse) -> None:
     served = {
         (route.path.removeprefix("/api/v1"), method.lower())
-        for route in routes()
+        for route in (*routes(), *outbox.routes())
         for method in (route.methods or set()) - {"HEAD"}
     } - {("/openapi.json", "get")}
     assert {(path, method) for path, method, *_ in TABLE} == served

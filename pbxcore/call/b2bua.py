@@ -13,17 +13,16 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, cast
 
 from pbxcore.call import inputs
-from pbxcore.call.abilities import asking_of
 from pbxcore.call.answering import answer, their_answer
 from pbxcore.call.body import sdp_or_nothing
 from pbxcore.call.branch import Branch
 from pbxcore.call.call import TELL, WRITE, Call
-from pbxcore.call.connected import shown
 from pbxcore.call.conversation import Conversation
+from pbxcore.call.dialing import invite
 from pbxcore.call.drive import Deadline, drive
 from pbxcore.call.driven import Driven
 from pbxcore.call.early import METHODS, EarlyOffers
-from pbxcore.call.forwarding import follow, instead, told
+from pbxcore.call.forwarding import follow, instead
 from pbxcore.call.inputs import HungUpBy, Input
 from pbxcore.call.invite import InviteMaker
 from pbxcore.call.leg import CallerLeg, Leg
@@ -38,7 +37,6 @@ from pbxcore.call.services.attendance import Attendance
 from pbxcore.call.services.entries import Attend
 from pbxcore.call.services.serve import attend
 from pbxcore.call.signal import CANCEL, DECIDED, REQUEST, TIMEOUT, UNREACHED, WRITTEN_DOWN, Kind, Signal
-from pbxcore.call.tailor import tailored
 from pbxcore.call.telling import event_of, originated
 from pbxcore.hooks import CallSnapshot, Decision, IncomingCall
 from pbxcore.media.backend import MediaError
@@ -137,13 +135,6 @@ class LiveCall(Driven):
             if self.inbox and await self._gone_meanwhile():
                 return None
             match step:
-                case Refusal():
-                    self.refuse(step.status, step.reason)
-                case Attend():
-                    return await attend(self, steps[place:])
-                case Redirection():
-                    contact = ("contact", f"Contact: <{step.uri}>")
-                    self.refuse(302, "Moved Temporarily", Outcome(302, "Moved Temporarily", [contact]))
                 case Round() if step.only_on_trouble and (self.last is None or not self.last.trouble):
                     continue
                 case Round():
@@ -152,9 +143,16 @@ class LiveCall(Driven):
                         answered = await self._other_servers(step)
                     if answered is not None:
                         return answered
+                case Refusal():
+                    self.refuse(step.status, step.reason)
+                case Attend():
+                    return await attend(self, steps[place:])
+                case Redirection():
+                    contact = ("contact", f"Contact: <{step.uri}>")
+                    self.refuse(302, "Moved Temporarily", Outcome(302, "Moved Temporarily", [contact]))
             if self.a.tx is None:
                 return None
-        if await self._gone_meanwhile():
+        if self.inbox and await self._gone_meanwhile():
             return None
         failure = self.failure or Outcome(480, "Temporarily Unavailable")
         self.refuse(failure.status, failure.reason, failure)
@@ -256,7 +254,7 @@ class LiveCall(Driven):
                     branch.path = path
                     branch.hops = hops
                     self.branches.append(branch)
-                    await self._invite(branch, uri, alone=len(found) == len(step.targets) == 1)
+                    await invite(self, branch, uri, alone=len(found) == len(step.targets) == 1)
                     live.append(branch)
             except SipError as error:
                 self.note(Outcome(error.status, error.reason))
@@ -264,32 +262,6 @@ class LiveCall(Driven):
                 self.exchange.media_refused(self.call.offered.call_id, error)
                 self.note(Outcome(488, "Not Acceptable Here"))
         return live
-
-    async def _invite(self, branch: Branch, uri: str, *, alone: bool) -> None:
-        exchange, offered = self.exchange, self.call.offered
-        body = b""
-        if self.offer:
-            body = await exchange.media.offer(
-                offered.call_id, "a", branch.label, self.offer,
-                local=branch.flow.local[0], source=self.a.flow.remote[0],
-            )  # fmt: skip
-            full = branch.trunk is not None and branch.trunk.full()
-            if full and not branch.target.urgent:  # another call may have been quicker meanwhile
-                raise SipError(503, build.REASONS[503])
-        tag = exchange.token()
-        invite = self.maker.make(branch, uri, tag, exchange, body)
-        branch.make = make = exchange.registrar.makes.get((branch.target.number, uri))
-        if make is None and branch.trunk is None and self.offer:
-            invite.fields += exchange.asking
-        else:
-            reliable = bool(self.offer) or (self.a.reliable is not None and alone)
-            invite.fields += asking_of(branch, exchange.session, reliable=reliable)
-        if branch.hops:
-            invite.fields += told(self, branch)
-        if make is not None:
-            invite = tailored(invite, make, shown(exchange, self.maker, make))
-        self.apply(inputs.LegDialed(exchange.wall(), branch.label, branch.party, branch.target.number))
-        branch.start(invite, tag)
 
     async def _progress(self, branch: Branch, response: Response) -> None:
         """A provisional: the caller hears the first 180, and every one that brings early media (RFC 3960)."""

@@ -48,7 +48,7 @@ class Conversation:
     """The answered part of a call: the caller's leg and the branch that answered."""
 
     __slots__ = (
-        "_acked", "_answer", "_offer", "_parting", "_passed", "_refresher", "a", "b", "frozen", "live", "over",
+        "_acked", "_answer", "_idle", "_offer", "_parting", "_passed", "_refresher", "a", "b", "frozen", "live", "over",
         "transfer",
     )  # fmt: skip
 
@@ -60,6 +60,7 @@ class Conversation:
         self.transfer: Moving | None = None
         self.frozen = False  # no offer of either side is taken: the exchange is about to make one
         self._acked = False
+        self._idle = False  # nothing is under way, and nobody waits for anything in particular
         self._answer: Response | None = None if live.offer else answer  # to be acknowledged with the caller's answer
         self._offer: Offer | None = None
         self._passed: dict[ClientTransaction, tuple[ServerTransaction, Request]] = {}
@@ -73,7 +74,10 @@ class Conversation:
         until = self.live.exchange.clock() + MAX_SECONDS
         while not self.over:
             if self._refresher is None:
-                await self.take(await self.live.next(until))
+                self._idle = True
+                signal = await self.live.next(until)
+                self._idle = False
+                await self.take(signal)
             else:
                 signal = await self.hear(until)
                 if not self.over:
@@ -329,6 +333,14 @@ class Conversation:
             live.apply(inputs.LegHeld(now, leg.label) if on_hold else inputs.LegRetrieved(now, leg.label))
 
     # ---- ACK
+
+    def acknowledged(self, leg: Leg, ack: Request) -> bool:
+        """Whether this is the ACK of the caller's 200 and brings nothing: then it is noted, and nobody has to wake."""
+        caller = self.live.a
+        if not self._idle or self._acked or self._answer is not None or leg is not caller:
+            return False
+        self._acked = ack.cseq.number == caller.invite.cseq.number
+        return self._acked
 
     async def _ack(self, signal: Signal) -> None:
         ack = signal.request

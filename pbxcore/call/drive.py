@@ -15,6 +15,7 @@ from pbxcore.sip.timers import Timers
 
 T = TypeVar("T")
 
+NEVER = -1.0  # no deadline is set
 HORIZON = 30.0  # a deadline further away is looked at again, so that no timer outlives its call for long
 
 
@@ -26,16 +27,16 @@ class Deadline:
     """The one deadline of a call, in monotonic seconds. It is what the timers hold, so that they hold no call that has
     ended."""
 
-    __slots__ = ("_armed", "_at", "_timers", "_whom")
+    __slots__ = ("_armed", "_timers", "_whom", "at")
 
     def __init__(self, whom: Waiting, timers: Timers) -> None:
         self._whom: Waiting | None = whom
         self._timers = timers
-        self._at = 0.0
+        self.at = NEVER
         self._armed: float | None = None  # when the earliest of its rows is due
 
     def set(self, at: float, now: float) -> None:
-        self._at = at
+        self.at = at
         due = min(at, now + HORIZON)
         if self._armed is None or self._armed > due:
             self._armed = due
@@ -49,10 +50,11 @@ class Deadline:
         if self._whom is None or self._armed is None or now < self._armed:  # an earlier row has taken its place
             return
         self._armed = None
-        if now >= self._at:
+        if now >= self.at:
+            self.at = NEVER
             self._whom.on_deadline()
         else:
-            self.set(self._at, now)
+            self.set(self.at, now)
 
 
 def drive(coroutine: Coroutine[Any, None, T], then: Callable[[T], None]) -> None:

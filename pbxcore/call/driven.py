@@ -50,7 +50,8 @@ class Driven(ABC):
             if inbox:
                 signal = inbox.popleft()
             else:
-                self._deadline.set(deadline, self.exchange.clock())
+                if deadline != self._deadline.at:
+                    self._deadline.set(deadline, self.exchange.clock())
                 self._waiting = True
                 signal = yield
             leg = signal.leg

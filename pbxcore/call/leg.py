@@ -292,8 +292,9 @@ class Leg:
             self.call.post(Signal(CANCEL, self, tx, cancel))
 
     def on_ack(self, tx: ServerTransaction, ack: Request) -> None:
-        if self.call is not None:
-            self.call.post(Signal(ACK, self, tx, ack))
+        call = self.call
+        if call is not None and (call.conversation is None or not call.conversation.acknowledged(self, ack)):
+            call.post(Signal(ACK, self, tx, ack))
 
     def on_no_ack(self, tx: ServerTransaction) -> None:
         if self.call is not None:

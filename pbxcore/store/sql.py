@@ -90,6 +90,10 @@ def migrate(engine: Engine) -> None:
         raise StoreUnavailable(f"{where} cannot be opened ({reason}): {mend}") from error
 
 
+# Without an adapter the driver asks each None for one, by way of an exception, which costs more than the rest of a bind.
+sqlite3.register_adapter(type(None), lambda none: none)
+
+
 def _open_sqlite(url: URL, durability: Durability) -> Engine:
     if not url.database or url.database == ":memory:":
         raise StoreUnavailable("sqlite:// needs a file, because calls must outlive the process: sqlite:///path/file.db")

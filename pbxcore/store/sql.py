@@ -90,7 +90,7 @@ def migrate(engine: Engine) -> None:
         raise StoreUnavailable(f"{where} cannot be opened ({reason}): {mend}") from error
 
 
-# Without an adapter the driver asks each None for one, by way of an exception, which costs more than the rest of a bind.
+# Without an adapter the driver looks for one at each None, by way of an exception that costs more than all the binding.
 sqlite3.register_adapter(type(None), lambda none: none)
 
 

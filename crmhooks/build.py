@@ -1,21 +1,55 @@
-"""Makes the runner from the settings. Every mistake that can be found at start is found here, and named by its key."""
+"""Makes the embedded CRM and the runner from the settings.
+
+Every mistake that can be found at start is found here, and named by its key.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, tzinfo
 from importlib import import_module
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from crmhooks.connector import CardDesk, CrmConnector, Hook, InvalidHook, NumberLookup, Refused
+from crmhooks.embedded.desk import EmbeddedCrm
 from crmhooks.runner import Runner
 from crmhooks.trail import Route, Trail
 from pbxcore.bus import Bus
 from pbxcore.hooks import Decision
 from pbxcore.settings import CrmHook, Settings
+from pbxcore.store import Store
 
 if TYPE_CHECKING:
     from crmhooks.connectors.common import Tools
+
+
+def build_crm(
+    settings: Settings,
+    store: Store,
+    bus: Bus,
+    *,
+    clock: Callable[[], float] = time.time,
+) -> EmbeddedCrm:
+    """The embedded CRM of this office. `clock` is Unix time."""
+    return EmbeddedCrm(
+        store,
+        bus,
+        settings.office.country,
+        clock=clock,
+        zone=zone_of(settings.office.timezone),
+        inbound={rule.number: rule.to for rule in settings.inbound},
+        enters=settings.crm.on_unknown == "create",
+    )
+
+
+def zone_of(name: str) -> tzinfo:
+    """A time zone of this machine; UTC when it does not know it."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return UTC
 
 
 def build_runner(

@@ -206,6 +206,10 @@ class CardDesk(Protocol):
         """Look the other party up, keep the card under the call's id, and return it."""
         ...
 
+    def card_of(self, call: IncomingCall) -> Card:
+        """The card as it would be; nothing is kept."""
+        ...
+
     def put_card(self, card: Card) -> None:
         """Replace the card of `card.call_id`."""
         ...

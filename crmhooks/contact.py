@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import fields, replace
+from decimal import Decimal, InvalidOperation
+from typing import get_args
 
 from crmhooks.numbers import looks_international, normalise
 from crmhooks.text import one_line, paragraphs
-from pbxcore.control import ContactEntry, Invalid
+from pbxcore.control import Address, AddressKind, ContactEntry, Invalid, NumberKind
 
 MAX_NAME = 200
 MAX_INSTRUCTIONS = 4000
 MAX_NUMBERS = 50
 MAX_TAGS = 50
+MAX_EMAILS = 20
+MAX_ADDRESSES = 20
+MAX_FIELDS = 100
+MAX_VALUE = 2000
+NUMBER_KINDS = get_args(NumberKind)
+ADDRESS_KINDS = get_args(AddressKind)
 
 _EMAIL = re.compile(r"[^\s@<>\"]+@[^\s@<>\"]+\Z")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?\Z", re.ASCII)
 _EXTENSION = re.compile(r"[\w.*#+-]{1,32}\Z")
 
 
@@ -24,39 +34,109 @@ def check(entry: ContactEntry, country: str) -> ContactEntry:
     company = _short("company", entry.company)
     if not name and not company:
         raise Invalid("name", "a contact needs a name or a company")
-    email = one_line(entry.email)
-    if email and (len(email) > MAX_NAME or not _EMAIL.match(email)):
-        raise Invalid("email", f"{entry.email!r} is no e-mail address: write it as name@example.net, or leave it empty")
+    if entry.kind not in ("person", "company"):
+        raise Invalid("kind", f"{entry.kind!r} is no kind of contact: write person or company")
+    company_id = entry.company_id or None
+    if company_id is not None and (entry.kind == "company" or company_id == entry.id):
+        raise Invalid("company_id", "a company belongs to no other one: leave it empty")
+    emails = dict.fromkeys(email for email in (_email(text) for text in (entry.email, *entry.other_emails)) if email)
+    if len(emails) > MAX_EMAILS:
+        raise Invalid("email", f"a contact has at most {MAX_EMAILS} e-mail addresses")
     owner = one_line(entry.owner or "") or None
     if owner is not None and not _EXTENSION.match(owner):
         raise Invalid("owner", f"{entry.owner!r} is no extension: write its number, such as 101, or leave it empty")
     instructions = paragraphs(entry.instructions)
     if len(instructions) > MAX_INSTRUCTIONS:
         raise Invalid("instructions", f"instructions have at most {MAX_INSTRUCTIONS} characters")
+    numbers = _numbers(entry, country)
     return replace(
         entry,
         name=name or company,
-        company=company,
-        email=email,
+        company="" if entry.kind == "company" else company,
+        company_id=company_id,
+        email=next(iter(emails), ""),
+        other_emails=tuple(emails)[1:],
         owner=owner,
         instructions=instructions,
-        numbers=_numbers(entry.numbers, country),
+        numbers=tuple(numbers),
+        number_kinds=short_kinds(numbers.values()),
         tags=_tags(entry.tags),
+        addresses=_addresses(entry.addresses),
+        balance=_balance(entry.balance),
+        fields=_fields(entry),
     )
 
 
-def _numbers(numbers: tuple[str, ...], country: str) -> tuple[str, ...]:
-    if len(numbers) > MAX_NUMBERS:
+def _numbers(entry: ContactEntry, country: str) -> dict[str, NumberKind]:
+    """E.164 numbers and their kinds, in their order, each once."""
+    if len(entry.numbers) > MAX_NUMBERS:
         raise Invalid("numbers", f"a contact has at most {MAX_NUMBERS} numbers")
-    found: dict[str, None] = {}
-    for text in numbers:
+    found: dict[str, NumberKind] = {}
+    for text, kind in entry.numbered():
         if not text.strip():
             continue
+        if kind not in NUMBER_KINDS:
+            raise Invalid("number_kinds", f"{kind!r} is no kind of number: write one of {', '.join(NUMBER_KINDS)}")
         number = normalise(text.strip(), country)
         if number is None:
             raise Invalid("numbers", _why_not(text, country))
-        found[number.e164] = None
+        found.setdefault(number.e164, kind)
+    return found
+
+
+def short_kinds(kinds: Iterable[NumberKind]) -> tuple[NumberKind, ...]:
+    """As `ContactEntry.number_kinds` has them: none where all are at work."""
+    said = tuple(kinds)
+    return said if any(kind != "work" for kind in said) else ()
+
+
+def _email(text: str) -> str:
+    email = one_line(text)
+    if email and (len(email) > MAX_NAME or not _EMAIL.match(email)):
+        raise Invalid("email", f"{text!r} is no e-mail address: write it as name@example.net, or leave it empty")
+    return email
+
+
+def _addresses(addresses: tuple[Address, ...]) -> tuple[Address, ...]:
+    if len(addresses) > MAX_ADDRESSES:
+        raise Invalid("addresses", f"a contact has at most {MAX_ADDRESSES} addresses")
+    found: dict[Address, None] = {}
+    for address in addresses:
+        if address.kind not in ADDRESS_KINDS:
+            raise Invalid("addresses", f"{address.kind!r} is no kind of address: write one of {ADDRESS_KINDS}")
+        parts = [_short("addresses", getattr(address, one.name)) for one in fields(Address) if one.name != "kind"]
+        if any(parts):
+            found[Address(address.kind, *parts)] = None
     return tuple(found)
+
+
+def _balance(text: str) -> str:
+    """A decimal number without an exponent, with as many decimals as were written."""
+    plain = one_line(text).replace("\xa0", "").replace(" ", "").replace("\u2212", "-")
+    if not plain:
+        return ""
+    if plain.count(",") == 1 and "." not in plain:
+        plain = plain.replace(",", ".")
+    try:
+        number = Decimal(plain)
+    except InvalidOperation:
+        number = Decimal("NaN")
+    if not number.is_finite() or len(plain) > 24 or not _NUMBER.match(plain):
+        raise Invalid("balance", f"{text!r} is no amount: write it as 1250.00 or -12.5, or leave it empty")
+    return f"{number:f}"
+
+
+def _fields(entry: ContactEntry) -> dict[str, str]:
+    found = {}
+    for name, value in entry.fields.items():
+        key, text = one_line(name), paragraphs(value)
+        if not key or len(key) > 64 or len(text) > MAX_VALUE:
+            raise Invalid("fields", f"a field has a name of 1 to 64 characters and a text of at most {MAX_VALUE}")
+        if text:
+            found[key] = text
+    if len(found) > MAX_FIELDS:
+        raise Invalid("fields", f"a contact has at most {MAX_FIELDS} fields of its own")
+    return found
 
 
 def _why_not(text: str, country: str) -> str:

@@ -22,7 +22,7 @@ from pbxcore.store.statements import clean
 
 MAX_NOTES = 10_000
 PURGE = 1024      # entries of `_latest` before the committed ones are looked for
-ENDED = CallState.ENDED
+ANSWERED, ENDED = CallState.ANSWERED, CallState.ENDED
 
 Noted = tuple[CallSnapshot, str | None]
 
@@ -30,7 +30,7 @@ Noted = tuple[CallSnapshot, str | None]
 class Journal:
     """The journal of one exchange. `write`, `when_durable` and `annotate` belong to the event loop's thread.
 
-    `on_ended` is told of every call that ended, once it was queued.
+    `on_ended` is told of every call that ended, once it was queued, and `on_answered` of every one that is up.
     """
 
     def __init__(self, store: Store, index: ContactIndex, country: str) -> None:
@@ -45,6 +45,7 @@ class Journal:
         self._notes: dict[str, str] = {}     # call id -> contact found late, of the latest calls
         self._purge_at = PURGE
         self.on_ended: Callable[[CallSnapshot], None] | None = None
+        self.on_answered: Callable[[CallSnapshot], None] | None = None
 
     def write(self, call: CallSnapshot) -> None:
         """Take the newest state of a call. Never blocks, never raises."""
@@ -56,6 +57,8 @@ class Journal:
                 self.on_ended(call)
             if len(latest) > self._purge_at:
                 self._purge()
+        elif self.on_answered is not None and call.state is ANSWERED:
+            self.on_answered(call)
 
     def merge(self, call: CallSnapshot) -> None:
         """A call that has become a part of another leaves no record and no activity of its own."""

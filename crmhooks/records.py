@@ -53,6 +53,11 @@ def activity(row: ActivityRow, contact_name: str | None) -> ActivityEntry:
         disposition=row.disposition,
         state="completed" if row.state == "completed" else "open",
         summary=row.summary,
+        author=row.author,
+        outcome=row.outcome or "",
+        follow_up_at=row.follow_up_at,
+        follow_up_note=row.follow_up_note or "",
+        recording=row.recording or "",
     )
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from crmhooks.breaker import Permit
-from crmhooks.cards import completed, enriched, instructions_of, with_contacts
+from crmhooks.cards import completed, enriched, with_contacts
 from crmhooks.connector import CardDesk, Hook, NumberLookup
 from crmhooks.embedded.hook import decide, shown_name
 from crmhooks.flight import HARD_LIMIT, MAX_IN_FLIGHT, Flight, HookState, Slot, Waiter
@@ -217,11 +217,7 @@ class Runner:
         return self.last_error
 
     def _card(self, call: IncomingCall, trail: Trail) -> Card:
-        if not trail.quiet:
-            return self._desk.card_for(call)
-        number = normalise(call.caller, self._country)
-        contacts = self._desk.lookup(call.caller)
-        return Card(call.call_id, call.caller if number is None else number.e164, contacts, instructions_of(contacts))
+        return self._desk.card_of(call) if trail.quiet else self._desk.card_for(call)
 
     async def _ask_all(self, call: IncomingCall, trail: Trail, card: Card, started: float) -> Decision | None:
         until = started + self._budget

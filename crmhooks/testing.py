@@ -57,11 +57,13 @@ class _Desk:
         self._country = country
         self._cards: dict[str, Card] = {}
 
-    def card_for(self, call: IncomingCall) -> Card:
+    def card_of(self, call: IncomingCall) -> Card:
         number = number_of(call, self._country)
         contacts = self._index.find(number)
-        card = Card(call.call_id, number, contacts, instructions_of(contacts))
-        self._cards[call.call_id] = card
+        return Card(call.call_id, number, contacts, instructions_of(contacts))
+
+    def card_for(self, call: IncomingCall) -> Card:
+        card = self._cards[call.call_id] = self.card_of(call)
         return card
 
     def put_card(self, card: Card) -> None:

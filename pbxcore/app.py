@@ -16,7 +16,7 @@ from ipaddress import ip_address
 
 import structlog
 
-from crmhooks.build import build_connectors, build_runner, connector_names
+from crmhooks.build import build_connectors, build_crm, build_runner, connector_names
 from crmhooks.decisions import call_notice_schema, decision_schema, incoming_call_schema
 from crmhooks.embedded.desk import EmbeddedCrm
 from crmhooks.explained import ExplainLog
@@ -244,7 +244,7 @@ class App:
         database = settings.database
         self.store = open_store(database.url, database.durability, serving=True, crms=connector_names(settings))
         self.store.start()
-        self.crm = EmbeddedCrm(self.store, self.bus, settings.office.country)
+        self.crm = build_crm(settings, self.store, self.bus)
         self.crm.load()
         self.interrupted = await self.crm.journal.close_interrupted()
         await self._first_start()
@@ -426,6 +426,8 @@ class App:
             self.exchange.endings.close()
         if hasattr(self, "runner"):
             await self.runner.close()
+        if hasattr(self, "crm"):
+            await self.crm.close()
         if hasattr(self, "outbox"):
             await self.outbox.stop()
         if self._inquiries is not None:

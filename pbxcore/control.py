@@ -6,8 +6,9 @@ what must reach a database is a coroutine.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypedDict
 
 from pbxcore.hooks import CallSnapshot, ExplainStep
 
@@ -127,11 +128,29 @@ class PbxControl(Protocol):
         ...
 
 
+NumberKind = Literal["work", "mobile", "home", "fax", "other"]
+AddressKind = Literal["work", "home", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A postal address."""
+
+    kind: AddressKind = "work"
+    street: str = ""
+    city: str = ""
+    region: str = ""
+    postcode: str = ""
+    country: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class ContactEntry:
     """A person or company in the embedded CRM. `numbers` are E.164 with `+`; `owner` is an extension.
 
-    `id` is empty for one that is not stored yet.
+    `id` is empty for one that is not stored yet. `number_kinds` stand in the order of `numbers`; those left out are
+    "work". A person may belong to a company that is a contact itself (`company_id`): `company` is its name then.
+    `balance` is a decimal number as text, such as "-12.50"; `fields` are the office's own.
     """
 
     id: str
@@ -143,6 +162,18 @@ class ContactEntry:
     tags: tuple[str, ...] = ()
     instructions: str = ""
     vip: bool = False
+    kind: Literal["person", "company"] = "person"
+    company_id: str | None = None
+    number_kinds: tuple[NumberKind, ...] = ()
+    other_emails: tuple[str, ...] = ()
+    addresses: tuple[Address, ...] = ()
+    balance: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    def numbered(self) -> tuple[tuple[str, NumberKind], ...]:
+        """Each number with its kind."""
+        return tuple((n, self.number_kinds[at] if at < len(self.number_kinds) else "work")
+                     for at, n in enumerate(self.numbers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +193,11 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class ActivityEntry:
-    """A call as the CRM keeps it: `open` until its summary is written."""
+    """A call as the CRM keeps it: `open` until its summary is written.
+
+    `outcome` is what came of it in a word or two; `follow_up_at` is Unix time, None when nothing is to be done any
+    more; `recording` says where the recording is.
+    """
 
     id: str
     call_id: str
@@ -177,6 +212,56 @@ class ActivityEntry:
     disposition: str
     state: Literal["open", "completed"]
     summary: str = ""
+    author: str | None = None
+    outcome: str = ""
+    follow_up_at: float | None = None
+    follow_up_note: str = ""
+    recording: str = ""
+
+
+class ActivityChange(TypedDict, total=False):
+    """What may be said of an activity besides its summary; what is left out stays."""
+
+    outcome: str
+    follow_up_at: float | None
+    follow_up_note: str
+    recording: str
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """What an agent is told of calls that meet everything said here; what is empty is met by all.
+
+    `number` is E.164, `prefix` the beginning of one, `tag` a segment: a tag of the contact. `called` is the number that
+    was called, or what it leads to (`101`, `queue:sales`). `days` are ISO weekdays (`12345`: Monday to Friday);
+    `begins` and `ends` are minutes of the office's day, the end not among them, and may span midnight.
+    """
+
+    id: str
+    text: str
+    number: str = ""
+    prefix: str = ""
+    tag: str = ""
+    called: str = ""
+    days: str = ""
+    begins: int | None = None
+    ends: int | None = None
+
+
+class InstructionBook(Protocol):
+    """The instructions of the office."""
+
+    def all(self) -> list[Instruction]:
+        """The most specific first, as they are looked through."""
+        ...
+
+    async def save(self, instruction: Instruction) -> Instruction:
+        """Create (no id) or change. Raises Invalid, NotFound."""
+        ...
+
+    async def delete(self, instruction_id: str) -> None:
+        """Raises NotFound."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,13 +297,24 @@ class CrmOutbox(Protocol):
 class CrmDesk(Protocol):
     """The CRM that ships, as the panel works with it. Numbers may come in any spelling of the office's country."""
 
+    @property
+    def book(self) -> InstructionBook: ...
+
     def card(self, call_id: str) -> Card | None:
         """The card of a call that is live or ended lately; None while the look-up is still on its way."""
         ...
 
     def lookup(self, number: str) -> tuple[ContactEntry, ...]: ...
 
-    async def contacts(self, search: str = "", limit: int = 50, offset: int = 0) -> list[ContactEntry]: ...
+    def people(self, company_id: str) -> tuple[ContactEntry, ...]:
+        """Those who belong to a company, by name."""
+        ...
+
+    async def contacts(
+        self, search: str = "", limit: int = 50, offset: int = 0, *, companies: bool = False
+    ) -> list[ContactEntry]:
+        """By name; `companies` keeps those that are one."""
+        ...
 
     async def contact(self, contact_id: str) -> ContactEntry: ...
 
@@ -235,16 +331,28 @@ class CrmDesk(Protocol):
         contact_id: str | None = None,
         call_id: str | None = None,
         open_only: bool = False,
+        overdue: bool = False,
+        follow_up: bool = False,
         limit: int = 50,
         offset: int = 0,
     ) -> list[ActivityEntry]:
-        """Newest first; every filter given must match."""
+        """Newest first; every filter given must match. `overdue` keeps those whose summary is missing an hour after the
+        call, or whose follow-up was due; `follow_up` those that have one, the next first."""
         ...
 
     async def write_summary(
-        self, call_id: str, summary: str, author: str, contact_id: str | None = None
+        self,
+        call_id: str,
+        summary: str,
+        author: str,
+        contact_id: str | None = None,
+        change: ActivityChange | None = None,
     ) -> ActivityEntry:
         """Complete the activity of a call; `contact_id` settles whose call it was. Raises NotFound, Invalid."""
+        ...
+
+    async def change_activity(self, call_id: str, change: ActivityChange) -> ActivityEntry:
+        """Say more of an activity, open or completed. Raises NotFound, Invalid."""
         ...
 
     async def history(

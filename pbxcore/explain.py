@@ -7,10 +7,9 @@ import json
 
 import click
 
-from crmhooks.build import build_connectors, build_runner
+from crmhooks.build import build_connectors, build_crm, build_runner
 from crmhooks.connector import InvalidHook
 from crmhooks.decisions import to_json
-from crmhooks.embedded.desk import EmbeddedCrm
 from crmhooks.runner import Explanation
 from pbxcore import office
 from pbxcore.bus import Bus
@@ -41,7 +40,7 @@ async def explain(settings: Settings, number: str, called: str, as_json: bool) -
 
 async def _explain(store: Store, settings: Settings, number: str, called: str, as_json: bool) -> int:
     bus = Bus()
-    crm = EmbeddedCrm(store, bus, settings.office.country)
+    crm = build_crm(settings, store, bus)
     crm.load()
     connectors = build_connectors(settings)
     runner = build_runner(settings, crm, bus, crms=connectors)

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 from sse_starlette import ServerSentEvent
 from starlette.requests import Request
@@ -19,6 +18,7 @@ from starlette.routing import Route
 from pbxcore.events import CallEvent, Event
 from pbxcore.hooks import CallSnapshot
 from pbxcore.store.repo import User
+from web import crm_api
 from web.auth import sees_all
 from web.bodies import ContactIn, SummaryIn, TransferIn
 from web.feed import STREAMS_PER_USER, Entry, Stream, follow
@@ -26,7 +26,19 @@ from web.live import concerns, may_write
 from web.openapi import document
 from web.pages.calls import find_call
 from web.pages.contacts import may_delete
-from web.panel import Refused, guarded, json_body, may_see, number_of, panel_of, session_of, still_signed_in, user_of
+from web.panel import (
+    Refused,
+    guarded,
+    json_body,
+    may_see,
+    number_of,
+    panel_of,
+    read,
+    reply,
+    session_of,
+    still_signed_in,
+    user_of,
+)
 from web.view import own_leg
 
 LIMIT = 200
@@ -49,6 +61,7 @@ def routes() -> list[Route]:
         Route(one, guarded(change_contact), methods=["PUT"]),
         Route(one, guarded(delete_contact), methods=["DELETE"]),
         Route("/api/v1/activities", guarded(activities)),
+        *crm_api.routes(),
         Route("/api/v1/events", guarded(events, touch=False)),
         Route("/api/v1/extensions", guarded(extensions)),
         Route("/api/v1/trunks", guarded(trunks)),
@@ -56,20 +69,6 @@ def routes() -> list[Route]:
         Route("/api/v1/schemas", guarded(schemas)),
         Route("/api/v1/schemas/{name}", guarded(schema)),
     ]
-
-
-def reply(value: Any, status: int = 200) -> Response:
-    """JSON of anything the doors hand out: frozen dataclasses, enumerations, tuples."""
-    return Response(to_json(value), status, media_type="application/json")
-
-
-def read(model: type[BaseModel], body: dict[str, Any]) -> Any:
-    """The body as this model. Raises Refused for the first field at fault."""
-    try:
-        return model.model_validate(body)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise Refused(422, first["msg"], ".".join(map(str, first["loc"]))) from None
 
 
 async def calls(request: Request) -> Response:
@@ -131,7 +130,8 @@ async def write_summary(request: Request) -> Response:
         raise Refused(403, "This call is not yours.")
     written = read(SummaryIn, await json_body(request))
     author = user.extension or user.username
-    return reply(await panel.desk.write_summary(call_id, written.summary, author, written.contact_id))
+    change = written.change(panel.settings.office.timezone)
+    return reply(await panel.desk.write_summary(call_id, written.summary, author, written.contact_id, change))
 
 
 async def contacts(request: Request) -> Response:
@@ -174,7 +174,8 @@ async def delete_contact(request: Request) -> Response:
 
 
 async def activities(request: Request) -> Response:
-    """Newest first; filters `agent`, `contact_id`, `call_id`, `open=true`. An agent gets his own."""
+    """Newest first; filters `agent`, `contact_id`, `call_id`, `open=true`, `overdue=true`, `follow_up=true`. An agent
+    gets his own."""
     panel, user = panel_of(request), user_of(request)
     query = request.query_params
     agent = query.get("agent") or None
@@ -189,6 +190,8 @@ async def activities(request: Request) -> Response:
         contact_id=query.get("contact_id") or None,
         call_id=query.get("call_id") or None,
         open_only=query.get("open") == "true",
+        overdue=query.get("overdue") == "true",
+        follow_up=query.get("follow_up") == "true",
         limit=number_of(request, "limit", 50, LIMIT),
         offset=number_of(request, "offset", 0, OFFSET_LIMIT),
     )

@@ -33,7 +33,8 @@ from web.attempts import Attempts
 from web.auth import Passwords, UserStore
 from web.decisions import in_words
 from web.feed import Hub
-from web.pages import calls, cards, contacts, home, sign_in, traces, users
+from web.moments import for_input
+from web.pages import activities, calls, cards, contacts, home, instructions, sign_in, traces, users
 from web.panel import Panel, Refused, api_error, guarded, identify, is_api, is_htmx, page, panel_of, words_of
 from web.security import BodyLimit, SameOrigin, StrictHeaders
 from web.sessions import Sessions
@@ -108,6 +109,7 @@ def error_handlers() -> dict[Any, Any]:
 def routes() -> list[Route | Mount]:
     """Every address of the panel. What is not `guarded` is open to all, and is named in `OPEN`."""
     admin: tuple[Role, ...] = ("admin",)
+    chiefs: tuple[Role, ...] = ("admin", "supervisor")
     return [
         Route("/", guarded(home.home)),
         Route("/live/feed", guarded(home.feed, touch=False)),
@@ -126,6 +128,13 @@ def routes() -> list[Route | Mount]:
         Route("/contacts/{contact_id}/edit", guarded(contacts.edit)),
         Route("/contacts/{contact_id}/delete", guarded(contacts.confirm_delete), methods=["GET"]),
         Route("/contacts/{contact_id}/delete", guarded(contacts.delete), methods=["POST"]),
+        Route("/calls/{call_id}/follow-up", guarded(activities.follow_up), methods=["POST"]),
+        Route("/activities", guarded(activities.listing)),
+        Route("/instructions", guarded(instructions.listing), methods=["GET"]),
+        Route("/instructions", guarded(instructions.save, chiefs), methods=["POST"]),
+        Route("/instructions/{instruction_id}", guarded(instructions.edit, chiefs), methods=["GET"]),
+        Route("/instructions/{instruction_id}", guarded(instructions.save, chiefs), methods=["POST"]),
+        Route("/instructions/{instruction_id}/delete", guarded(instructions.delete, chiefs), methods=["POST"]),
         Route("/users", guarded(users.listing, admin), methods=["GET"]),
         Route("/users", guarded(users.add, admin), methods=["POST"]),
         Route("/users/{username}/password", guarded(users.new_password_for, admin), methods=["POST"]),
@@ -185,6 +194,7 @@ def environment(settings: Settings, wall: Callable[[], float]) -> Environment:
         moment=moment_here,
         exact=lambda at: exact_moment(at, timezone),
         iso=lambda at: iso_moment(at, timezone),
+        for_input=lambda at: for_input(at, timezone),
         decision=in_words,
         told_in=explained.in_words,
         source_in=explained.source_in_words,

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Literal, cast
+
 from pydantic import BaseModel, ConfigDict
 
-from pbxcore.control import ContactEntry
+from pbxcore.control import (
+    ActivityChange,
+    Address,
+    AddressKind,
+    ContactEntry,
+    Instruction,
+    NumberKind,
+)
+from web.moments import read_moment
+
+
+class AddressIn(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    kind: AddressKind = "work"
+    street: str = ""
+    city: str = ""
+    region: str = ""
+    postcode: str = ""
+    country: str = ""
 
 
 class ContactIn(BaseModel):
-    """A contact as a program writes it."""
+    """A contact as a program writes it. `number_kinds` stand in the order of `numbers`; without `company_id` a person
+    belongs to the company that bears the name `company`, if there is one."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -20,6 +42,13 @@ class ContactIn(BaseModel):
     tags: list[str] = []
     instructions: str = ""
     vip: bool = False
+    kind: Literal["person", "company"] = "person"
+    company_id: str | None = None
+    number_kinds: list[NumberKind] = []
+    other_emails: list[str] = []
+    addresses: list[AddressIn] = []
+    balance: str = ""
+    fields: dict[str, str] = {}
 
     def entry(self, contact_id: str) -> ContactEntry:
         return ContactEntry(
@@ -32,6 +61,13 @@ class ContactIn(BaseModel):
             tags=tuple(self.tags),
             instructions=self.instructions,
             vip=self.vip,
+            kind=self.kind,
+            company_id=self.company_id,
+            number_kinds=tuple(self.number_kinds),
+            other_emails=tuple(self.other_emails),
+            addresses=tuple(Address(**address.model_dump()) for address in self.addresses),
+            balance=self.balance,
+            fields=self.fields,
         )
 
 
@@ -44,10 +80,45 @@ class TransferIn(BaseModel):
     party: str | None = None
 
 
-class SummaryIn(BaseModel):
-    """What was said in a call; `contact_id` settles whose call it was when a number is shared."""
+class ActivityIn(BaseModel):
+    """What is said of an activity besides its summary; what is left out stays. `follow_up_at` is Unix time, or a date
+    and time (RFC 3339; without an offset the office's), null when nothing is to be done any more."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
+    outcome: str = ""
+    follow_up_at: float | str | None = None
+    follow_up_note: str = ""
+    recording: str = ""
+
+    def change(self, timezone: str) -> ActivityChange:
+        """What was sent. Raises Invalid."""
+        sent = {name: getattr(self, name) for name in ActivityIn.model_fields if name in self.model_fields_set}
+        if "follow_up_at" in sent:
+            sent["follow_up_at"] = read_moment("follow_up_at", sent["follow_up_at"], timezone)
+        return cast(ActivityChange, sent)
+
+
+class SummaryIn(ActivityIn):
+    """What was said in a call; `contact_id` settles whose call it was when a number is shared."""
+
     summary: str
     contact_id: str | None = None
+
+
+class InstructionIn(BaseModel):
+    """What an agent is told of calls that meet all of it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    text: str
+    number: str = ""
+    prefix: str = ""
+    tag: str = ""
+    called: str = ""
+    days: str = ""
+    begins: int | None = None
+    ends: int | None = None
+
+    def instruction(self, instruction_id: str) -> Instruction:
+        return Instruction(instruction_id, **self.model_dump())

@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from pbxcore.control import ActivityEntry, ContactEntry, ExtensionState, OutboxEntry, Trace, TrunkState
+from pbxcore.control import ActivityEntry, ContactEntry, ExtensionState, Instruction, OutboxEntry, Trace, TrunkState
 from pbxcore.hooks import CallSnapshot, ExplainStep
-from web.bodies import ContactIn, SummaryIn, TransferIn
+from web.bodies import ActivityIn, ContactIn, InstructionIn, SummaryIn, TransferIn
 
 VERSION = "1"
 NAMED: dict[str, Any] = {
@@ -17,15 +17,19 @@ NAMED: dict[str, Any] = {
     "ExplainStep": ExplainStep,
     "Contact": ContactEntry,
     "Activity": ActivityEntry,
+    "Instruction": Instruction,
     "Extension": ExtensionState,
     "Trunk": TrunkState,
     "Trace": Trace,
     "OutboxEntry": OutboxEntry,
     "ContactIn": ContactIn,
+    "ActivityIn": ActivityIn,
+    "InstructionIn": InstructionIn,
     "SummaryIn": SummaryIn,
     "TransferIn": TransferIn,
 }
 PAGING = ("limit", "offset")
+FLAGS = frozenset({"live", "open", "overdue", "follow_up"})
 
 
 def _list(name: str, of: str) -> dict[str, Any]:
@@ -112,11 +116,37 @@ TABLE: tuple[tuple[str, str, str, tuple[str, ...], str | None, tuple[int, dict[s
     (
         "/activities",
         "get",
-        "Activities, newest first.",
-        ("agent", "contact_id", "call_id", "open", *PAGING),
+        "Activities, newest first; `overdue` ones want a summary for an hour, or a follow-up was due.",
+        ("agent", "contact_id", "call_id", "open", "overdue", "follow_up", *PAGING),
         None,
         (200, _list("activities", "Activity")),
     ),
+    (
+        "/activities/{call_id}",
+        "patch",
+        "Say what came of a call, when to follow it up, and where its recording is.",
+        (),
+        "ActivityIn",
+        (200, _ref("Activity")),
+    ),
+    (
+        "/instructions",
+        "get",
+        "What agents are told of calls, the most specific first.",
+        (),
+        None,
+        (200, _list("instructions", "Instruction")),
+    ),
+    ("/instructions", "post", "Add an instruction.", (), "InstructionIn", (201, _ref("Instruction"))),
+    (
+        "/instructions/{instruction_id}",
+        "put",
+        "Replace an instruction.",
+        (),
+        "InstructionIn",
+        (200, _ref("Instruction")),
+    ),
+    ("/instructions/{instruction_id}", "delete", "Delete an instruction.", (), None, (204, None)),
     ("/events", "get", "Events as they happen (text/event-stream); resumes by Last-Event-ID.", (), None, (200, None)),
     (
         "/extensions",
@@ -181,7 +211,7 @@ def _paths() -> dict[str, Any]:
 def _query_type(name: str) -> dict[str, Any]:
     if name in PAGING:
         return {"type": "integer", "minimum": 0}
-    return {"type": "boolean"} if name in ("live", "open") else {"type": "string"}
+    return {"type": "boolean"} if name in FLAGS else {"type": "string"}
 
 
 def _schemas() -> dict[str, Any]:

@@ -14,7 +14,8 @@ from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment
-from pydantic_core import from_json
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json, to_json
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
@@ -214,7 +215,8 @@ def fragment(request: Request, name: str, **values: Any) -> str:
 def render(panel: Panel, words: Words, user: User | None, name: str, **values: Any) -> str:
     values.setdefault("csrf", "")
     return panel.pages.get_template(name).render(
-        t=words, user=user, office=panel.settings.office, now=panel.wall(), languages=LANGUAGES, **values
+        t=words, user=user, office=panel.settings.office, now=panel.wall(), languages=LANGUAGES,
+        offers_to_store=panel.settings.crm.on_unknown != "ignore", **values
     )
 
 
@@ -247,3 +249,17 @@ def number_of(request: Request, name: str, default: int, most: int) -> int:
     if not text.isdecimal() or len(text) > 9:
         raise Refused(422, f"{name} must be a whole number from 0 to {most}.", name)
     return min(int(text), most)
+
+
+def reply(value: Any, status: int = 200) -> Response:
+    """JSON of anything the doors hand out: frozen dataclasses, enumerations, tuples."""
+    return Response(to_json(value), status, media_type="application/json")
+
+
+def read(model: type[BaseModel], body: dict[str, Any]) -> Any:
+    """The body as this model. Raises Refused for the first field at fault."""
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise Refused(422, first["msg"], ".".join(map(str, first["loc"]))) from None

@@ -103,8 +103,10 @@ def _newer(old: ActivityEntry, new: ActivityEntry) -> ActivityEntry:
     if old.state == "open":
         return new
     return replace(
-        new, state=old.state, summary=old.summary, contact_id=old.contact_id, contact_name=old.contact_name
-    )
+        new, state=old.state, summary=old.summary, contact_id=old.contact_id, contact_name=old.contact_name,
+        author=old.author, outcome=old.outcome, follow_up_at=old.follow_up_at, follow_up_note=old.follow_up_note,
+        recording=old.recording,
+    )  # fmt: skip
 
 
 def _without_contact(entry: ActivityEntry, contact_id: str) -> ActivityEntry:

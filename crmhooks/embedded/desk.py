@@ -8,22 +8,28 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import UTC, tzinfo
+from types import MappingProxyType
 
 from sqlmodel import Session, col, select
 
 from crmhooks import outbox_rows
+from crmhooks.cards import instructions_of
 from crmhooks.contact import check
 from crmhooks.embedded import rows
+from crmhooks.embedded.activities import change_of, narrowed
 from crmhooks.embedded.cards import Cards, Recent
 from crmhooks.embedded.index import ContactIndex
+from crmhooks.embedded.instructions import Book
+from crmhooks.embedded.newcomers import Newcomers
 from crmhooks.journal import Journal
 from crmhooks.numbers import normalise
 from crmhooks.records import activity, activity_of, number_of, other_party
 from crmhooks.text import paragraphs
 from pbxcore.bus import Bus
-from pbxcore.control import ActivityEntry, Card, ContactEntry, Invalid, NotFound
-from pbxcore.events import SummaryWritten
+from pbxcore.control import ActivityChange, ActivityEntry, Card, ContactEntry, Invalid, NotFound
+from pbxcore.events import Event, SummaryWritten
 from pbxcore.hooks import CallSnapshot, IncomingCall
 from pbxcore.store import Store
 from pbxcore.store.models import ActivityRow, ContactRow
@@ -35,7 +41,8 @@ MAX_SUMMARY = 10_000
 class EmbeddedCrm:
     """The desk, the contact index and the journal that writes its activities. `load` before the first call.
 
-    `clock` is Unix time, `token` makes the ids of new contacts.
+    `clock` is Unix time, `token` makes the ids of what is new. `zone` is the office's, `inbound` its dial plan: number
+    of ours -> what it leads to. `enters`: numbers that nobody has become contacts by themselves.
     """
 
     def __init__(
@@ -46,6 +53,9 @@ class EmbeddedCrm:
         *,
         clock: Callable[[], float] = time.time,
         token: Callable[[], str] = lambda: secrets.token_hex(8),
+        zone: tzinfo = UTC,
+        inbound: Mapping[str, str] = MappingProxyType({}),
+        enters: bool = False,
     ) -> None:
         self.index = ContactIndex()
         self.journal = Journal(store, self.index, country)
@@ -58,11 +68,20 @@ class EmbeddedCrm:
         self._cards = Cards(clock)
         self._recent = Recent(self._activity)
         self._version = 0      # of the contacts in memory
+        self.book = Book(store, country, zone, inbound, clock, token)
+        self.newcomers: Newcomers | None = None
+        if enters:
+            self.newcomers = Newcomers(
+                store, bus, self.index, self._cards, self.journal, country,
+                clock=clock, token=token, changed=self._take_over,
+            )  # fmt: skip
+            self.journal.on_answered = self.newcomers.meet
 
     def load(self) -> None:
         """Take contacts and the latest activities into memory. Blocks: for the start. Raises StoreUnavailable."""
         entries, self._version = self._store.ask_now(rows.contacts_and_version)
         self.index.replace(entries)
+        self.book.load()
         for latest in self._store.ask_now(rows.latest_activities):
             self._remember(latest)
 
@@ -83,14 +102,21 @@ class EmbeddedCrm:
 
     def card_for(self, call: IncomingCall) -> Card:
         """Look the other party up, keep the card under the call's id and return it."""
+        card = self.card_of(call)
+        self._cards.put(card)
+        return card
+
+    def card_of(self, call: IncomingCall) -> Card:
+        """The card as it would be; nothing is kept."""
         text = other_party(call)
         found = normalise(text, self._country)
         number = text if found is None else found.e164
         contacts = () if found is None else self.index.find(number)
         recent = self._recent.of(number) if found is not None or call.direction == "internal" else ()
-        card = Card(call.call_id, number, contacts, _instructions(contacts), recent)
-        self._cards.put(card)
-        return card
+        instructions = instructions_of(contacts)
+        if self.book:
+            instructions = self.book.find(call, None if found is None else number, contacts, instructions)
+        return Card(call.call_id, number, contacts, instructions, recent)
 
     def put_card(self, card: Card) -> None:
         """Replace the card of `card.call_id`."""
@@ -104,7 +130,18 @@ class EmbeddedCrm:
         found = normalise(number, self._country)
         return () if found is None else self.index.find(found.e164)
 
+    def people(self, company_id: str) -> tuple[ContactEntry, ...]:
+        """Those who belong to a company, by name."""
+        return self.index.people(company_id)
+
+    async def close(self) -> None:
+        """Before the store is closed."""
+        if self.newcomers is not None:
+            await self.newcomers.close()
+
     def _call_ended(self, call: CallSnapshot) -> None:
+        if self.newcomers is not None:
+            self.newcomers.meet(call)
         self._cards.ended(call.call_id)
         text = other_party(call)
         found = normalise(text, self._country)
@@ -126,11 +163,13 @@ class EmbeddedCrm:
 
     # -- contacts
 
-    async def contacts(self, search: str = "", limit: int = 50, offset: int = 0) -> list[ContactEntry]:
+    async def contacts(
+        self, search: str = "", limit: int = 50, offset: int = 0, *, companies: bool = False
+    ) -> list[ContactEntry]:
         """By name. `search` finds parts of name, company, e-mail and tags in any case, and numbers in any spelling."""
         found = normalise(search, self._country)
         words = [found.national] if found is not None else rows.words(search)
-        return await self._store.ask(lambda session: rows.search_contacts(session, words, limit, offset))
+        return await self._store.ask(lambda session: rows.search_contacts(session, words, limit, offset, companies))
 
     async def contact(self, contact_id: str) -> ContactEntry:
         entry = self.index.get(contact_id)
@@ -144,22 +183,26 @@ class EmbeddedCrm:
         now = self._clock()
         fresh = "" if checked.id else self._token()
 
-        def then(saved: tuple[ContactEntry, int]) -> None:
-            self.index.put(saved[0])
-            self._changed(saved[1])
-
-        stored, _ = await self._store.change(lambda session: rows.save_contact(session, checked, fresh, now), then)
-        return stored
+        stored, _ = await self._store.change(
+            lambda session: rows.save_contact(session, checked, fresh, now), self._take_over
+        )
+        return stored[0]
 
     async def delete_contact(self, contact_id: str) -> None:
         """Forget a contact; its activities stay, without it. Raises NotFound, StoreUnavailable."""
 
-        def forget(version: int) -> None:
+        def forget(changed: tuple[list[ContactEntry], int]) -> None:
             self.index.drop(contact_id)
-            self._changed(version)
+            self._take_over(changed)
             self._recent.forget_contact(contact_id)
 
         await self._store.change(lambda session: rows.delete_contact(session, contact_id), forget)
+
+    def _take_over(self, changed: tuple[list[ContactEntry], int]) -> None:
+        """What a change of ours has stored."""
+        for entry in changed[0]:
+            self.index.put(entry)
+        self._changed(changed[1])
 
     def _changed(self, version: int) -> None:
         """Our own change made this version; when others changed something before it, `refresh` must see that."""
@@ -175,25 +218,26 @@ class EmbeddedCrm:
         contact_id: str | None = None,
         call_id: str | None = None,
         open_only: bool = False,
+        overdue: bool = False,
+        follow_up: bool = False,
         limit: int = 50,
         offset: int = 0,
     ) -> list[ActivityEntry]:
-        """Newest first."""
-        query = rows.activities().order_by(col(ActivityRow.id).desc())
-        if agent is not None:
-            query = query.where(col(ActivityRow.agent) == agent)
-        if contact_id is not None:
-            query = query.where(col(ActivityRow.contact_id) == contact_id)
-        if call_id is not None:
-            query = query.where(col(ActivityRow.call_id) == clean(call_id))
-        if open_only:
-            query = query.where(col(ActivityRow.state) == "open")
-        query = query.limit(limit).offset(offset)
+        """Newest first; every filter given must match. See `CrmDesk.activities`."""
+        query = narrowed(
+            rows.activities(), self._clock(), agent=agent, contact_id=contact_id, call_id=call_id,
+            open_only=open_only, overdue=overdue, follow_up=follow_up,
+        ).limit(limit).offset(offset)  # fmt: skip
         await self._store.settle()
         return await self._store.ask(lambda session: [activity(row, name) for row, name in session.exec(query)])
 
     async def write_summary(
-        self, call_id: str, summary: str, author: str, contact_id: str | None = None
+        self,
+        call_id: str,
+        summary: str,
+        author: str,
+        contact_id: str | None = None,
+        change: ActivityChange | None = None,
     ) -> ActivityEntry:
         """Complete the activity of a call, while it is up or after; durable when this returns. `contact_id` settles
         whose call it was. Raises NotFound, Invalid; StoreUnavailable when the database is gone."""
@@ -202,18 +246,32 @@ class EmbeddedCrm:
             raise Invalid("summary", "a summary says in a line what the call was about")
         if len(text) > MAX_SUMMARY:
             raise Invalid("summary", f"a summary has at most {MAX_SUMMARY} characters")
-        now = self._clock()
+        now, more = self._clock(), change_of(change or {})
 
-        def job(session: Session) -> ActivityEntry:
-            query = select(ActivityRow).where(col(ActivityRow.call_id) == clean(call_id))
-            row = session.exec(query).one_or_none()
-            if row is None:
-                raise NotFound(f"no activity of call {call_id}")
+        def write(session: Session, row: ActivityRow) -> None:
             if contact_id is not None:
                 if session.get(ContactRow, contact_id) is None:
                     raise Invalid("contact_id", f"no contact {contact_id}: choose one that is stored")
                 row.contact_id, row.settled = contact_id, True
             row.summary, row.author, row.state, row.completed_at = text, author, "completed", now
+            more(row)
+
+        return await self._change(call_id, write, SummaryWritten(now, call_id, author))
+
+    async def change_activity(self, call_id: str, change: ActivityChange) -> ActivityEntry:
+        """Say more of an activity. Raises NotFound, Invalid, StoreUnavailable."""
+        more = change_of(change)
+        return await self._change(call_id, lambda session, row: more(row))
+
+    async def _change(
+        self, call_id: str, work: Callable[[Session, ActivityRow], None], event: Event | None = None
+    ) -> ActivityEntry:
+        def job(session: Session) -> ActivityEntry:
+            query = select(ActivityRow).where(col(ActivityRow.call_id) == clean(call_id))
+            row = session.exec(query).one_or_none()
+            if row is None:
+                raise NotFound(f"no activity of call {call_id}")
+            work(session, row)
             session.add(row)
             outbox_rows.touch(session, row.call_id)
             contact = session.get(ContactRow, row.contact_id) if row.contact_id is not None else None
@@ -221,7 +279,8 @@ class EmbeddedCrm:
 
         def then(entry: ActivityEntry) -> None:
             self._remember(entry)
-            self._bus.publish(SummaryWritten(now, call_id, author))
+            if event is not None:
+                self._bus.publish(event)
 
         return await self._store.change(job, then)
 
@@ -233,10 +292,3 @@ class EmbeddedCrm:
             found = await self.journal.find(call_id)
             return [] if found is None else [found]
         return await self.journal.history(party=party, limit=limit, offset=offset)
-
-
-def _instructions(contacts: tuple[ContactEntry, ...]) -> str:
-    """One contact's own; of several, each one's behind its name, because nobody knows yet who calls."""
-    if len(contacts) == 1:
-        return contacts[0].instructions
-    return "\n".join(f"{entry.name}: {entry.instructions}" for entry in contacts if entry.instructions)

@@ -30,6 +30,11 @@ class ContactIndex:
     def get(self, contact_id: str) -> ContactEntry | None:
         return self._by_id.get(contact_id)
 
+    def people(self, company_id: str) -> tuple[ContactEntry, ...]:
+        """Who belongs to this company, by name. Looks at everybody: for a page, not for a call."""
+        found = [entry for entry in self._by_id.values() if entry.company_id == company_id]
+        return tuple(sorted(found, key=lambda entry: (entry.name.casefold(), entry.id)))
+
     def find(self, e164: str) -> tuple[ContactEntry, ...]:
         """Everybody with this number. When nobody has it: the one contact whose number differs by its beginning
         only (a stored local number, Argentina's 9, Italy's 0), if there is exactly one."""

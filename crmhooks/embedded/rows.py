@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from dataclasses import replace
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Any, cast
 
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
+from crmhooks.contact import short_kinds
 from crmhooks.records import activity
-from pbxcore.control import ActivityEntry, ContactEntry, NotFound
-from pbxcore.store.models import ActivityRow, ContactNumberRow, ContactRow, MetaRow
+from pbxcore.control import ActivityEntry, Address, ContactEntry, Invalid, NotFound
+from pbxcore.store.models import ActivityRow, ContactNumberRow, ContactRow, MetaRow, ScheduledCallRow
 from pbxcore.store.statements import clean
 
 NUMBER_LIKE = re.compile(r"\+?(?:[\s().\-/]*\d){3,}[\s().\-/]*\Z")
@@ -30,7 +31,8 @@ def words(search: str) -> list[str]:
 
 
 def search_text(entry: ContactEntry) -> str:
-    return " ".join([entry.name, entry.company, entry.email, *entry.tags, *entry.numbers]).casefold()
+    said = [entry.name, entry.company, entry.email, *entry.other_emails, *entry.tags, *entry.numbers]
+    return " ".join([*said, *entry.fields.values(), *(address.city for address in entry.addresses)]).casefold()
 
 
 def all_contacts(session: Session) -> list[ContactEntry]:
@@ -53,15 +55,35 @@ def raise_version(session: Session) -> int:
     return int(row.value)
 
 
-def search_contacts(session: Session, wanted: list[str], limit: int, offset: int) -> list[ContactEntry]:
+def contacts_by_id(session: Session, contact_ids: list[str]) -> list[ContactEntry]:
+    """Those that there are."""
+    return _entries(session, session.exec(select(ContactRow).where(col(ContactRow.id).in_(contact_ids))))
+
+
+def search_contacts(
+    session: Session, wanted: list[str], limit: int, offset: int, companies: bool = False
+) -> list[ContactEntry]:
     query = select(ContactRow).order_by(sa.func.lower(col(ContactRow.name)), col(ContactRow.id))
+    if companies:
+        query = query.where(col(ContactRow.kind) == "company")
     for word in wanted:
         query = query.where(col(ContactRow.search).contains(word, autoescape=True))
     return _entries(session, session.exec(query.limit(limit).offset(offset)))
 
 
-def save_contact(session: Session, entry: ContactEntry, fresh: str, now: float) -> tuple[ContactEntry, int]:
-    """Create under the id `fresh`, or change the one it names; with the new version. Raises NotFound."""
+def lock(session: Session) -> None:
+    """Let no other program change contacts until this transaction is over."""
+    session.get_one(MetaRow, VERSION, with_for_update=True)
+
+
+def save_contact(session: Session, entry: ContactEntry, fresh: str, now: float) -> tuple[list[ContactEntry], int]:
+    """`store_contact`, and the new version."""
+    return store_contact(session, entry, fresh, now), raise_version(session)
+
+
+def store_contact(session: Session, entry: ContactEntry, fresh: str, now: float) -> list[ContactEntry]:
+    """Create under the id `fresh`, or change the one it names. The contact first, then the people of a company whose
+    name has changed. Raises NotFound, Invalid."""
     if fresh:
         entry = replace(entry, id=fresh)
         row = ContactRow(id=fresh, name="", tags=[], created_at=now, changed_at=now)
@@ -70,29 +92,67 @@ def save_contact(session: Session, entry: ContactEntry, fresh: str, now: float) 
         if found is None:
             raise NotFound(f"no contact {entry.id}")
         row = found
-    row.name, row.company, row.email, row.owner = entry.name, entry.company, entry.email, entry.owner
+    entry = _with_company(session, entry)
+    people = _people(session, entry, now) if not fresh and (row.kind, row.name) != (entry.kind, entry.name) else []
+    row.kind, row.name, row.company, row.company_id = entry.kind, entry.name, entry.company, entry.company_id
+    row.email, row.other_emails, row.owner = entry.email, list(entry.other_emails), entry.owner
+    row.addresses = [asdict(address) for address in entry.addresses]
+    row.balance, row.fields = entry.balance, dict(entry.fields)
     row.tags, row.instructions, row.vip = list(entry.tags), entry.instructions, entry.vip
     row.search, row.changed_at = search_text(entry), now
     session.add(row)
     session.flush()
     session.connection().execute(sa.delete(ContactNumberRow).where(col(ContactNumberRow.contact_id) == entry.id))
     session.add_all(
-        ContactNumberRow(contact_id=entry.id, e164=e164, place=place) for place, e164 in enumerate(entry.numbers)
+        ContactNumberRow(contact_id=entry.id, e164=e164, place=place, kind=kind)
+        for place, (e164, kind) in enumerate(entry.numbered())
     )
     session.flush()
-    return entry, raise_version(session)
+    return [entry, *people]
 
 
-def delete_contact(session: Session, contact_id: str) -> int:
-    """The new version. Raises NotFound."""
+def _with_company(session: Session, entry: ContactEntry) -> ContactEntry:
+    """A person bears his company's name as it is now; one who names a company belongs to it when just one has the
+    name."""
+    if entry.company_id is None:
+        if entry.kind == "company" or not entry.company:
+            return entry
+        query = select(ContactRow.id).where(col(ContactRow.kind) == "company", col(ContactRow.name) == entry.company)
+        named = session.exec(query.limit(2)).all()
+        return replace(entry, company_id=named[0]) if len(named) == 1 else entry
+    company = session.get(ContactRow, entry.company_id)
+    if company is None or company.kind != "company":
+        raise Invalid("company_id", f"there is no company {entry.company_id}: choose one of the companies")
+    return replace(entry, company=company.name)
+
+
+def _people(session: Session, company: ContactEntry, now: float) -> list[ContactEntry]:
+    """Those who belong to a company, with its new name; to none, when it is no company any more."""
+    query = select(ContactRow).where(col(ContactRow.company_id) == company.id)
+    found = []
+    for row, entry in zip(people := list(session.exec(query)), _entries(session, people), strict=True):
+        left = company.kind != "company"
+        changed = replace(entry, company_id=None) if left else replace(entry, company=company.name)
+        row.company, row.company_id, row.changed_at = changed.company, changed.company_id, now
+        row.search = search_text(changed)
+        session.add(row)
+        found.append(changed)
+    return found
+
+
+def delete_contact(session: Session, contact_id: str) -> tuple[list[ContactEntry], int]:
+    """The people of the company that it was, and the new version. Raises NotFound."""
     row = session.get(ContactRow, contact_id)
     if row is None:
         raise NotFound(f"no contact {contact_id}")
     connection = session.connection()
     connection.execute(sa.update(ActivityRow).where(col(ActivityRow.contact_id) == contact_id).values(contact_id=None))
+    planned = sa.update(ScheduledCallRow).where(col(ScheduledCallRow.contact_id) == contact_id)
+    connection.execute(planned.values(contact_id=None))
     connection.execute(sa.delete(ContactNumberRow).where(col(ContactNumberRow.contact_id) == contact_id))
+    people = _people(session, ContactEntry(contact_id, row.name), row.changed_at)
     session.delete(row)
-    return raise_version(session)
+    return people, raise_version(session)
 
 
 def activities() -> Any:
@@ -112,19 +172,26 @@ def _entries(session: Session, found: Any) -> list[ContactEntry]:
     contacts = list(found)
     if not contacts:
         return []
-    numbers: dict[str, list[str]] = defaultdict(list)
+    numbers: dict[str, list[ContactNumberRow]] = defaultdict(list)
     query = select(ContactNumberRow).order_by(col(ContactNumberRow.contact_id), col(ContactNumberRow.place))
     if len(contacts) <= 500:
         query = query.where(col(ContactNumberRow.contact_id).in_([row.id for row in contacts]))
     for number in session.exec(query):
-        numbers[number.contact_id].append(number.e164)
+        numbers[number.contact_id].append(number)
     return [
         ContactEntry(
             id=row.id,
             name=row.name,
-            numbers=tuple(numbers[row.id]),
+            numbers=tuple([number.e164 for number in numbers[row.id]]),
+            number_kinds=short_kinds([cast(Any, number.kind) for number in numbers[row.id]]),
+            kind="company" if row.kind == "company" else "person",
             company=row.company,
+            company_id=row.company_id,
             email=row.email,
+            other_emails=tuple(row.other_emails),
+            addresses=tuple([Address(**cast(Any, address)) for address in row.addresses]),
+            balance=row.balance,
+            fields=row.fields,
             owner=row.owner,
             tags=tuple(row.tags),
             instructions=row.instructions,

@@ -97,6 +97,10 @@ class ActivityRow(Table, table=True):
     author: str | None = None
     settled: bool = False
     completed_at: float | None = None
+    outcome: str | None = None
+    follow_up_at: float | None = Field(default=None, index=True)
+    follow_up_note: str | None = None
+    recording: str | None = None
 
 
 class OutboxRow(Table, table=True):
@@ -129,18 +133,27 @@ class OutboxRow(Table, table=True):
 
 
 class ContactRow(Table, table=True):
-    """A person or company. `search` is its text case-folded, because databases fold ASCII letters only."""
+    """A person or company. `search` is its text case-folded, because databases fold ASCII letters only.
+
+    `company` is the company's name; it follows that of `company_id` where there is one. `fields` are the office's own.
+    """
 
     __tablename__ = "contacts"
 
     id: str = Field(primary_key=True)
+    kind: str = "person"
     name: str
     company: str = ""
+    company_id: str | None = Field(default=None, index=True)
     email: str = ""
+    other_emails: list[str] = Field(default_factory=list, sa_type=sa.JSON)
+    addresses: list[dict[str, str]] = Field(default_factory=list, sa_type=sa.JSON)
     owner: str | None = None
     tags: list[str] = Field(default_factory=list, sa_type=sa.JSON)
     instructions: str = ""
     vip: bool = False
+    balance: str = ""
+    fields: dict[str, str] = Field(default_factory=dict, sa_type=sa.JSON)
     search: str = ""
     created_at: float
     changed_at: float
@@ -154,6 +167,58 @@ class ContactNumberRow(Table, table=True):
     contact_id: str = Field(primary_key=True, foreign_key="contacts.id", ondelete="CASCADE")
     e164: str = Field(primary_key=True, index=True)
     place: int = 0
+    kind: str = "work"
+
+
+class InstructionRow(Table, table=True):
+    """What to tell the agent of calls that meet all that is said here; empty: any. `days` are ISO weekdays, such as
+    `12345`; `begins` and `ends` minutes of the office's day."""
+
+    __tablename__ = "instructions"
+
+    id: str = Field(primary_key=True)
+    text: str
+    number: str = ""
+    prefix: str = ""
+    tag: str = ""
+    called: str = ""
+    days: str = ""
+    begins: int | None = None
+    ends: int | None = None
+    created_at: float
+
+
+class ScheduledCallRow(Table, table=True):
+    """A call that an agent is to make. `timezone` is where its time was said; `missed` counts the times it was
+    offered and not taken."""
+
+    __tablename__ = "scheduled_calls"
+    __table_args__ = (sa.Index("ix_scheduled_calls_state_due_at", "state", "due_at"),)
+
+    id: str = Field(primary_key=True)
+    agent: str
+    number: str
+    contact_id: str | None = Field(default=None, index=True)
+    due_at: float
+    first_due_at: float
+    timezone: str
+    note: str = ""
+    state: str = "planned"
+    missed: int = 0
+    reason: str = ""
+    call_id: str | None = None
+    author: str
+    created_at: float
+    changed_at: float
+
+
+class CalendarRow(Table, table=True):
+    """The secret in the address of an agent's calendar feed."""
+
+    __tablename__ = "calendars"
+
+    agent: str = Field(primary_key=True)
+    token: str = Field(unique=True)
 
 
 class UserRow(Table, table=True):

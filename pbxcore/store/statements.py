@@ -15,7 +15,10 @@ from sqlalchemy.engine import Dialect
 
 from pbxcore.store.models import Table
 
-OF_THE_AGENT = ("state", "summary", "author", "settled", "completed_at")  # columns of an activity, not the call's
+# Columns of an activity that are not the call's.
+OF_THE_AGENT = (
+    "state", "summary", "author", "settled", "completed_at", "outcome", "follow_up_at", "follow_up_note", "recording",
+)  # fmt: skip
 # Rows a statement. SQLite gives the interpreter's lock away for each and has to win it back from the event loop;
 # psycopg sends single rows in a pipeline, four times cheaper than one long statement.
 # What a change of its call makes of a row of the outbox. One that is being tried again and again keeps its time.

@@ -163,7 +163,7 @@ def test_a_contact_with_several_numbers_is_made(office: Office, visit: Visit) ->
         page.locator("[name=numbers]").nth(number).fill(f"+1415555010{number}")
     page.click("main >> text=Save")
     page.wait_for_selector("text=Saved.")
-    assert len(office.world.desk.people["c1"].numbers) == 5
+    assert len(office.world.desk.entries["c1"].numbers) == 5
 
 
 def test_the_page_is_russian_for_a_russian_browser_and_can_be_changed(office: Office, visit: Visit) -> None:

@@ -134,9 +134,16 @@ async def view(request: Request) -> Response:
 
 
 async def show_call(
-    request: Request, call: CallSnapshot, *, text: str = "", error: str = "", contact_id: str | None = None
+    request: Request,
+    call: CallSnapshot,
+    *,
+    text: str = "",
+    error: str = "",
+    contact_id: str | None = None,
+    refused: dict[str, str] | None = None,
 ) -> Response:
-    """The page of a call; `text`, `contact_id` and `error` are a summary that could not be stored."""
+    """The page of a call; `text`, `contact_id` and `error` are a summary that could not be stored, `refused` what else
+    of it could not, by field."""
     panel, user = panel_of(request), user_of(request)
     activities = await panel.desk.activities(call_id=call.call_id, limit=1)
     names = Names(panel.control.extensions(), panel.desk.lookup)
@@ -146,7 +153,8 @@ async def show_call(
     return page(
         request,
         "calls/view.html",
-        422 if error else 200,
+        422 if error or refused else 200,
+        refused=refused or {},
         text=text,
         error=error,
         contact_id=contact_id,

@@ -13,6 +13,7 @@ from pbxcore.control import ContactEntry, Invalid, NotFound
 from web.auth import sees_all
 from web.feed import STREAMS_PER_USER, Entry, Stream, follow
 from web.live import BESIDE, REGIONS, LivePage, may_write, view_card
+from web.pages.activities import read_change
 from web.pages.calls import find_call, show_call
 from web.panel import (
     Refused,
@@ -89,9 +90,13 @@ async def write_summary(request: Request) -> Response:
     if not await may_write(panel, user, call_id):
         raise Refused(403, words("error.not_yours"))
     try:
-        await panel.desk.write_summary(call_id, text, user.extension or user.username, contact_id)
+        change = read_change(fields, panel.settings.office.timezone)
+        await panel.desk.write_summary(call_id, text, user.extension or user.username, contact_id, change)
     except Invalid as error:
         why = invalid_words(request, error)
+        if error.field not in ("summary", "contact_id"):
+            call = await find_call(request)
+            return await show_call(request, call, text=text, contact_id=contact_id, refused={error.field: why})
         if is_htmx(request):
             return page(
                 request, "live/summary_form.html", 422, call_id=call_id, text=text, error=why, contact_id=contact_id

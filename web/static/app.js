@@ -124,16 +124,19 @@
     if (!event.detail.ctx?.sourceElement?.hasAttribute?.('data-feed')) say(document.body.dataset.failed);
   });
 
-  // Small things: one more number field, questions before what cannot be undone, menus that close.
+  // Small things: one more row of fields, questions before what cannot be undone, menus that close.
   each('[data-more]', (button) => {
     button.hidden = false;
     button.addEventListener('click', () => {
       const box = document.getElementById(button.dataset.more);
-      const field = box.lastElementChild.cloneNode();
-      field.value = '';
-      field.setAttribute('aria-label', field.getAttribute('aria-label').replace(/\d+$/, box.children.length + 1));
-      box.append(field);
-      field.focus();
+      const row = box.lastElementChild.cloneNode(true);
+      const fields = row.matches('input') ? [row] : [...row.querySelectorAll('input, select')];
+      for (const field of fields) {
+        if (field.tagName === 'INPUT') field.value = '';
+        field.setAttribute('aria-label', field.getAttribute('aria-label').replace(/\d+$/, box.children.length + 1));
+      }
+      box.append(row);
+      fields.at(-1).focus();
     });
   });
   document.addEventListener('click', (event) => {

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from web.words.en import WORDS as ENGLISH
+from web.words.en_crm import WORDS as ENGLISH_CRM
 from web.words.ru import WORDS as RUSSIAN
+from web.words.ru_crm import WORDS as RUSSIAN_CRM
 
-CATALOGUES: dict[str, dict[str, str]] = {"en": ENGLISH, "ru": RUSSIAN}
+CATALOGUES: dict[str, dict[str, str]] = {"en": ENGLISH | ENGLISH_CRM, "ru": RUSSIAN | RUSSIAN_CRM}
 LANGUAGES: dict[str, str] = {"en": "English", "ru": "Русский"}
 
 

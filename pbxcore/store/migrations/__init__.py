@@ -10,7 +10,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-HEAD = "0004"
+HEAD = "0005"
 LOCK = 0x486F6F6B  # PostgreSQL advisory lock: two programs never migrate at once
 
 

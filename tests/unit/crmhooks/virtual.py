@@ -84,6 +84,9 @@ class Desk:
         self.contacts = contacts
         self.cards: dict[str, Card] = {}
 
+    def card_of(self, call: IncomingCall) -> Card:
+        return Card(call.call_id, call.caller, self.lookup(call.caller), "")
+
     def card_for(self, call: IncomingCall) -> Card:
         number = call.called if call.direction == "outbound" else call.caller
         found = self.lookup(number)

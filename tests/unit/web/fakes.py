@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from starlette.applications import Starlette
 
 from pbxcore.bus import Bus
 from pbxcore.control import (
+    ActivityChange,
     ActivityEntry,
     Card,
     ContactEntry,
@@ -158,7 +160,7 @@ class FakeDesk:
         self.bus = bus
         self.wall = wall
         self.cards: dict[str, Card] = {}
-        self.people: dict[str, ContactEntry] = {}
+        self.entries: dict[str, ContactEntry] = {}
         self.acts: dict[str, ActivityEntry] = {}
         self.records: list[CallSnapshot] = []
         self.lookups: list[str] = []
@@ -166,28 +168,34 @@ class FakeDesk:
 
     def add(self, name: str, *numbers: str, **more: Any) -> ContactEntry:
         entry = ContactEntry(f"c{next(self._ids)}", name, numbers, **more)
-        self.people[entry.id] = entry
+        self.entries[entry.id] = entry
         return entry
 
     def card(self, call_id: str) -> Card | None:
         return self.cards.get(call_id)
 
+    def people(self, company_id: str) -> tuple[ContactEntry, ...]:
+        return tuple(c for c in self.entries.values() if c.company_id == company_id)
+
     def lookup(self, number: str) -> tuple[ContactEntry, ...]:
         self.lookups.append(number)
-        return tuple(c for c in self.people.values() if number in c.numbers)
+        return tuple(c for c in self.entries.values() if number in c.numbers)
 
-    async def contacts(self, search: str = "", limit: int = 50, offset: int = 0) -> list[ContactEntry]:
+    async def contacts(
+        self, search: str = "", limit: int = 50, offset: int = 0, *, companies: bool = False
+    ) -> list[ContactEntry]:
         wanted = search.casefold()
         found = [
             c
-            for c in sorted(self.people.values(), key=lambda c: c.name)
-            if wanted in c.name.casefold() or wanted in c.company.casefold() or any(wanted in n for n in c.numbers)
+            for c in sorted(self.entries.values(), key=lambda c: c.name)
+            if (wanted in c.name.casefold() or wanted in c.company.casefold() or any(wanted in n for n in c.numbers))
+            and (not companies or c.kind == "company")
         ]
         return found[offset : offset + limit]
 
     async def contact(self, contact_id: str) -> ContactEntry:
         try:
-            return self.people[contact_id]
+            return self.entries[contact_id]
         except KeyError:
             raise NotFound(f"no contact {contact_id}") from None
 
@@ -201,12 +209,12 @@ class FakeDesk:
             await self.contact(entry.id)
         else:
             entry = replace(entry, id=f"c{next(self._ids)}")
-        self.people[entry.id] = entry
+        self.entries[entry.id] = entry
         return entry
 
     async def delete_contact(self, contact_id: str) -> None:
         await self.contact(contact_id)
-        del self.people[contact_id]
+        del self.entries[contact_id]
 
     async def activities(
         self,
@@ -215,6 +223,8 @@ class FakeDesk:
         contact_id: str | None = None,
         call_id: str | None = None,
         open_only: bool = False,
+        overdue: bool = False,
+        follow_up: bool = False,
         limit: int = 50,
         offset: int = 0,
     ) -> list[ActivityEntry]:
@@ -225,25 +235,39 @@ class FakeDesk:
             and (contact_id is None or a.contact_id == contact_id)
             and (call_id is None or a.call_id == call_id)
             and (not open_only or a.state == "open")
+            and (not overdue or (a.follow_up_at or math.inf) <= self.wall())
+            and (not follow_up or a.follow_up_at is not None)
         ]
         found.sort(key=lambda a: a.started_at, reverse=True)
         return found[offset : offset + limit]
 
+    async def change_activity(self, call_id: str, change: ActivityChange) -> ActivityEntry:
+        if call_id not in self.acts:
+            raise NotFound(f"no activity of call {call_id}")
+        self.acts[call_id] = replace(self.acts[call_id], **change)
+        return self.acts[call_id]
+
     async def write_summary(
-        self, call_id: str, summary: str, author: str, contact_id: str | None = None
+        self,
+        call_id: str,
+        summary: str,
+        author: str,
+        contact_id: str | None = None,
+        change: ActivityChange | None = None,
     ) -> ActivityEntry:
         if call_id not in self.acts:
             raise NotFound(f"no activity of call {call_id}")
         if not summary.strip():
             raise Invalid("summary", "Write what the call was about.")
         act = self.acts[call_id]
-        contact = self.people.get(contact_id or act.contact_id or "")
+        contact = self.entries.get(contact_id or act.contact_id or "")
         act = replace(
             act,
             summary=summary.strip(),
             state="completed",
             contact_id=contact.id if contact else None,
             contact_name=contact.name if contact else act.contact_name,
+            **(change or {}),
         )
         self.acts[call_id] = act
         self.bus.publish(SummaryWritten(self.wall(), call_id, author))

@@ -111,7 +111,7 @@ def test_contacts_from_creation_to_deletion(browse: Browse, world: World) -> Non
     assert anna.send("DELETE", "/api/v1/contacts/c1").status_code == 204
     assert error(anna.get("/api/v1/contacts/c1"))[0] == 404
     assert error(anna.send("PUT", "/api/v1/contacts/c1", {"name": "x"}))[0] == 404
-    assert world.desk.people == {}
+    assert world.desk.entries == {}
 
 
 def test_lookup_by_number(browse: Browse, world: World) -> None:
@@ -138,7 +138,7 @@ def test_a_bad_contact_is_refused_by_field(browse: Browse, world: World, body: d
     status, at, message = error(browse("anna").send("POST", "/api/v1/contacts", body))
     assert (status, at) == (422, field)
     assert message
-    assert world.desk.people == {}
+    assert world.desk.entries == {}
 
 
 def test_bodies_that_are_no_json_objects_are_refused(browse: Browse) -> None:

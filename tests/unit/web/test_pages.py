@@ -89,14 +89,14 @@ def test_a_contact_is_created_changed_and_deleted(browse: Browse, world: World) 
     )
     assert answer.status_code == 303
     assert answer.headers["location"] == "/contacts/c1?note=stored"
-    entry = world.desk.people["c1"]
+    entry = world.desk.entries["c1"]
     assert (entry.name, entry.numbers, entry.tags) == ("Elena", ("+14155550100", "+14155550101"), ("gold", "due"))
     assert (entry.owner, entry.vip, entry.instructions) == ("101", True, "One\nTwo")
     assert "Saved." in browser.get("/contacts/c1?note=stored").text
     assert 'value="gold, due"' in browser.get("/contacts/c1/edit").text
     assert browser.post("/contacts/c1", {"name": "Elena P.", "numbers": ["+14155550100"]}).status_code == 303
-    assert world.desk.people["c1"].name == "Elena P."
-    assert world.desk.people["c1"].vip is False
+    assert world.desk.entries["c1"].name == "Elena P."
+    assert world.desk.entries["c1"].vip is False
     assert "Delete Elena P.?" in browser.get("/contacts/c1/delete").text
 
 
@@ -108,7 +108,7 @@ def test_what_cannot_be_stored_is_said_at_its_field_and_nothing_typed_is_lost(br
     assert 'value="letters"' in answer.text
     assert 'value="gold"' in answer.text
     assert 'aria-invalid="true"' in answer.text
-    assert world.desk.people == {}
+    assert world.desk.entries == {}
     russian = browser.client.post(
         "/contacts", data={"csrf": browser.csrf, "name": ""}, headers={"Accept-Language": "ru"}
     )
@@ -125,7 +125,7 @@ def test_contacts_are_deleted_by_owner_or_supervisor_only(browse: Browse, world:
     world.desk.add("Omar", "+14155550177")
     assert anna.post("/contacts/c2/delete").status_code == 403
     assert boss.post("/contacts/c2/delete").status_code == 303
-    assert world.desk.people == {}
+    assert world.desk.entries == {}
 
 
 # -- calls
@@ -285,7 +285,7 @@ def test_an_unknown_caller_becomes_a_contact(browse: Browse, world: World) -> No
     assert answer.status_code == 200
     assert "Nova is in your contacts." in answer.text
     assert f'<hx-partial hx-target="#card-{call}"' in answer.text
-    entry = world.desk.people["c1"]
+    entry = world.desk.entries["c1"]
     assert (entry.numbers, entry.owner, entry.vip) == (("+14155550123",), "101", True)
     wrong = browser.post(f"/live/calls/{call}/contact", {"name": "", "number": "+14155550123"}, headers=HTMX)
     assert wrong.status_code == 422

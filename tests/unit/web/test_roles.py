@@ -64,7 +64,7 @@ def test_no_write_without_the_sessions_token(browse: Browse, world: World, metho
     assert browser.client.request(method, filled(path), follow_redirects=False).status_code == 403
     assert world.control.hung_up == []
     assert call in world.control.live
-    assert len(world.desk.people) == 1
+    assert len(world.desk.entries) == 1
     assert len(world.users.rows) == 4
 
 

@@ -1,0 +1,227 @@
+"""The CRM that ships, through the panel and its API: contacts whole, instructions, follow-ups."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from pbxcore.control import Address, ContactEntry
+from tests.unit.store.calls import answered, ended
+from tests.unit.web.office import RealOffice, real_office
+
+BERLIN = ZoneInfo("Europe/Berlin")
+ANN: dict[str, Any] = {
+    "name": "Ann <b>Lee</b>",
+    "numbers": ["2125550100", "+1 212 555 0101"],
+    "number_kinds": ["mobile", "fax"],
+    "email": "ann@example.net",
+    "other_emails": ["lee@example.net"],
+    "addresses": [{"kind": "home", "street": "1 Main St", "city": "New York", "country": "US"}],
+    "balance": "-12.50",
+    "fields": {"Contract": "A-17"},
+}
+
+
+@pytest.fixture
+async def office(tmp_path: Path) -> AsyncIterator[RealOffice]:
+    async with real_office(tmp_path) as one:
+        yield one
+
+
+async def test_a_contact_with_everything_goes_in_and_comes_out(office: RealOffice) -> None:
+    anna = await office.sign_in("anna")
+    made = await anna.send("POST", "/api/v1/contacts", ANN)
+    assert made.status_code == 201, made.text
+    contact = made.json()
+    assert contact["numbers"] == ["+12125550100", "+12125550101"]
+    for key in ("number_kinds", "email", "other_emails", "balance", "fields", "kind"):
+        assert contact[key] == ANN.get(key, "person")
+    assert contact["addresses"][0]["city"] == "New York"
+    assert (await anna.get(f"/api/v1/contacts/{contact['id']}")).json() == contact
+    office.crm.load()
+    assert office.crm.lookup("+12125550101")[0].addresses == (Address("home", "1 Main St", "New York", country="US"),)
+    page = (await anna.get(f"/contacts/{contact['id']}")).text
+    assert "Ann &lt;b&gt;Lee&lt;/b&gt;" in page
+    for shown in ("Mobile", "Fax", "lee@example.net", "1 Main St, New York, US", "-12.50", "Contract", "A-17"):
+        assert shown in page
+    form = (await anna.get(f"/contacts/{contact['id']}/edit")).text
+    for shown in ('value="A-17"', 'value="1 Main St"', 'value="-12.50"', '<option value="mobile" selected>'):
+        assert shown in form
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("balance", "much"),
+        ("balance", "1e9"),
+        ("numbers", ["101"]),
+        ("email", "nobody"),
+        ("other_emails", ["nobody"]),
+        ("fields", {"": "x"}),
+        ("company_id", "nobody"),
+        ("addresses", [{"street": "x" * 201}]),
+    ],
+)
+async def test_what_cannot_be_stored_is_named(office: RealOffice, field: str, value: Any) -> None:
+    anna = await office.sign_in("anna")
+    refused = await anna.send("POST", "/api/v1/contacts", {"name": "Ann", field: value})
+    assert refused.status_code == 422
+    assert refused.json()["error"]["field"] == field.replace("other_emails", "email")
+    assert await office.crm.contacts() == []
+
+
+async def test_people_belong_to_a_company_and_follow_its_name(office: RealOffice) -> None:
+    anna = await office.sign_in("super")
+    acme = (await anna.send("POST", "/api/v1/contacts", {"name": "ACME", "kind": "company"})).json()
+    ann = (await anna.send("POST", "/api/v1/contacts", {"name": "Ann", "company": "ACME"})).json()
+    bob = (await anna.send("POST", "/api/v1/contacts", {"name": "Bob", "company_id": acme["id"]})).json()
+    assert (ann["company_id"], bob["company"]) == (acme["id"], "ACME")
+    page = (await anna.get(f"/contacts/{acme['id']}")).text
+    assert page.index("Ann") < page.index("Bob")
+    await anna.send("PUT", f"/api/v1/contacts/{acme['id']}", {"name": "ACME & Sons", "kind": "company"})
+    assert (await office.crm.contact(ann["id"])).company == "ACME & Sons"
+    assert [one.name for one in await office.crm.contacts("sons")] == ["ACME & Sons", "Ann", "Bob"]
+    await anna.send("DELETE", f"/api/v1/contacts/{acme['id']}")
+    left = await office.crm.contact(bob["id"])
+    assert (left.company, left.company_id) == ("ACME & Sons", None)
+
+
+async def test_the_form_keeps_what_was_typed(office: RealOffice) -> None:
+    anna = await office.sign_in("anna")
+    fields = {
+        "kind": "person", "name": "Ann", "numbers": ["2125550100", "", "2125550101"],
+        "number_kinds": ["home", "work", "mobile"], "email": ["ann@example.net", ""],
+        "address_kind": ["work", "home"], "address_street": ["", "1 Main St"], "address_city": ["", ""],
+        "address_region": ["", ""], "address_postcode": ["", "10001"], "address_country": ["", "US"],
+        "field_name": ["Contract", ""], "field_value": ["A-17", "lost"], "balance": "12,50", "tags": "gold, new",
+    }  # fmt: skip
+    answer = await anna.post("/contacts", fields)
+    assert answer.status_code == 303, answer.text
+    [ann] = await office.crm.contacts()
+    assert ann == ContactEntry(
+        ann.id, "Ann", ("+12125550100", "+12125550101"), number_kinds=("home", "mobile"), email="ann@example.net",
+        tags=("gold", "new"), balance="12.50", fields={"Contract": "A-17"},
+        addresses=(Address("home", "1 Main St", postcode="10001", country="US"),),
+    )  # fmt: skip
+    refused = await anna.post("/contacts", {**fields, "balance": "much"})
+    assert refused.status_code == 422
+    assert 'value="A-17"' in refused.text
+    assert "is no amount" in refused.text
+
+
+async def test_instructions_are_written_by_supervisors_and_read_by_all(office: RealOffice) -> None:
+    chief, anna = await office.sign_in("super"), await office.sign_in("anna")
+    fields = {"text": "Speak <i>up</i>", "prefix": "+1 212", "days": ["1", "5"], "begins": "09:00", "ends": "17:30"}
+    assert (await anna.post("/instructions", fields)).status_code == 403
+    assert (await chief.post("/instructions", fields)).status_code == 303
+    [one] = office.crm.book.all()
+    assert (one.prefix, one.days, one.begins, one.ends) == ("+1212", "15", 540, 1050)
+    page = (await anna.get("/instructions")).text
+    assert "Speak &lt;i&gt;up&lt;/i&gt;" in page
+    assert "Mon Fri 09:00–17:30" in page
+    assert "/delete" not in page
+    form = (await chief.get(f"/instructions/{one.id}")).text
+    assert 'value="09:00"' in form
+    refused = await chief.post("/instructions", {**fields, "begins": "late"})
+    assert refused.status_code == 422
+    assert "Speak &lt;i&gt;up" in refused.text
+    assert (await chief.post(f"/instructions/{one.id}/delete")).status_code == 303
+    assert (await chief.get(f"/instructions/{one.id}")).status_code == 404
+
+
+async def test_instructions_by_the_api(office: RealOffice) -> None:
+    chief, anna = await office.sign_in("admin"), await office.sign_in("anna")
+    assert (await anna.send("POST", "/api/v1/instructions", {"text": "x"})).status_code == 403
+    made = await chief.send("POST", "/api/v1/instructions", {"text": "x", "called": "queue:sales"})
+    assert (made.status_code, made.headers["Location"]) == (201, f"/api/v1/instructions/{made.json()['id']}")
+    changed = await chief.send("PUT", made.headers["Location"], {"text": "y", "tag": "gold"})
+    assert (changed.json()["text"], changed.json()["called"]) == ("y", "")
+    assert (await anna.get("/api/v1/instructions")).json() == {"instructions": [changed.json()]}
+    assert (await chief.send("PUT", made.headers["Location"], {"text": ""})).json()["error"]["field"] == "text"
+    assert (await chief.send("DELETE", made.headers["Location"])).status_code == 204
+    assert (await chief.send("DELETE", made.headers["Location"])).status_code == 404
+
+
+async def test_an_outcome_and_a_follow_up_with_the_summary(office: RealOffice) -> None:
+    anna = await office.sign_in("anna")
+    office.crm.journal.write(answered())
+    office.crm.journal.write(ended())
+    said = {"summary": "She orders.", "outcome": "sold", "follow_up_at": "2026-12-01T14:30", "follow_up_note": "Call"}
+    done = await anna.send("POST", "/api/v1/calls/c1/summary", said)
+    due = datetime(2026, 12, 1, 14, 30, tzinfo=BERLIN).timestamp()
+    assert done.status_code == 200, done.text
+    assert [done.json()[key] for key in ("state", "outcome", "follow_up_at")] == ["completed", "sold", due]
+    listed = (await anna.get("/api/v1/activities?follow_up=true")).json()["activities"]
+    assert [one["follow_up_note"] for one in listed] == ["Call"]
+    changed = await anna.send("PATCH", "/api/v1/activities/c1", {"follow_up_at": None, "recording": "c1.wav"})
+    assert [changed.json()[key] for key in ("follow_up_at", "outcome", "recording")] == [None, "sold", "c1.wav"]
+    assert (await anna.get("/api/v1/activities?follow_up=true")).json() == {"activities": []}
+    office.crm.journal.write(ended(ended_at=1061.0))
+    [kept] = await office.crm.activities()
+    assert (kept.outcome, kept.recording, kept.ended_at) == ("sold", "c1.wav", 1061.0)
+
+
+@pytest.mark.parametrize("at", ["tomorrow", "2026-03-29T02:30", "9999-12-31T23:59", -5, 1e300])
+async def test_a_time_that_is_none_is_refused(office: RealOffice, at: Any) -> None:
+    anna = await office.sign_in("anna")
+    office.crm.journal.write(ended())
+    refused = await anna.send("PATCH", "/api/v1/activities/c1", {"follow_up_at": at})
+    assert (refused.status_code, refused.json()["error"]["field"]) == (422, "follow_up_at")
+
+
+async def test_overdue_are_old_calls_without_a_summary_and_follow_ups_that_were_due(office: RealOffice) -> None:
+    now = office.world.wall()
+    for call_id, at in (("old", now - 4000), ("late", now - 60), ("due", now - 5000), ("done", now - 5000)):
+        office.crm.journal.write(ended(call_id, arrived_at=at, ended_at=at + 1))
+    for call_id, due in (("due", now - 10), ("done", now + 9999)):
+        await office.crm.write_summary(call_id, "x", "101", change={"follow_up_at": due})
+    anna = await office.sign_in("anna")
+    found = (await anna.get("/api/v1/activities?overdue=true")).json()["activities"]
+    assert [one["call_id"] for one in found] == ["due", "old"]
+    page = (await anna.get("/activities?show=overdue")).text
+    assert "/calls/old" in page
+    assert "/calls/late" not in page
+    assert "/calls/late" in (await anna.get("/activities")).text
+    boris = await office.sign_in("boris")
+    assert "/calls/old" not in (await boris.get("/activities?show=all&agent=101")).text
+    assert (await boris.send("PATCH", "/api/v1/activities/old", {"outcome": "x"})).status_code == 403
+
+
+async def test_the_page_of_a_call_takes_outcome_and_follow_up(office: RealOffice) -> None:
+    anna = await office.sign_in("anna")
+    office.crm.journal.write(ended())
+    fields = {"summary": "x", "outcome": "call again", "follow_up_at": "2026-12-01T14:30", "follow_up_note": "ask"}
+    assert (await anna.post("/live/calls/c1/summary", fields)).status_code == 303
+    page = (await anna.get("/calls/c1")).text
+    assert 'value="2026-12-01T14:30"' in page
+    assert 'value="call again"' in page
+    refused = await anna.post("/calls/c1/follow-up", {"outcome": "x", "follow_up_at": "2026-03-29T02:30"})
+    assert refused.status_code == 422
+    assert "does not exist on that day" in refused.text
+    assert (await anna.post("/calls/c1/follow-up", {"outcome": "done", "follow_up_at": ""})).status_code == 303
+    [kept] = await office.crm.activities()
+    assert (kept.outcome, kept.follow_up_at, kept.follow_up_note) == ("done", None, "")
+
+
+@pytest.mark.parametrize(("policy", "offered"), [("ask", True), ("create", True), ("ignore", False)])
+async def test_a_card_offers_to_store_the_number_where_the_office_wants_it(
+    tmp_path: Path, policy: str, offered: bool
+) -> None:
+    async with real_office(tmp_path, on_unknown=policy) as office:
+        anna = await office.sign_in("anna")
+        call_id = office.world.ring("+12125550100", "101", known=False, late=True)
+        office.crm.put_card(office.crm.card_for(_incoming(call_id)))
+        page = (await anna.get("/")).text
+        assert f'id="card-{call_id}"' in page
+        assert (f"/live/calls/{call_id}/contact" in page) is offered
+
+
+def _incoming(call_id: str) -> Any:
+    from pbxcore.hooks import IncomingCall
+
+    return IncomingCall(call_id, "+12125550100", "101", "inbound", 1.0)

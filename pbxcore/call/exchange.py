@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -400,9 +399,12 @@ class Exchange:
         for binding in bindings:
             if own and (binding.transport, binding.remote) == (caller.transport, caller.remote):
                 continue
-            with suppress(SipError):  # no way to this phone does not mean: to none
-                # Headers in a Contact never become headers of ours, and a Request-URI has none (19.1.1).
-                found.append((self.registrar.flow(binding), binding.contact.partition("?")[0], None, binding.path))
+            try:
+                flow = self.registrar.flow(binding)
+            except SipError:  # no way to this phone does not mean: to none
+                continue
+            # Headers in a Contact never become headers of ours, and a Request-URI has none (19.1.1).
+            found.append((flow, binding.contact.partition("?")[0], None, binding.path))
         if not found:
             known = target.number in self.dial_plan.extensions
             raise SipError(480, build.REASONS[480]) if known else SipError(404, build.REASONS[404])

@@ -107,6 +107,7 @@ class Redirection:
 Step = Round | Refusal | Redirection | Attend
 Idle = Callable[[Iterable[str]], list[str]]   # puts whoever has been without a call longest first
 
+PATIENT = (Round, Attend)  # steps that may fail, so that another one follows
 NOT_FOUND = Refusal(404, "Not Found")
 DECLINE = Refusal(603, "Decline")
 
@@ -164,7 +165,7 @@ def plan(call: IncomingCall, decision: Decision | None, dial_plan: DialPlan, idl
             break
         found = _decided(decision, dial_plan)
         steps += found
-        if found and (decision.otherwise is None or not isinstance(found[-1], Round | Attend)):
+        if found and (decision.otherwise is None or not isinstance(found[-1], PATIENT)):
             return _joined(steps)
         decision = decision.otherwise
     return _joined([*steps, *_default(call, dial_plan, idle)])
@@ -179,7 +180,7 @@ def passed_over(decision: Decision | None, dial_plan: DialPlan) -> list[Decision
         steps = _decided(decision, dial_plan)
         if not steps:
             found.append(decision)
-        elif not isinstance(steps[-1], Round | Attend):
+        elif not isinstance(steps[-1], PATIENT):
             break
         decision = decision.otherwise
     return found
@@ -187,6 +188,8 @@ def passed_over(decision: Decision | None, dial_plan: DialPlan) -> list[Decision
 
 def _joined(steps: list[Step]) -> tuple[Step, ...]:
     """Two rounds in a row that ring the same targets are one, of both their times; not so a second try of a trunk."""
+    if len(steps) == 1:
+        return (steps[0],)
     joined: list[Step] = []
     for step in steps:
         before = joined[-1] if joined else None
@@ -202,6 +205,13 @@ def _joined(steps: list[Step]) -> tuple[Step, ...]:
 def _decided(decision: Decision, dial_plan: DialPlan) -> list[Step]:
     """Empty for what the office does not have."""
     match decision:
+        case Ring():
+            known = dial_plan.extensions
+            targets = [known[number].target for number in dict.fromkeys(decision.targets) if number in known]
+            seconds = decision.timeout if 0 < decision.timeout <= MAX_RING_SECONDS else RING_SECONDS
+            if decision.strategy == "in_order":
+                return [Round((target,), seconds) for target in targets]
+            return [Round(tuple(targets), seconds)] if targets else []
         case Queue():
             step = Attend("queue", decision.name, priority=decision.priority)
             return [step] if decision.name in dial_plan.queues else []
@@ -216,13 +226,6 @@ def _decided(decision: Decision, dial_plan: DialPlan) -> list[Step]:
             return [Refusal(decision.status, decision.reason) if possible else DECLINE]
         case Redirect():
             return [Redirection(decision.uri)] if _is_address(decision.uri) else []
-        case Ring():
-            known = dial_plan.extensions
-            targets = [known[number].target for number in dict.fromkeys(decision.targets) if number in known]
-            seconds = decision.timeout if 0 < decision.timeout <= MAX_RING_SECONDS else RING_SECONDS
-            if decision.strategy == "in_order":
-                return [Round((target,), seconds) for target in targets]
-            return [Round(tuple(targets), seconds)] if targets else []
         case Dial():
             if decision.trunk is None:
                 return list(outbound(decision.number, dial_plan))

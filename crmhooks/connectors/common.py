@@ -92,8 +92,14 @@ def has(number: Number, country: str, spellings: Iterable[object]) -> bool:
 
 
 def _numbers(spellings: Iterable[object], country: str) -> tuple[str, ...]:
-    read = [normalise(text, country) for text in spellings if isinstance(text, str)]
+    read = [_number(text.strip(), country) for text in spellings if isinstance(text, str)]
     return tuple(dict.fromkeys(number.e164 for number in read if number is not None))
+
+
+def _number(text: str, country: str) -> Number | None:
+    """CRMs keep numbers with 00 also where that is not what one dials."""
+    found = normalise(text, country)
+    return normalise(f"+{text[2:]}", country) if found is None and text.startswith("00") else found
 
 
 def utc(at: float) -> str:

@@ -24,7 +24,7 @@ LONG = bool(os.environ.get("HOOKLINE_LONG"))
 CALLS, KILLS, RATE = (2000, 20, 40.0) if LONG else (60, 3, 25.0)
 PATIENCE = 900.0 if LONG else 240.0
 WEATHER_SECONDS = 0.4
-KINDS = ("espocrm", "espocrm")
+KINDS = ("espocrm", "dataverse")
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PATH": os.environ.get("PATH", "")}
 
 

@@ -14,9 +14,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from crmhooks.connector import CardDesk, CrmConnector, Hook, InvalidHook, NumberLookup, Refused
 from crmhooks.embedded.desk import EmbeddedCrm
+from crmhooks.rulebook import RuleBook
 from crmhooks.runner import Runner
 from crmhooks.trail import Route, Trail
 from pbxcore.bus import Bus
+from pbxcore.control import Invalid
 from pbxcore.hooks import Decision
 from pbxcore.settings import CrmHook, Settings
 from pbxcore.store import Store
@@ -64,6 +66,7 @@ def build_runner(
     crms: Sequence[CrmConnector] = (),
     route: Route | None = None,
     keep: Callable[[Trail], None] | None = None,
+    rules: RuleBook | None = None,
 ) -> Runner:
     """The runner with the hooks of the settings, in file order, and the connectors that were made of them. Raises
     InvalidHook.
@@ -93,7 +96,28 @@ def build_runner(
         learned=learned,
         route=route,
         keep=keep,
+        rules=rules,
     )
+
+
+def build_rules(
+    settings: Settings,
+    store: Store,
+    *,
+    wall: Callable[[], float] = time.time,
+    present: Callable[[str], bool] = lambda extension: True,
+) -> RuleBook:
+    """The rules of the settings file and those kept in the database. `present(extension)` says whether somebody could
+    answer there. Blocks: for the start. Raises InvalidHook, StoreUnavailable."""
+    fixed = [rule.model_dump(exclude_defaults=True) for rule in settings.crm.rule]
+    zone, country = zone_of(settings.office.timezone), settings.office.country
+    try:
+        book = RuleBook(fixed, store=store, country=country, zone=zone, wall=wall, present=present)
+    except Invalid as error:
+        place, _, name = error.field.partition(".")
+        raise InvalidHook(f"crm.rule[{place}].{name}", str(error)) from None
+    book.load()
+    return book
 
 
 def connector_names(settings: Settings) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """The runner: asks the CRM and the hooks inside call set-up, within a budget, and never fails a call.
 
-In order: the embedded CRM's card from memory; the hooks of the settings file, one after the other, the first decision
-wins; what the embedded CRM would do itself. Connectors that can look numbers up are asked while the hooks are. Whoever
-is late, wrong, dead or unwell is skipped, counted and shown in `explain`; what comes late still fills in the card.
+In order: the embedded CRM's card and the table of rules, from memory; the hooks of the settings file, one after the
+other, the first decision wins; what the embedded CRM would do itself. Connectors are asked who has the number while the
+hooks are. Whoever is late, wrong, dead or unwell is skipped, counted and shown in `explain`; what comes late still
+fills in the card.
 
 `on_incoming` runs in the call's own coroutine, outside any asyncio task: it awaits plain futures only, and not even
 those when the answer is in memory.
@@ -24,6 +25,7 @@ from crmhooks.lookups import Lookup, Search
 from crmhooks.notices import Notices
 from crmhooks.numbers import normalise
 from crmhooks.payloads import cleaned
+from crmhooks.rulebook import RuleBook
 from crmhooks.trail import (
     ANSWERS_LATE,
     BUDGET_USED,
@@ -38,7 +40,7 @@ from crmhooks.trail import (
 from pbxcore.bus import Bus
 from pbxcore.control import Card, ContactEntry
 from pbxcore.events import CardFound
-from pbxcore.explained import OWN, decides
+from pbxcore.explained import OWN, RULES, decides
 from pbxcore.hooks import CallSnapshot, Decision, ExplainStep, IncomingCall, Phrase, Play, Proceed, Redirect, Reject
 
 CALLS_EXPLAINED = 1000      # that have ended
@@ -98,6 +100,7 @@ class Runner:
         hard_limit: float = HARD_LIMIT,
         route: Route | None = None,
         keep: Callable[[Trail], None] | None = None,
+        rules: RuleBook | None = None,
     ) -> None:
         self._desk = desk
         self._bus = bus
@@ -112,6 +115,7 @@ class Runner:
         self._telling: set[asyncio.Task[None]] = set()
         self._route = route
         self._keep = keep
+        self._rules = rules
         self._trails: dict[str, Trail] = {}      # of live calls
         self._ended: dict[str, Trail] = {}
         self._hooks = [hook for hook, _ in hooks]
@@ -204,12 +208,33 @@ class Runner:
         try:
             started = self._clock()
             card = self._card(call, trail)
+            if self._rules:
+                ruled = self._ruled(self._rules, call, trail, card, started)
+                if ruled is not None:
+                    return ruled
             if self._in_memory:
                 return self._settle(call, trail, card, started)
             return await self._ask_all(cleaned(call), trail, card, started)
         except Exception as error:  # invariant: whatever is wrong here, the call rings on by the dial plan
             trail.add("runner", (("fault", {"why": self._fault(error)}),))
             return None
+
+    def _ruled(
+        self, rules: RuleBook, call: IncomingCall, trail: Trail, card: Card, started: float
+    ) -> Decision | None:
+        """The decision of the first rule that fits, from memory: no hook is asked then."""
+        matched = rules.match(call, card)
+        elapsed = self._clock() - started
+        if matched is None:
+            trail.add(RULES, (("unmatched", {"count": str(len(rules))}),), elapsed)
+            return None
+        name, decision = matched
+        card = self._finished_card(trail, card, decision, ())
+        decision = completed(decision, decide(call, card))
+        trail.add(RULES, (("matched", {"name": name}), decides(decision)), elapsed, decision)
+        if self._bus.wanted and not trail.quiet:
+            self._bus.publish(CardFound(self._wall(), call.call_id, late=False))
+        return decision
 
     def _fault(self, error: Exception) -> str:
         self.errors += 1
@@ -237,7 +262,7 @@ class Runner:
         finally:
             if search is not None:
                 search.close()
-        card = self._finished_card(trail, card, answer, found)
+        card = self._finished_card(trail, card, None if answer is None else answer.decision, found)
         return self._settle(call, trail, card, started, answer)
 
     def _number(self, call: IncomingCall) -> str | None:
@@ -247,14 +272,14 @@ class Runner:
         return None if number is None else number.e164
 
     def _finished_card(
-        self, trail: Trail, card: Card, answer: _Answer | None, found: tuple[ContactEntry, ...]
+        self, trail: Trail, card: Card, decision: Decision | None, found: tuple[ContactEntry, ...]
     ) -> Card:
         """The card with what was found, kept at the desk."""
         if not trail.quiet:
             card = self._desk.card(trail.call_id) or card  # what was not waited for may have come meanwhile
         new = with_contacts(card, found, late=False) or card
-        if answer is not None:
-            new = enriched(new, answer.decision, late=False) or new
+        if decision is not None:
+            new = enriched(new, decision, late=False) or new
         if new is not card and not trail.quiet:
             self._desk.put_card(new)
         return new

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from crmhooks.flight import Flight, Slot
 from pbxcore.control import Card, ContactEntry
-from pbxcore.explained import OWN, decides, step
+from pbxcore.explained import OWN, RULES, decides, step
 from pbxcore.hooks import Decision, ExplainStep, IncomingCall, Phrase
 
 NAMES = 3
@@ -50,7 +50,7 @@ class Trail:
 
     def worth_keeping(self) -> bool:
         """Whether anybody but our own memory was asked: the call's record itself tells the rest."""
-        return any(source != OWN for source, _, _, _ in self._steps)
+        return any(source != OWN and (source != RULES or by is not None) for source, _, _, by in self._steps)
 
     def steps(self, route: Route | None = None) -> tuple[ExplainStep, ...]:
         """What was asked; with `route` also where the call rings for it."""

@@ -16,7 +16,7 @@ from ipaddress import ip_address
 
 import structlog
 
-from crmhooks.build import build_connectors, build_crm, build_runner, connector_names
+from crmhooks.build import build_connectors, build_crm, build_rules, build_runner, connector_names
 from crmhooks.decisions import call_notice_schema, decision_schema, incoming_call_schema
 from crmhooks.embedded.desk import EmbeddedCrm
 from crmhooks.explained import ExplainLog
@@ -253,10 +253,11 @@ class App:
         self.outbox = Outbox(
             self.store, connectors, country=settings.office.country, on_unknown=settings.crm.on_unknown
         )
+        self.rules = build_rules(settings, self.store, present=self._present)
         self.runner = build_runner(
             settings, self.crm, self.bus, annotate=self.crm.journal.annotate, crms=connectors,
             learned=lambda call_id, decision: self.exchange.found_late(call_id, decision),
-            route=self._route, keep=self.explained.keep,
+            route=self._route, keep=self.explained.keep, rules=self.rules,
         )  # fmt: skip
         await self._start_sip()
         self.control = Control(self.exchange, self.endpoint.ring, kept=self.explained.find)
@@ -377,6 +378,7 @@ class App:
             bus=self.bus,
             settings=self.settings,
             users=Users(self.store),
+            rules=self.rules,
             secret_key=bytes.fromhex(key),
             clock=time.monotonic,
             schemas={
@@ -392,6 +394,10 @@ class App:
 
     def _route(self, call: IncomingCall, decision: Decision | None) -> tuple[ExplainStep, ...]:
         return route(call, decision, self.exchange.dial_plan)
+
+    def _present(self, extension: str) -> bool:
+        """Whether somebody could answer there."""
+        return bool(self.exchange.registrar.bindings(extension))
 
     def _registration_changed(self, extension: str, bindings: int) -> None:
         if self.bus.wanted:

@@ -6,11 +6,11 @@ what must reach a database is a coroutine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypedDict
+from typing import Any, Literal, Protocol, TypedDict
 
-from pbxcore.hooks import CallSnapshot, ExplainStep
+from pbxcore.hooks import CallSnapshot, ExplainStep, Phrase
 
 
 class NotFound(Exception):
@@ -47,6 +47,28 @@ class TrunkState:
     registration: Literal["off", "trying", "registered", "failed"] = "off"
     reachable: bool = True
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleEntry:
+    """A row of the table of rules: `fields` are those of a `[[crm.rule]]`, `decides` is its decision in a phrase. A
+    `fixed` one is of the settings file."""
+
+    fields: Mapping[str, Any]
+    decides: Phrase
+    fixed: bool
+
+
+class DecisionRules(Protocol):
+    """The rules that decide about calls without code."""
+
+    def all(self) -> list[RuleEntry]:
+        """In the order in which they are looked through; the fixed ones are first."""
+        ...
+
+    async def replace(self, rules: Sequence[Mapping[str, Any]]) -> None:
+        """Make these the rules that are not fixed. Raises Invalid; its field begins with the rule's place, from 1."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

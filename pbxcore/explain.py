@@ -7,7 +7,7 @@ import json
 
 import click
 
-from crmhooks.build import build_connectors, build_crm, build_runner
+from crmhooks.build import build_connectors, build_crm, build_rules, build_runner
 from crmhooks.connector import InvalidHook
 from crmhooks.decisions import to_json
 from crmhooks.runner import Explanation
@@ -43,7 +43,7 @@ async def _explain(store: Store, settings: Settings, number: str, called: str, a
     crm = build_crm(settings, store, bus)
     crm.load()
     connectors = build_connectors(settings)
-    runner = build_runner(settings, crm, bus, crms=connectors)
+    runner = build_runner(settings, crm, bus, crms=connectors, rules=build_rules(settings, store))
     dial_plan = office.build(settings, Extensions(store).load(), "").dial_plan
     called = called or next((rule.number for rule in settings.inbound if rule.number != "*"), "")
     inside = number in dial_plan.extensions or called in dial_plan.extensions

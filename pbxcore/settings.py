@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
@@ -116,9 +116,27 @@ class CrmConnector(Section):
     deadline_ms: Milliseconds | None = None
 
 
+class CrmRule(Section):
+    """One row of the table of rules: what is left out fits every call. `then` is a decision, as a hook answers it."""
+
+    name: str = ""
+    caller: tuple[str, ...] = ()   # "+12025550123", "+1900*", "withheld"
+    called: tuple[str, ...] = ()
+    direction: Literal["", "inbound", "outbound", "internal"] = ""
+    trunk: str = ""
+    known: bool | None = None
+    tag: str = ""
+    vip: bool | None = None
+    owner_present: bool | None = None   # the contact has an owner whose phone is registered and who is ready
+    days: str = ""             # "mon-fri,sun"
+    hours: str = ""            # "09:00-18:00", of the office's time zone
+    then: dict[str, Any]
+
+
 class Crm(Section):
     deadline_ms: Milliseconds = 300
     on_unknown: Literal["create", "ask", "ignore"] = "create"   # what a call with a number that nobody has does
+    rule: tuple[CrmRule, ...] = ()
     hook: tuple[CrmHook, ...] = ()
     connector: tuple[CrmConnector, ...] = ()
 

@@ -20,7 +20,7 @@ from pbxcore.hooks import CallSnapshot
 from pbxcore.store.repo import User
 from web import crm_api
 from web.auth import sees_all
-from web.bodies import ContactIn, SummaryIn, TransferIn
+from web.bodies import ContactIn, RulesIn, SummaryIn, TransferIn
 from web.feed import STREAMS_PER_USER, Entry, Stream, follow
 from web.live import concerns, may_write
 from web.openapi import document
@@ -65,6 +65,8 @@ def routes() -> list[Route]:
         Route("/api/v1/events", guarded(events, touch=False)),
         Route("/api/v1/extensions", guarded(extensions)),
         Route("/api/v1/trunks", guarded(trunks)),
+        Route("/api/v1/rules", guarded(rules, ("admin",)), methods=["GET"]),
+        Route("/api/v1/rules", guarded(replace_rules, ("admin",)), methods=["PUT"]),
         Route("/api/v1/openapi.json", guarded(openapi)),
         Route("/api/v1/schemas", guarded(schemas)),
         Route("/api/v1/schemas/{name}", guarded(schema)),
@@ -204,6 +206,18 @@ async def extensions(request: Request) -> Response:
 
 async def trunks(request: Request) -> Response:
     return reply({"trunks": panel_of(request).control.trunks()})
+
+
+async def rules(request: Request) -> Response:
+    """The rules in the order in which they are looked through."""
+    return reply({"rules": panel_of(request).rules.all()})
+
+
+async def replace_rules(request: Request) -> Response:
+    """Make these the panel's rules; those of the settings file stay before them."""
+    wanted = read(RulesIn, await json_body(request))
+    await panel_of(request).rules.replace(wanted.rules)
+    return await rules(request)
 
 
 async def openapi(request: Request) -> Response:

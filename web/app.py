@@ -23,7 +23,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from pbxcore.bus import Bus
-from pbxcore.control import CrmDesk, CrmOutbox, Invalid, NotFound, PbxControl
+from pbxcore.control import CrmDesk, CrmOutbox, DecisionRules, Invalid, NotFound, PbxControl
 from pbxcore.settings import Settings
 from pbxcore.store import StoreUnavailable
 from pbxcore.store.repo import Role
@@ -34,7 +34,7 @@ from web.auth import Passwords, UserStore
 from web.decisions import in_words
 from web.feed import Hub
 from web.moments import for_input
-from web.pages import activities, calls, cards, contacts, home, instructions, sign_in, traces, users
+from web.pages import activities, calls, cards, contacts, home, instructions, rules, sign_in, traces, users
 from web.panel import Panel, Refused, api_error, guarded, identify, is_api, is_htmx, page, panel_of, words_of
 from web.security import BodyLimit, SameOrigin, StrictHeaders
 from web.sessions import Sessions
@@ -52,6 +52,7 @@ def create_app(
     bus: Bus,
     settings: Settings,
     users: UserStore,
+    rules: DecisionRules,
     secret_key: bytes,
     clock: Callable[[], float],
     wall: Callable[[], float] = time.time,
@@ -71,6 +72,7 @@ def create_app(
         bus=bus,
         settings=settings,
         users=users,
+        rules=rules,
         sessions=Sessions(secret_key, clock),
         attempts=Attempts(clock),
         passwords=Passwords(),
@@ -135,6 +137,9 @@ def routes() -> list[Route | Mount]:
         Route("/instructions/{instruction_id}", guarded(instructions.edit, chiefs), methods=["GET"]),
         Route("/instructions/{instruction_id}", guarded(instructions.save, chiefs), methods=["POST"]),
         Route("/instructions/{instruction_id}/delete", guarded(instructions.delete, chiefs), methods=["POST"]),
+        Route("/rules", guarded(rules.listing, admin), methods=["GET"]),
+        Route("/rules", guarded(rules.save, admin), methods=["POST"]),
+        Route("/rules/{place}/{deed:str}", guarded(rules.change, admin), methods=["POST"]),
         Route("/users", guarded(users.listing, admin), methods=["GET"]),
         Route("/users", guarded(users.add, admin), methods=["POST"]),
         Route("/users/{username}/password", guarded(users.new_password_for, admin), methods=["POST"]),

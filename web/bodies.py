@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict
 
@@ -104,6 +104,14 @@ class SummaryIn(ActivityIn):
 
     summary: str
     contact_id: str | None = None
+
+
+class RulesIn(BaseModel):
+    """The panel's rules in their order; each has the keys of a `[[crm.rule]]`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    rules: list[dict[str, Any]]
 
 
 class InstructionIn(BaseModel):

@@ -7,9 +7,18 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from pbxcore.control import ActivityEntry, ContactEntry, ExtensionState, Instruction, OutboxEntry, Trace, TrunkState
+from pbxcore.control import (
+    ActivityEntry,
+    ContactEntry,
+    ExtensionState,
+    Instruction,
+    OutboxEntry,
+    RuleEntry,
+    Trace,
+    TrunkState,
+)
 from pbxcore.hooks import CallSnapshot, ExplainStep
-from web.bodies import ActivityIn, ContactIn, InstructionIn, SummaryIn, TransferIn
+from web.bodies import ActivityIn, ContactIn, InstructionIn, RulesIn, SummaryIn, TransferIn
 
 VERSION = "1"
 NAMED: dict[str, Any] = {
@@ -22,6 +31,8 @@ NAMED: dict[str, Any] = {
     "Trunk": TrunkState,
     "Trace": Trace,
     "OutboxEntry": OutboxEntry,
+    "Rule": RuleEntry,
+    "RulesIn": RulesIn,
     "ContactIn": ContactIn,
     "ActivityIn": ActivityIn,
     "InstructionIn": InstructionIn,
@@ -157,6 +168,15 @@ TABLE: tuple[tuple[str, str, str, tuple[str, ...], str | None, tuple[int, dict[s
         (200, _list("extensions", "Extension")),
     ),
     ("/trunks", "get", "Trunks and how many calls they carry.", (), None, (200, _list("trunks", "Trunk"))),
+    (
+        "/rules",
+        "get",
+        "The rules that decide without code, in the order in which they are looked through; for administrators.",
+        (),
+        None,
+        (200, _list("rules", "Rule")),
+    ),
+    ("/rules", "put", "Replace the panel's own rules.", (), "RulesIn", (200, _list("rules", "Rule"))),
     ("/schemas", "get", "The JSON Schemas that HTTP hooks are written against.", (), None, (200, {"type": "object"})),
     ("/schemas/{name}", "get", "One JSON Schema.", (), None, (200, {"type": "object"})),
 )

@@ -8,8 +8,8 @@ from starlette.routing import Route
 
 from pbxcore.control import NotFound
 from pbxcore.store.repo import Role
-from web.api import LIMIT, OFFSET_LIMIT, reply
-from web.panel import Refused, guarded, number_of, panel_of
+from web.api import LIMIT, OFFSET_LIMIT
+from web.panel import Refused, guarded, number_of, panel_of, reply
 
 STATES = ("waiting", "sent", "parked")
 

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from pbxcore.bus import Bus
-from pbxcore.control import CrmDesk, CrmOutbox, ExtensionState, PbxControl
+from pbxcore.control import CrmDesk, CrmOutbox, DecisionRules, ExtensionState, PbxControl
 from pbxcore.hooks import CallSnapshot
 from pbxcore.settings import Settings
 from pbxcore.store import StoreUnavailable
@@ -48,6 +48,7 @@ class Panel:
     bus: Bus
     settings: Settings
     users: UserStore
+    rules: DecisionRules
     sessions: Sessions
     attempts: Attempts
     passwords: Passwords

@@ -11,6 +11,7 @@ from pbxcore.settings import Section, Settings
 MASK = "********"
 
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
 _CREDENTIALS = re.compile(r"(://[^:@/]*:)[^@/]*@")
 
 
@@ -48,8 +49,16 @@ def _value(value: object) -> str:
             return str(value).lower()
         case tuple():
             return f"[{', '.join(_value(item) for item in value)}]"
+        case dict():
+            return f"{{ {', '.join(f'{_key(name)} = {_value(item)}' for name, item in value.items())} }}"
+        case list():
+            return _value(tuple(value))
         case str():
             masked = _CREDENTIALS.sub(rf"\g<1>{MASK}@", value)
             return f'"{masked.translate(_ESCAPES)}"'
         case _:
             return str(value)
+
+
+def _key(name: str) -> str:
+    return name if _BARE.fullmatch(name) else _value(name)

@@ -12,6 +12,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 
+from crmhooks.rulebook import RuleBook
 from pbxcore.bus import Bus
 from pbxcore.control import (
     ActivityChange,
@@ -294,6 +295,7 @@ class World:
         self.control = FakeControl(self.bus)
         self.desk = FakeDesk(self.bus, wall)
         self.users = FakeUsers()
+        self.rules = RuleBook([{"name": "Of the file", "tag": "gold", "then": {"kind": "ring", "targets": ["101"]}}])
         self.users.put("admin", "admin")
         self.users.put("super", "supervisor")
         self.users.put("anna", "agent", "101")
@@ -309,6 +311,7 @@ class World:
             bus=self.bus,
             settings=settings,
             users=self.users,
+            rules=self.rules,
             secret_key=b"k" * 32,
             clock=lambda: self.monotonic(),
             wall=self.wall,

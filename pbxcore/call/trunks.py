@@ -21,7 +21,8 @@ from pbxcore.sip.errors import SipError
 from pbxcore.sip.layer import Flow
 from pbxcore.sip.location import Server
 from pbxcore.sip.message import Field, Request, Response
-from pbxcore.sip.uri import Uri, escape_user, join_host
+from pbxcore.sip.rows import URIS
+from pbxcore.sip.uri import escape_user, join_host
 
 if TYPE_CHECKING:
     from pbxcore.call.registration import Registration
@@ -150,7 +151,7 @@ class Trunk:
     def flow_for(self, uri: str, flow: Flow) -> Flow:
         """Where requests inside of a dialog go: to the next hop when it names an address that we can reach, else to
         where `flow` leads."""
-        hop = Uri.parse(uri)
+        hop = URIS[uri]
         host = hop.host
         port = hop.port or (5061 if flow.transport in SECURE else 5060)
         if (host, port) == flow.remote or _inside(host, flow.remote[0]):

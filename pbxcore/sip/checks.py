@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pbxcore.sip.errors import ParseError
 from pbxcore.sip.headers import Via, digits, split
-from pbxcore.sip.rows import MAX_NUMBER, Field, value_of
+from pbxcore.sip.rows import MAX_NUMBER, SCHEMES, Field, value_of
 
 if TYPE_CHECKING:
     from pbxcore.sip.message import Message, Request, Response
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 MANDATORY = {"via": "Via", "from": "From", "to": "To", "call-id": "Call-ID", "cseq": "CSeq"}
 _SINGLE = frozenset(("from", "to", "call-id", "cseq", "max-forwards", "content-type"))
 _ALONE = _SINGLE | {"contact", "content-length"}
-_SCHEMES = ("sip", "sips", "tel")
 
 
 def doubled(fields: list[Field], alone: frozenset[str] = _ALONE) -> str | None:
@@ -58,7 +57,7 @@ def check_request(request: Request) -> None:
         raise ParseError(400, "Malformed Max-Forwards")
     request.contacts, request.routes, request.record_routes  # noqa: B018
     uri = request.request_uri
-    if uri.scheme not in _SCHEMES:
+    if uri.scheme not in SCHEMES:
         raise ParseError(416, "Unsupported URI Scheme")
     if uri.headers:  # 19.1.1 forbids them here; nothing may ever turn them into headers
         raise ParseError(400, "Headers in the Request-URI")

@@ -11,6 +11,7 @@ Octets that are no UTF-8 are kept as surrogates (PEP 383) and written back as th
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from pbxcore.sip import views
 from pbxcore.sip.checks import MANDATORY, check_common, check_request, check_response, doubled
@@ -20,6 +21,7 @@ from pbxcore.sip.headers import (
     LISTS,
     MAX_HEADERS,
     METHODS,
+    WS,
     Via,
     digits,
     is_token,
@@ -30,7 +32,6 @@ from pbxcore.sip.headers import (
 )
 from pbxcore.sip.repair import careful_fields, repair
 from pbxcore.sip.rows import (
-    CALL_IDS,
     CONTACTS,
     CSEQS,
     FIELDS,
@@ -68,7 +69,7 @@ class Message:
 
     body: bytes
     fields: list[Field]
-    seen: dict[str, object]
+    seen: dict[str, Any]
     """What the views below have read."""
 
     first_lines = View(views.first_lines_of)
@@ -197,7 +198,7 @@ class Message:
 
 
 class Request(Message):
-    """`uri` is the Request-URI as text, `request_uri` the same read."""
+    """`uri` is the Request-URI as text, `request_uri` the same read; that is not to be changed."""
 
     __slots__ = ("method", "uri")
 
@@ -279,7 +280,7 @@ class Response(Message):
 
 
 class Checked(Message):
-    """A message that `parse` found to be as nearly all are: what `_READ` names is read, and `check` has nothing to do.
+    """A message that `parse` found to be as nearly all are: what its slots name is read, and `check` has nothing to do.
 
     An edit that takes a mandatory header away, or makes it unreadable, raises ParseError.
     """
@@ -289,7 +290,7 @@ class Checked(Message):
     def _edit(self, key: str) -> None:
         super()._edit(key)
         for name in ("first_lines", *STALE.get(key, ())):
-            if name in _READ:
+            if name in self.__slots__:
                 setattr(self, name, Message.__dict__[name].read(self))
 
 
@@ -297,7 +298,7 @@ _READ = ("branch", "call_id", "cseq", "first_lines", "from_tag", "sent_by", "to_
 
 
 class CheckedRequest(Checked, Request):
-    __slots__ = _READ
+    __slots__ = (*_READ, "max_forwards", "request_uri")
 
 
 class CheckedResponse(Checked, Response):
@@ -323,11 +324,11 @@ def parse(data: bytes) -> Request | Response:
 def _read(data: bytes) -> CheckedRequest | CheckedResponse | None:
     """The message read and checked in one go, its rows understood by their text alone; None says nothing."""
     head, _, body = data.partition(b"\r\n\r\n")
-    lines = head.decode("utf-8", "surrogateescape").split("\r\n")
-    text = "".join(lines)
-    if "\r" in text or "\n" in text or len(data) > MAX_SIZE or len(lines) > MAX_HEADERS:
-        return None
     try:
+        lines = head.decode().split("\r\n")
+        text = "".join(lines)
+        if "\r" in text or "\n" in text or len(data) > MAX_SIZE or len(lines) > MAX_HEADERS:
+            return None
         start = STARTS[lines.pop(0)]
         fields = list(map(FIELDS.__getitem__, lines))
         first = dict(fields)
@@ -339,7 +340,7 @@ def _read(data: bytes) -> CheckedRequest | CheckedResponse | None:
         from_tag = TAGS[first["from"]]
         to_tag = TAGS[first["to"]]
         cseq = CSEQS[first["cseq"]]
-        call_id = CALL_IDS[first["call-id"]]
+        call_id = first["call-id"].partition(":")[2].strip(WS)
     except (KeyError, ValueError):
         return None
     before, _, behind = via.partition(";branch=")
@@ -358,19 +359,21 @@ def _read(data: bytes) -> CheckedRequest | CheckedResponse | None:
         or ("contact" in first and CONTACTS[first["contact"]] is None)
     ):
         return None
-    status, method, target = start
+    status, method, text, uri = start
     message: CheckedRequest | CheckedResponse
     if status:
         message = _new(CheckedResponse)
         message.status = status
-        message.reason = target
+        message.reason = text
     else:
         hops = first.get("max-forwards")
         if method != cseq.method or (hops is not None and NUMBERS[hops] is None):
             return None
         message = _new(CheckedRequest)
         message.method = method
-        message.uri = target
+        message.uri = text
+        message.request_uri = uri
+        message.max_forwards = None if hops is None else NUMBERS[hops]
     message.fields = fields
     message.body = body
     message.seen = {}

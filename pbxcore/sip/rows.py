@@ -21,6 +21,7 @@ from pbxcore.sip.uri import Uri
 ROWS_REMEMBERED = 4096  # in each table
 LONGEST_REMEMBERED = 256  # characters; a longer row is read anew each time, so that no stranger fills our memory
 MAX_NUMBER = 0xFFFFFFFF
+SCHEMES = ("sip", "sips", "tel")
 
 T = TypeVar("T")
 Field = tuple[str, str]
@@ -49,8 +50,18 @@ class Fields(Memo[Field]):
 
     __slots__ = ()
 
+    def __init__(self) -> None:
+        super().__init__(_field)
+
     def __missing__(self, text: str) -> Field:
-        return self.read(text) if text[:4] == "Via:" else super().__missing__(text)
+        if text[:5] == "Via: ":  # as nearly everybody writes it
+            return "via", text
+        field = self.read(text)
+        if field[0] != "via" and len(text) <= LONGEST_REMEMBERED:
+            if len(self) >= ROWS_REMEMBERED:
+                self.clear()
+            self[text] = field
+        return field
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,35 +101,39 @@ def _field(row: str) -> Field:
     return known_key(name) or rare_key(name), row
 
 
-def _start(line: str) -> tuple[int, str, str] | None:
-    """Status, empty, reason; or 0, method, Request-URI, if that is a SIP URI without headers."""
+def _start(line: str) -> tuple[int, str, str, Uri] | None:
+    """Status, empty, reason, nothing; or 0, method, Request-URI and what it says, if it may be one."""
     if line[:8] == "SIP/2.0 ":
         status, _, reason = line[8:].lstrip(" ").partition(" ")
-        return (int(status), "", reason) if is_status(status) else None
+        return (int(status), "", reason, NO_URI) if is_status(status) else None
     parts = line.split(" ")
-    if len(parts) == 3 and parts[2] == "SIP/2.0" and parts[0] in METHODS and Uri.is_plain(parts[1]):
-        return 0, parts[0], parts[1]
-    return None
+    if len(parts) != 3 or parts[2] != "SIP/2.0" or parts[0] not in METHODS:
+        return None
+    try:
+        uri = Uri.parse(parts[1])
+    except ParseError:
+        return None
+    return (0, parts[0], parts[1], uri) if uri.scheme in SCHEMES and not uri.headers else None
 
 
 def is_status(text: str) -> bool:
     return len(text) == 3 and "100" <= text <= "699" and text.isascii() and text.isdigit()
 
 
-def _reads_whole(text: str) -> bool:
-    """Whether this row is an address in brackets and nothing behind them."""
+def _address(row: str) -> NameAddr | None:
+    """An address in brackets with nothing behind them. It is for all messages: not to be changed."""
     try:
-        return text[-1] == ">" and not NameAddr.parse(value_of(text)).params
+        return NameAddr.parse(value_of(row)) if row[-1] == ">" else None
     except ParseError:
-        return False
+        return None
 
 
 def _tag(row: str) -> str | None:
     """The tag of a From or To with no parameter but it; empty when there is none."""
     address, mark, tag = row.partition(">;tag=")
     if not mark:
-        return "" if ADDRESSES[row] else None
-    return tag if is_token(tag) and ADDRESSES[address + ">"] else None
+        return None if ADDRESSES[row] is None else ""
+    return tag if is_token(tag) and ADDRESSES[address + ">"] is not None else None
 
 
 def _cseq(row: str) -> CSeq | None:
@@ -154,16 +169,18 @@ def _sent_by(text: str) -> SentBy | None:
     return SentBy.of(via) if via.protocol == "SIP/2.0" else None
 
 
-FIELDS = Fields(_field)
+NO_URI = Uri("sip", None, "")
+FIELDS = Fields()
 STARTS = Memo(_start)
-ADDRESSES = Memo(_reads_whole)
+ADDRESSES = Memo(_address)
 TAGS = Memo(_tag)
 CSEQS = Memo(_cseq)
-CALL_IDS = Memo(value_of)
 NUMBERS = Memo(_number)
 CONTACTS = Memo(_uri)
+URIS = Memo(Uri.parse)
+"""Not to be changed: they are for everybody."""
 SENT_BY = Memo(_sent_by)
-TABLES: tuple[Memo[Any], ...] = (FIELDS, STARTS, ADDRESSES, TAGS, CSEQS, CALL_IDS, NUMBERS, CONTACTS, SENT_BY)
+TABLES: tuple[Memo[Any], ...] = (FIELDS, STARTS, ADDRESSES, TAGS, CSEQS, NUMBERS, CONTACTS, URIS, SENT_BY)
 
 branch_of = re.compile(r"([A-Za-z0-9.!%*_+`'~:\[\]/=-]++)(?:;[A-Za-z0-9.!%*_+`'~:\[\]/=;-]*+)?").fullmatch
 """Group 1 is the branch, in what stands behind the `;branch=` of a Via that is alone in its row."""

@@ -184,12 +184,6 @@ class Uri:
             raise ParseError(400, "Malformed port")
         return cls(scheme, user, host, number, params)
 
-    @staticmethod
-    def is_plain(text: str) -> bool:
-        """Whether this is a SIP URI without headers that `parse` reads, seen at a glance; False says nothing."""
-        match = _plain(text)
-        return match is not None and ((port := match[4]) is None or int(port) < 65536)
-
     def __str__(self) -> str:
         tail = "".join([f";{name}" if value is None else f";{name}={value}" for name, value in self.params.items()])
         if self.headers:

@@ -7,11 +7,11 @@ missing or unreadable; the others are None or empty where they are missing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pbxcore.sip.errors import ParseError
 from pbxcore.sip.headers import MAX_HEADERS, WS, CSeq, NameAddr, Via, digits, split
-from pbxcore.sip.rows import MAX_NUMBER, SentBy, value_of
+from pbxcore.sip.rows import ADDRESSES, CSEQS, MAX_NUMBER, TAGS, URIS, SentBy, value_of
 from pbxcore.sip.uri import Uri
 
 if TYPE_CHECKING:
@@ -53,9 +53,13 @@ def via_of(message: Message) -> Via:
     return Via.parse(split(value_of(line), ",")[0]) if via is None else via
 
 
-def _address(line: str) -> NameAddr:
-    address = NameAddr.plain(line, line.find(":") + 1)
-    return NameAddr.parse(value_of(line)) if address is None else address
+def _address(row: str) -> NameAddr:
+    tag = TAGS[row]
+    if tag is None:
+        return NameAddr.parse(value_of(row))
+    known = ADDRESSES[row.removesuffix(f";tag={tag}")]
+    assert known is not None  # or there would be no tag
+    return NameAddr(known.uri, known.display, {"tag": tag} if tag else {})
 
 
 def from_of(message: Message) -> NameAddr:
@@ -67,9 +71,8 @@ def to_of(message: Message) -> NameAddr:
 
 
 def cseq_of(message: Message) -> CSeq:
-    line = row_of(message, "cseq", "CSeq")
-    cseq = CSeq.plain(line, line.find(":") + 1)
-    return CSeq.parse(value_of(line)) if cseq is None else cseq
+    row = row_of(message, "cseq", "CSeq")
+    return CSEQS[row] or CSeq.parse(value_of(row))
 
 
 def vias_of(message: Message) -> list[Via]:
@@ -182,7 +185,7 @@ def supported_of(message: Message) -> tuple[str, ...]:
 
 
 def request_uri_of(request: Request) -> Uri:
-    return Uri.parse(request.uri)
+    return URIS[request.uri]
 
 
 class View(Generic[T]):
@@ -197,10 +200,10 @@ class View(Generic[T]):
         self.name = name
 
     def __get__(self, message: Any, owner: type) -> T:
-        value = message.seen.get(self.name, _UNREAD)
+        value: T = message.seen.get(self.name, _UNREAD)
         if value is _UNREAD:
             value = message.seen[self.name] = self.read(message)
-        return cast(T, value)
+        return value
 
     def __set__(self, message: Any, value: T) -> None:
         message.seen[self.name] = value

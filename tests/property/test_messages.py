@@ -19,6 +19,7 @@ from pbxcore.sip import build
 from pbxcore.sip.framing import FramingError, KeepAlive, StreamFramer
 from pbxcore.sip.headers import CSeq, NameAddr, Via, quote, split, unquote
 from pbxcore.sip.message import Checked, Message, ParseError, Request, Response, _read, _read_by_hand, check, parse
+from pbxcore.sip.rows import value_of
 from pbxcore.sip.uri import Params, Uri, escape_param, escape_user, normalize, unescape
 from pbxcore.sip.views import STALE
 from tests.torture.corpus import EVERYTHING
@@ -309,11 +310,13 @@ def same_by_hand(data: bytes) -> bool:
     assert not isinstance(again, Checked)
     for view in ("fields", "body", *GLANCED, *(view for views in STALE.values() for view in views)):
         assert getattr(message, view) == getattr(again, view), view
+    for key, address in (("from", message.from_), ("to", message.to)):
+        assert address == NameAddr.parse(value_of(message.first_lines[key]))
     assert repr(message) == repr(again)
     assert message.to_bytes() == again.to_bytes()
     if isinstance(message, Request):
         assert isinstance(again, Request)
-        assert message.request_uri == again.request_uri
+        assert message.request_uri == again.request_uri == Uri.parse(message.uri)
         message.mark_source("198.51.100.7", 5061)
         again.mark_source("198.51.100.7", 5061)
         assert message.fields == again.fields

@@ -10,6 +10,7 @@ from pbxcore.sip.rows import (
     CSEQS,
     FIELDS,
     LONGEST_REMEMBERED,
+    NO_URI,
     NUMBERS,
     ROWS_REMEMBERED,
     SENT_BY,
@@ -19,6 +20,7 @@ from pbxcore.sip.rows import (
     SentBy,
     value_of,
 )
+from pbxcore.sip.uri import Uri
 
 
 def test_a_text_is_read_once() -> None:
@@ -105,9 +107,9 @@ def test_sent_by() -> None:
 def test_numbers_and_start_lines() -> None:
     assert (NUMBERS["Max-Forwards:  70 "], NUMBERS["l: +1"]) == (70, None)
     assert (CSEQS["CSeq: 7 BYE"], CSEQS["CSeq: 7"]) == (CSeq(7, "BYE"), None)
-    assert STARTS["SIP/2.0 486 Busy Here"] == (486, "", "Busy Here")
-    assert STARTS["BYE sip:a@b SIP/2.0"] == (0, "BYE", "sip:a@b")
-    for line in ("SIP/2.0 99 x", "BYE sip:a@b?x=y SIP/2.0", "ODD sip:a@b SIP/2.0", "BYE sip:a@b SIP/3.0", ""):
+    assert STARTS["SIP/2.0 486 Busy Here"] == (486, "", "Busy Here", NO_URI)
+    assert STARTS["BYE tel:+1 SIP/2.0"] == (0, "BYE", "tel:+1", Uri.parse("tel:+1"))
+    for line in ("SIP/2.0 99 x", "BYE sip:a@b?x=y SIP/2.0", "BYE im:a SIP/2.0", "ODD sip:a SIP/2.0", "BYE sip:a SIP/3", ""):
         assert STARTS[line] is None
 
 

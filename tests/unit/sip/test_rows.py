@@ -109,7 +109,7 @@ def test_numbers_and_start_lines() -> None:
     assert (CSEQS["CSeq: 7 BYE"], CSEQS["CSeq: 7"]) == (CSeq(7, "BYE"), None)
     assert STARTS["SIP/2.0 486 Busy Here"] == (486, "", "Busy Here", NO_URI)
     assert STARTS["BYE tel:+1 SIP/2.0"] == (0, "BYE", "tel:+1", Uri.parse("tel:+1"))
-    for line in ("SIP/2.0 99 x", "BYE sip:a@b?x=y SIP/2.0", "BYE im:a SIP/2.0", "ODD sip:a SIP/2.0", "BYE sip:a SIP/3", ""):
+    for line in ("SIP/2.0 9 x", "BYE sip:a?x SIP/2.0", "BYE im:a SIP/2.0", "ODD sip:a SIP/2.0", "BYE sip:a SIP/3", ""):
         assert STARTS[line] is None
 
 

@@ -104,7 +104,7 @@ async def written_down(live: LiveCall, branch: Leg) -> bool:
             return True
         live.now_durable()
     deadline = live.exchange.clock() + DURABLE_SECONDS
-    kept: list[Signal] = []  # what the callee says meanwhile is for the conversation
+    kept: list[Signal] = []  # what the callee says meanwhile, and who wants in, is for the conversation
     while True:
         signal = await live.next(deadline)
         if signal.kind is Kind.DURABLE:
@@ -114,7 +114,7 @@ async def written_down(live: LiveCall, branch: Leg) -> bool:
             break
         if await live.within(signal):
             continue
-        if signal.leg is branch:
+        if signal.leg is branch or signal.kind is Kind.JOIN:
             kept.append(signal)
         elif live.gave_up(signal):
             live.inbox.extend(kept)

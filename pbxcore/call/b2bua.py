@@ -23,6 +23,7 @@ from pbxcore.call.drive import Deadline, drive
 from pbxcore.call.driven import Driven
 from pbxcore.call.early import METHODS, EarlyOffers
 from pbxcore.call.forwarding import follow, instead
+from pbxcore.call.handover import Errand
 from pbxcore.call.inputs import HungUpBy, Input
 from pbxcore.call.invite import InviteMaker
 from pbxcore.call.leg import CallerLeg, Leg
@@ -426,6 +427,8 @@ class LiveCall(Driven):
         elif signal.kind is REQUEST and signal.server is not None and signal.request is not None:
             status = 200 if signal.request.method == "BYE" else 481
             self.exchange.layer.respond(signal.server, build.response(signal.request, status))
+        elif signal.kind is Kind.JOIN:
+            cast(Errand, signal.errand).void()
 
     def _abort(self, error: Exception) -> None:
         """After a fault of ours: everybody gets his answer, and nobody is left in the call."""

@@ -10,12 +10,12 @@ accord is in `refresher`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pbxcore.call import inputs
 from pbxcore.call.body import sdp_in, sdp_or_nothing
 from pbxcore.call.branch import Branch
-from pbxcore.call.handover import Moving
+from pbxcore.call.handover import Errand, Moving
 from pbxcore.call.inputs import HungUpBy
 from pbxcore.call.leg import ALLOW, SDP_TYPE, Leg
 from pbxcore.call.outcome import as_ours
@@ -490,6 +490,8 @@ class Conversation:
             signal = await self.live.next(deadline)
             if signal.kind in (ACK, NO_ACK, TIMEOUT):
                 return
+            if signal.kind is Kind.JOIN:
+                cast(Errand, signal.errand).void()
             if signal.kind is REQUEST and signal.server is not None and signal.request is not None:
                 bye = signal.request.method == "BYE"
                 answer = build.response(signal.request, 200 if bye else 481)

@@ -239,6 +239,8 @@ async def settled(live: LiveCall, answerer: Leg) -> bool:
                 live.put_back(kept)
                 return False
             kept.append(signal)
+        elif signal.kind is Kind.JOIN:
+            kept.append(signal)
         elif live.gave_up(signal):
             live.put_back(kept)
             return False

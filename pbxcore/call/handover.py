@@ -53,6 +53,10 @@ class Errand(Protocol):
 
     async def run(self, conversation: Conversation) -> None: ...
 
+    def void(self) -> None:
+        """The call has ended before anything was done."""
+        ...
+
 
 class Handover:
     """`leaver` goes, `stays` stays. `by` is the party who made it so, `gone` whether the leaver has hung up."""

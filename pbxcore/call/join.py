@@ -78,6 +78,10 @@ class Join:
         else:
             await self._take_party(conversation, theirs, theirs.conversation)
 
+    def void(self) -> None:
+        if self.report is not None:
+            self.report.close(481)
+
     # ---- phones that ring
 
     async def _take_ringing(self, conversation: Conversation, theirs: LiveCall) -> None:

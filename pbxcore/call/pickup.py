@@ -76,6 +76,9 @@ class PickUp:
         self.leg.respond(status)
         self.leg.leave()
 
+    def void(self) -> None:
+        self._refuse(481)
+
     # ---- of a call that is answered
 
     async def run(self, conversation: Conversation) -> None:

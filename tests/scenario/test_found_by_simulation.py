@@ -151,3 +151,29 @@ def test_who_hangs_up_while_the_caller_owes_a_prack_is_answered() -> None:
     assert [answer.status for answer in desk.answers if answer.cseq.method == "BYE"] == [200], office.world.ladder()
     assert talk.status == 480
     office.assert_nothing_left()
+
+
+def test_who_picks_up_a_call_in_the_moment_of_its_answer_is_answered() -> None:
+    """101 has two phones: while the relay works at the early media of one, the other is picked up, and 102 asks for the
+    place of the first."""
+    office = Switchboard()
+    desk, other = office.desk, office.phone("101", 20_101)
+    desk.manners.answer_after = other.manners.answer_after = None
+    other.manners.early_media, other.manners.ring_after = True, 1.5
+    office.relay.delay = 0.5
+    caller = office.outside.call("+15550100", EXCHANGE)
+    assert office.world.until(lambda: other.talks != {}), office.world.ladder()
+    office.world.run(1.6)
+    place, talk = other.last.dialog, desk.last
+    assert place is not None
+    assert talk.server is not None
+    assert talk.invite is not None
+    desk._accept(talk, talk.server, talk.invite)
+    office.world.run(0.01)
+    words = f"{place.call_id};to-tag={place.remote_tag};from-tag={place.local_tag}"
+    late = office.second.call("101", EXCHANGE, headers=[("Replaces", words), ("Require", "replaces")])
+    office.world.run(3.0)
+    assert caller.state == "up"
+    assert late.status == 491, office.world.ladder()
+    office.outside.bye(caller)
+    office.assert_nothing_left()

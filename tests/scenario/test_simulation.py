@@ -162,6 +162,61 @@ def _bindings_do_not_expire(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Registrar, "on_timer", lambda *_: None)
 
 
+def _transfers_are_never_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pbxcore.call.report import Report
+
+    def close(self: Report, status: int, reason: str = "", then: Callable[[], None] | None = None) -> None:
+        if then is not None:
+            then()
+
+    monkeypatch.setattr(Report, "close", close)
+
+
+def _merged_calls_keep_their_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    from crmhooks.journal import Journal
+
+    monkeypatch.setattr(Journal, "merge", lambda *_: None)
+
+
+def _subscriptions_do_not_expire(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pbxcore.call.subscriptions.subscription import Subscription
+
+    monkeypatch.setattr(Subscription, "on_deadline", lambda *_: None)
+
+
+def _texts_are_taken_and_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pbxcore.call.texts import Texts
+
+    monkeypatch.setattr(Texts, "_put", lambda *_: None)
+
+
+def _texts_go_to_the_next_desk(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pbxcore.call import exchange
+
+    target = exchange.Target
+    monkeypatch.setattr(exchange, "Target", lambda number, *rest: target("101", *rest))
+
+
+def _nobody_minds_the_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    from math import inf
+
+    from pbxcore.call.session_timer import SessionTimer
+
+    monkeypatch.setattr(SessionTimer, "due", property(lambda self: inf))
+
+
+def _the_crm_is_asked_about_calls_for_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pbxcore.call import b2bua
+
+    monkeypatch.setattr(b2bua, "asks_crm", lambda *_: True)
+
+
+def _registrations_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pbxcore.call.registration import Registration
+
+    monkeypatch.setattr(Registration, "_failed", lambda self, reason, now: self._lost(reason))
+
+
 @pytest.mark.parametrize(
     ("mutation", "seen"),
     [
@@ -175,6 +230,14 @@ def _bindings_do_not_expire(monkeypatch: pytest.MonkeyPatch) -> None:
         (_stray_responses_raise, "LookupError"),
         (_records_are_written_twice, "record"),
         (_bindings_do_not_expire, "bindings"),
+        (_transfers_are_never_reported, "has no end"),
+        (_merged_calls_keep_their_records, "has a record"),
+        (_subscriptions_do_not_expire, "subscriptions"),
+        (_texts_are_taken_and_dropped, "is gone"),
+        (_texts_go_to_the_next_desk, "a text for"),
+        (_nobody_minds_the_sessions, "nobody refreshed"),
+        (_the_crm_is_asked_about_calls_for_help, "about calls for help"),
+        (_registrations_are_given_up, "trunk carrier is"),
     ],
     ids=lambda value: value.__name__.strip("_") if callable(value) else "",
 )

@@ -130,7 +130,7 @@ def wants_a_session_timer(session: Session, rng: Rng) -> None:
     session.timer.knows = True
     session.timer.asks = rng.choice((30, 90, 90, 120, 1800))
     session.timer.who = rng.choice(("", "uac", "uas"))
-    session.after(rng.uniform(30, 120), session.cancel)
+    session.after(rng.uniform(30, 120), lambda: session.cancel() if session.state == "calling" else None)
     session.on_up.append(lambda s: talks_long(s, rng))
 
 
@@ -153,7 +153,7 @@ def wants_a_longer_session(session: Session, rng: Rng) -> None:
 def talks_long(session: Session, rng: Rng) -> None:
     """Nobody hangs up before a timer has run."""
     if session.plan is not None:
-        session.plan.talk = max(session.plan.talk, rng.uniform(60, 200))
+        session.plan.talk = max(session.plan.talk, rng.uniform(100, 200))
 
 
 @TALK.deed(3, trouble=True)

@@ -103,7 +103,7 @@ class Run:
         for agent in self.phones:
             late = rng.random() < 0.12      # it is switched on later, and finds what was written to it meanwhile
             net.at(rng.uniform(5.0, 40.0) if late else rng.uniform(0.0, 0.5), agent.register)
-            if rng.random() < 0.25:
+            if rng.random() < 0.4:
                 net.at(rng.uniform(0.6, 10.0), watch, agent, people.rng)
 
     def _call(self) -> None:

@@ -97,7 +97,8 @@ class Watch:
             if granted > seconds:
                 agent.wrong("a subscription was made longer than it was asked for", self.call_id)
             if granted and self.refreshes:
-                self.after(granted * agent.rng.uniform(0.5, 0.9), self.again)
+                share = agent.rng.uniform(0.5, 0.9) if granted < 600 else agent.rng.uniform(0.85, 0.95)
+                self.after(granted * share, self.again)
         elif response.status == 401 and tries and agent.challenged(response):
             self.ask(seconds, tries - 1)
         elif response.status == 423 and tries:
@@ -170,7 +171,7 @@ def watch(agent: Agent, rng: Rng) -> None:
 
 @WATCHER.deed(10)
 def keeps_watching(made: Watch, rng: Rng) -> None:
-    made.expires = rng.choice((60, 60, 120, 600))
+    made.expires = rng.choice((60, 120, 600, 600))
     made.ask()
 
 

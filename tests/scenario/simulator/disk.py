@@ -113,7 +113,7 @@ class SteppedStore(Store):
     """One process's view of the database."""
 
     def __init__(self, engine: sa.engine.Engine, base: Path, disk: Disk) -> None:
-        super().__init__(engine, base, "process", serving=True)
+        super().__init__(engine, base, "process", serving=True, crms=())
         applier = SteppedApplier(engine, self.plans, self._backlog, self.aside, clock=disk.world.clock)
         writer = SteppedWriter(applier, self._backlog)
         applier.disk = writer.disk = disk

@@ -17,6 +17,7 @@ from pbxcore.cli import main
 from pbxcore.hooks import Decision, IncomingCall, Proceed, Reject, Ring
 from pbxcore.settings import Section, Settings
 from pbxcore.settings_file import loads
+from pbxcore.settings_file.connectors import KINDS
 from pbxcore.settings_file.types import section_at
 from tests.authority import Authority
 
@@ -84,18 +85,25 @@ def test_the_options_of_the_phone_exist() -> None:
 
 
 def test_the_ten_lines_of_configuration_can_be_used() -> None:
-    text, _ = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    text, *_ = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
     settings = loads(text)
     assert settings.inbound[0].to == settings.extension[0].number
 
 
 def test_the_lines_for_tls_can_be_used(tmp_path: Path) -> None:
-    _, text = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    _, text, *_ = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
     pair = Authority(tmp_path).issue()
     for name, file in (("fullchain", pair.certificate), ("privkey", pair.key)):
         text = re.sub(rf'"[^"]*/{name}.pem"', f'"{file}"', text)
     settings = loads(text)
     assert (settings.sip.tls_certificate, settings.sip.tls_key) == (pair.certificate, pair.key)
+
+
+def test_the_crms_of_the_example_can_be_used_and_every_kind_is_in_the_table() -> None:
+    (text,) = [one for one in re.findall(r"```toml\n(.*?)```", README, re.DOTALL) if "crm.connector" in one]
+    assert [connector.kind for connector in loads(text).crm.connector] == ["dataverse", "espocrm"]
+    section = README.partition("\n## CRMs")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` ", section, re.MULTILINE) == sorted(KINDS)
 
 
 async def decide(hook: Any, number: str) -> Decision | None:

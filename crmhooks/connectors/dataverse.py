@@ -15,7 +15,7 @@ from typing import Any
 from crmhooks.connector import CrmActivity, CrmRecord, NewContact, Refused, Unreachable
 from crmhooks.connectors.common import Found, Tools, Users, having, iso, needed, rows, seconds, text
 from crmhooks.connectors.oauth import Authorised, Tokens
-from crmhooks.connectors.site import Denied, Pace, Site
+from crmhooks.connectors.site import Answer, Denied, Pace, Site
 from crmhooks.numbers import normalise, spellings
 from pbxcore.control import ContactEntry
 from pbxcore.settings import CrmConnector as Settings
@@ -39,6 +39,7 @@ LONGEST_DESCRIPTION = 2000
 LONGEST_TEXT = 200
 OPEN, COMPLETED = 0, 1
 MADE, RECEIVED = 2, 4            # statuscode of a completed call
+NO_CONTENT = 204
 SENDER, TO = 1, 2                # participationtypemask
 RATE, BURST = 20.0, 40           # requests a second: 6,000 in five minutes are allowed
 HEADERS = {"odata-version": "4.0", "odata-maxversion": "4.0", "if-none-match": "null"}
@@ -94,7 +95,8 @@ class Dataverse:
         return f"contact/{needed(answer.body, 'contactid')}"
 
     async def find_activity(self, external_id: str) -> Sequence[CrmRecord]:
-        return await self._calls(f"{self._field} eq {_quoted(MARK + external_id)}")
+        found = await self._calls(f"{self._field} eq {_quoted(MARK + external_id)}")
+        return [record for record in found if record.external_id == external_id]
 
     async def open_activity(self, activity: CrmActivity) -> str:
         key = str(uuid.uuid5(OURS, activity.external_id))
@@ -102,10 +104,13 @@ class Dataverse:
         if parties := self._parties(activity):
             fields["phonecall_activity_parties"] = parties
         try:
-            await self._site.ask("POST", "phonecalls", json=fields)
+            answer = await self._site.ask("POST", "phonecalls", json=fields)
         except Denied as error:
             if error.status != 412:     # there is one with this key
                 raise
+            return key
+        if key not in answer.headers.get("odata-entityid", ""):
+            raise Unreachable("it did not say that it made the record")
         return key
 
     async def update_activity(self, record_id: str, activity: CrmActivity) -> None:
@@ -124,7 +129,7 @@ class Dataverse:
 
     async def remove_activity(self, record_id: str) -> None:
         try:
-            await self._site.ask("DELETE", f"phonecalls({record_id})")
+            _done(await self._site.ask("DELETE", f"phonecalls({record_id})"))
         except Denied as error:
             if error.status != 404:
                 raise
@@ -179,7 +184,7 @@ class Dataverse:
 
     async def _change(self, record_id: str, fields: Mapping[str, Any]) -> None:
         """If-Match: a record that is gone must not be made anew by this."""
-        await self._site.ask("PATCH", f"phonecalls({record_id})", json=fields, headers={"if-match": "*"})
+        _done(await self._site.ask("PATCH", f"phonecalls({record_id})", json=fields, headers={"if-match": "*"}))
 
     async def _says(self, record_id: str, description: str) -> bool:
         """Whether it is completed, with this summary: an earlier try went through after all."""
@@ -222,6 +227,12 @@ class Dataverse:
             mask = TO if outbound else SENDER
             parties.append({f"partyid_{entity}@odata.bind": whom, "participationtypemask": mask})
         return parties
+
+
+def _done(answer: Answer) -> None:
+    """An answer that is none of its own, such as the second half of an earlier one, is not taken for a yes."""
+    if answer.status != NO_CONTENT:
+        raise Unreachable(f"answered {answer.status} where 204 says that it was done")
 
 
 def _quoted(text: str) -> str:

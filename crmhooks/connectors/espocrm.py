@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from crmhooks.connector import CrmActivity, CrmRecord, NewContact, Refused
+from crmhooks.connector import CrmActivity, CrmRecord, NewContact, Refused, Unreachable
 from crmhooks.connectors.common import Found, Tools, Users, has, having, needed, rows, seconds, text, utc
 from crmhooks.connectors.site import Denied, Site
 from crmhooks.numbers import normalise
@@ -90,14 +90,15 @@ class EspoCrm:
             del fields["description"]   # somebody may be writing there
         if fields["status"] == "Planned":
             del fields["status"]        # somebody may have completed it there
-        await self._site.ask("PUT", f"Call/{record_id}", json=fields)
+        await self._change(record_id, fields)
 
     async def complete_activity(self, record_id: str, activity: CrmActivity) -> None:
-        await self._site.ask("PUT", f"Call/{record_id}", json=await self._fields(activity, completed=True))
+        await self._change(record_id, await self._fields(activity, completed=True))
 
     async def remove_activity(self, record_id: str) -> None:
         try:
-            await self._site.ask("DELETE", f"Call/{record_id}")
+            if (await self._site.ask("DELETE", f"Call/{record_id}")).body is not True:
+                raise Unreachable("it did not say that it took the record back")
         except Denied as error:
             if error.status != 404:
                 raise
@@ -111,6 +112,12 @@ class EspoCrm:
 
     async def close(self) -> None:
         await self._site.close()
+
+    async def _change(self, record_id: str, fields: Mapping[str, Any]) -> None:
+        """It answers with the record. Another answer is none of its own, such as the second half of an earlier one."""
+        answer = await self._site.ask("PUT", f"Call/{record_id}", json=fields)
+        if needed(answer.body, "id") != record_id:
+            raise Unreachable("answered about another record")
 
     async def _ending(self, entity: str, digits: str) -> list[Found]:
         """Those with a number that ends so; a list shows the first number of each only."""

@@ -1,7 +1,10 @@
 """A CRM's web interface: requests with JSON answers, and what goes wrong as one of the three errors of a connector.
 
 Redirects are not followed, cookies not kept, compressed answers not taken, and no more than 4 MB are read. Nothing is
-tried again here but a request on a kept connection that the server closed before it was read: the outbox does that.
+tried again here but a question on a kept connection that the server closed before it was read: the outbox does that.
+
+Questions share kept connections, because a call waits for their answers. What changes something has a connection of
+its own: on a kept one, what a server sent too much would be taken for the answer.
 """
 
 from __future__ import annotations
@@ -90,12 +93,8 @@ class Site:
         self._describe = describe
         self._pace = pace
         self._timeout = timeout
-        self._transport = transport or httpx2.AsyncHTTPTransport(
-            limits=httpx2.Limits(
-                max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=IDLE_SECONDS
-            ),
-            trust_env=False,
-        )
+        self._asking = transport or _transport(CONNECTIONS)
+        self._changing = transport or _transport(0)
 
     async def ask(
         self,
@@ -106,9 +105,13 @@ class Site:
         json: Any = None,
         form: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
+        question: bool | None = None,
     ) -> Answer:
         """One request; `path` is below the base, or a whole URL. Raises Unauthorised for 401, Denied for the other 4xx
-        that mean it, TryAgain for 429 and 5xx, Unreachable for the rest."""
+        that mean it, TryAgain for 429 and 5xx, Unreachable for the rest.
+
+        `question` says that nothing is changed by it: so it is with every GET, and with a search that is POSTed.
+        """
         if self._pace is not None:
             await self._pace.turn()
         url = path if path.startswith(("http://", "https://")) else f"{self.base}/{path.lstrip('/')}"
@@ -116,24 +119,27 @@ class Site:
         request = httpx2.Request(
             method, url, params=dict(params) if params else None, headers=sent, json=json, data=form
         )
+        if question is None:
+            question = method == "GET"
         try:
             async with asyncio.timeout(self._timeout):
+                if not question:
+                    return await self._exchange(request, self._changing)
                 try:
-                    return await self._exchange(request)
+                    return await self._exchange(request, self._asking)
                 except httpx2.RemoteProtocolError:
-                    if method != "GET":   # what is asked twice must not be done twice
-                        raise
-                    return await self._exchange(request)
+                    return await self._exchange(request, self._asking)
         except TimeoutError:
             raise Unreachable(f"no answer in {self._timeout:g} s") from None
         except httpx2.TransportError as error:
             raise Unreachable(_in_words(error)) from None
 
     async def close(self) -> None:
-        await self._transport.aclose()
+        await self._asking.aclose()
+        await self._changing.aclose()
 
-    async def _exchange(self, request: httpx2.Request) -> Answer:
-        response = await self._transport.handle_async_request(request)
+    async def _exchange(self, request: httpx2.Request, transport: httpx2.AsyncBaseTransport) -> Answer:
+        response = await transport.handle_async_request(request)
         try:
             raw = await _read(response)
         finally:
@@ -174,6 +180,15 @@ class Site:
             except ValueError:
                 return None
         return min(max(0.0, seconds), LONGEST_WAIT)   # in this order what is not a number becomes 0
+
+
+def _transport(kept: int) -> httpx2.AsyncBaseTransport:
+    """With this many connections kept. The transport itself, without a client around it: no redirects, cookies, proxies
+    or netrc to go astray by."""
+    limits = httpx2.Limits(
+        max_connections=CONNECTIONS, max_keepalive_connections=kept, keepalive_expiry=IDLE_SECONDS
+    )
+    return httpx2.AsyncHTTPTransport(limits=limits, trust_env=False)
 
 
 async def _read(response: httpx2.Response) -> bytes:

@@ -6,7 +6,7 @@ A new vendor needs nothing here: its kind is in the settings' table, its fake is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from importlib import import_module
 from typing import Any
@@ -241,6 +241,24 @@ async def test_an_answer_that_comes_twice_is_taken_once(crm: CrmConnector, fake:
         except (TryAgain, Unreachable):   # the connection is not to be trusted any more, the next one is
             await step(record_id, activity)
     assert fake.call_of("call-1").summary == SAID.summary
+
+
+async def test_an_answer_that_says_nothing_is_not_taken_for_a_yes(crm: CrmConnector, fake: FakeCrm) -> None:
+    """After an answer that came twice, the second one may be taken for that of the next request."""
+    record_id = await crm.open_activity(TALK)
+    steps: list[Callable[[], Awaitable[object]]] = [
+        lambda: crm.open_activity(replace(TALK, external_id="call-2")),
+        lambda: crm.update_activity(record_id, OVER),
+        lambda: crm.complete_activity(record_id, SAID),
+        lambda: crm.create_contact(NewContact(NUMBER, "Anna")),
+        lambda: crm.remove_activity(record_id),
+        lambda: crm.find_activity("call-1"),
+        lambda: crm.lookup(NUMBER),
+    ]
+    fake.weather = lambda: "empty"
+    for step in steps:
+        with pytest.raises((Unreachable, TryAgain)):
+            await step()
 
 
 async def test_it_is_not_there(fake: FakeCrm) -> None:

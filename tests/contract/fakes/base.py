@@ -21,9 +21,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-Fault = Literal["slow", "throttle", "busy", "drop", "lose", "twice", "html", "huge", "broken"]
+Fault = Literal["slow", "throttle", "busy", "drop", "lose", "twice", "html", "huge", "broken", "empty"]
 """slow: answers after `SLOW` seconds. throttle: 429 with Retry-After. busy: 503. drop: hangs up unread. lose: does the
-work, then hangs up. twice: the answer is sent two times. html: a page instead of it. huge: 10 MB. broken: half JSON."""
+work, then hangs up. twice: a second answer follows. html: a page instead of it. huge: 10 MB. broken: half JSON.
+empty: `{}`, as if of another request."""
 
 SLOW = 0.5
 RETRY_AFTER = 7       # seconds
@@ -33,6 +34,7 @@ WITHOUT_WORK: dict[str, tuple[int, dict[str, str], bytes]] = {
     "html": (200, {"content-type": "text/html"}, b"<html><script>alert(1)</script>Sign in</html>"),
     "huge": (200, {"content-type": "application/json"}, b'{"list":["' + b"x" * (10 << 20) + b'"]}'),
     "broken": (200, {"content-type": "application/json"}, b'{"list": [{"id": '),
+    "empty": (200, {"content-type": "application/json"}, b"{}"),
 }
 
 

@@ -246,6 +246,7 @@ class App:
         self.store.start()
         self.crm = build_crm(settings, self.store, self.bus)
         self.crm.load()
+        self.crm.start()
         self.interrupted = await self.crm.journal.close_interrupted()
         await self._first_start()
         self.explained = ExplainLog(self.store, self._route)

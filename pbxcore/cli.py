@@ -128,6 +128,29 @@ def reconcile(since: datetime | None, mend: bool, config: Path | None, as_json: 
     run(compare(read_settings(config), begin, mend=mend, as_json=as_json))
 
 
+@main.command("import")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.option("--merge", is_flag=True, help="Merge contacts that share a number whatever their names.")
+@click.option("--rejects", type=click.Path(path_type=Path, dir_okay=False), help="Write what was refused there.")
+@config_option
+@json_option
+def import_contacts(file: Path, merge: bool, rejects: Path | None, config: Path | None, as_json: bool) -> None:
+    """Take in contacts from a vCard (.vcf) or CSV FILE, beside a running exchange or without one."""
+    from pbxcore.porting import take_in
+
+    run(take_in(read_settings(config), file, merge_all=merge, rejects=rejects, as_json=as_json))
+
+
+@main.command("export")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@config_option
+def export_contacts(file: Path, config: Path | None) -> None:
+    """Write all contacts to FILE: vCards if it ends in .vcf, else CSV."""
+    from pbxcore.porting import give_out
+
+    run(give_out(read_settings(config), file))
+
+
 @main.command()
 @json_option
 @click.option("--slow-crm", is_flag=True, help="Let the CRM hook sleep: the phone must ring in time all the same.")

@@ -251,6 +251,55 @@ class ActivityChange(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
+class ImportFault:
+    """What could not be imported: the line on which it begins, why, and its text."""
+
+    line: int
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """A number that several contacts have."""
+
+    number: str
+    contacts: tuple[ContactEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What an import did. `merged` went into contacts that were there, or came before; `same` said nothing new;
+    `duplicates` are numbers that contacts of different names have now."""
+
+    created: int = 0
+    merged: int = 0
+    same: int = 0
+    faults: tuple[ImportFault, ...] = ()
+    duplicates: tuple[Duplicate, ...] = ()
+
+
+CardFile = Literal["csv", "vcard"]
+
+
+class ContactPort(Protocol):
+    """Contacts from files and into files."""
+
+    async def take_in(self, data: bytes, kind: CardFile, *, merge_all: bool = False) -> ImportReport:
+        """Import what is good. A contact with a number, and a name, that is there already is merged into that one;
+        `merge_all`: whatever the names. Raises Invalid when it is no such file."""
+        ...
+
+    async def give_out(self, kind: CardFile) -> bytes: ...
+
+    def duplicates(self, limit: int = 100) -> list[Duplicate]: ...
+
+    async def merge(self, contact_id: str, other_id: str) -> ContactEntry:
+        """Put everything of the other contact, its calls too, into this one. Raises NotFound, Invalid."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Instruction:
     """What an agent is told of calls that meet everything said here; what is empty is met by all.
 
@@ -321,6 +370,9 @@ class CrmDesk(Protocol):
 
     @property
     def book(self) -> InstructionBook: ...
+
+    @property
+    def port(self) -> ContactPort: ...
 
     def card(self, call_id: str) -> Card | None:
         """The card of a call that is live or ended lately; None while the look-up is still on its way."""

@@ -34,7 +34,7 @@ from web.auth import Passwords, UserStore
 from web.decisions import in_words
 from web.feed import Hub
 from web.moments import for_input
-from web.pages import activities, calls, cards, contacts, home, instructions, rules, sign_in, traces, users
+from web.pages import activities, calls, cards, contacts, files, home, instructions, rules, sign_in, traces, users
 from web.panel import Panel, Refused, api_error, guarded, identify, is_api, is_htmx, page, panel_of, words_of
 from web.security import BodyLimit, SameOrigin, StrictHeaders
 from web.sessions import Sessions
@@ -42,6 +42,7 @@ from web.view import dialable, duration, exact_moment, initials, iso_moment, mil
 from web.words import Words
 
 HERE = Path(__file__).parent
+FILE_LIMIT = 20_000_000
 YEAR_SECONDS = 365 * 24 * 3600
 
 
@@ -85,7 +86,7 @@ def create_app(
     panel.sessions.on_end = lambda session: panel.hub.end_session(session.id)
     middleware = [
         Middleware(StrictHeaders),
-        Middleware(BodyLimit),
+        Middleware(BodyLimit, larger=dict.fromkeys(("/contacts/import", "/api/v1/contacts/import"), FILE_LIMIT)),
         Middleware(SameOrigin, public_url=settings.web.public_url),
     ]
     app = Starlette(routes=routes(), middleware=middleware, exception_handlers=error_handlers())
@@ -125,6 +126,10 @@ def routes() -> list[Route | Mount]:
         Route("/contacts", guarded(contacts.listing), methods=["GET"]),
         Route("/contacts", guarded(contacts.save), methods=["POST"]),
         Route("/contacts/new", guarded(contacts.new)),
+        Route("/contacts/files", guarded(files.show)),
+        Route("/contacts/import", guarded(files.take_in, chiefs), methods=["POST"]),
+        Route("/contacts/export.{suffix}", guarded(files.give_out, chiefs)),
+        Route("/contacts/merge", guarded(files.merge, chiefs), methods=["POST"]),
         Route("/contacts/{contact_id}", guarded(contacts.view), methods=["GET"]),
         Route("/contacts/{contact_id}", guarded(contacts.save), methods=["POST"]),
         Route("/contacts/{contact_id}/edit", guarded(contacts.edit)),

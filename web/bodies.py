@@ -114,6 +114,14 @@ class RulesIn(BaseModel):
     rules: list[dict[str, Any]]
 
 
+class MergeIn(BaseModel):
+    """The contact that is to go into another one."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    other: str
+
+
 class InstructionIn(BaseModel):
     """What an agent is told of calls that meet all of it."""
 

@@ -1,4 +1,4 @@
-"""What else of the CRM is under /api/v1: activities' follow-ups, instructions."""
+"""What else of the CRM is under /api/v1: contacts' files and twins, follow-ups, instructions."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pbxcore.store.repo import Role
-from web.bodies import ActivityIn, InstructionIn
+from web.bodies import ActivityIn, InstructionIn, MergeIn
 from web.live import may_write
+from web.pages.files import KINDS
 from web.panel import Refused, guarded, json_body, panel_of, read, reply, user_of
 
 CHIEFS: tuple[Role, ...] = ("admin", "supervisor")
@@ -17,12 +18,43 @@ CHIEFS: tuple[Role, ...] = ("admin", "supervisor")
 def routes() -> list[Route]:
     instruction = "/api/v1/instructions/{instruction_id}"
     return [
+        Route("/api/v1/contacts/import", guarded(take_in, CHIEFS), methods=["POST"]),
+        Route("/api/v1/contacts/export", guarded(give_out, CHIEFS), methods=["GET"]),
+        Route("/api/v1/contacts/duplicates", guarded(duplicates), methods=["GET"]),
+        Route("/api/v1/contacts/{contact_id}/merge", guarded(merge, CHIEFS), methods=["POST"]),
         Route("/api/v1/activities/{call_id}", guarded(change_activity), methods=["PATCH"]),
         Route("/api/v1/instructions", guarded(instructions), methods=["GET"]),
         Route("/api/v1/instructions", guarded(create_instruction, CHIEFS), methods=["POST"]),
         Route(instruction, guarded(change_instruction, CHIEFS), methods=["PUT"]),
         Route(instruction, guarded(delete_instruction, CHIEFS), methods=["DELETE"]),
     ]
+
+
+async def take_in(request: Request) -> Response:
+    """A file as the body, text/csv or text/vcard."""
+    said = request.headers.get("content-type", "").partition(";")[0].strip()
+    kind = {media.partition(";")[0]: kind for kind, media in KINDS.values()}.get(said)
+    if kind is None:
+        raise Refused(415, "Send text/csv or text/vcard.")
+    merge_all = request.query_params.get("merge_all") == "true"
+    return reply(await panel_of(request).desk.port.take_in(await request.body(), kind, merge_all=merge_all))
+
+
+async def give_out(request: Request) -> Response:
+    wanted = request.query_params.get("format", "vcard")
+    found = next(((kind, media) for kind, media in KINDS.values() if kind == wanted), None)
+    if found is None:
+        raise Refused(422, "format is csv or vcard.", "format")
+    return Response(await panel_of(request).desk.port.give_out(found[0]), media_type=found[1])
+
+
+async def duplicates(request: Request) -> Response:
+    return reply({"duplicates": panel_of(request).desk.port.duplicates()})
+
+
+async def merge(request: Request) -> Response:
+    said = read(MergeIn, await json_body(request))
+    return reply(await panel_of(request).desk.port.merge(request.path_params["contact_id"], said.other))
 
 
 async def change_activity(request: Request) -> Response:

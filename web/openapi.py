@@ -10,7 +10,9 @@ from pydantic import TypeAdapter
 from pbxcore.control import (
     ActivityEntry,
     ContactEntry,
+    Duplicate,
     ExtensionState,
+    ImportReport,
     Instruction,
     OutboxEntry,
     RuleEntry,
@@ -18,7 +20,7 @@ from pbxcore.control import (
     TrunkState,
 )
 from pbxcore.hooks import CallSnapshot, ExplainStep
-from web.bodies import ActivityIn, ContactIn, InstructionIn, RulesIn, SummaryIn, TransferIn
+from web.bodies import ActivityIn, ContactIn, InstructionIn, MergeIn, RulesIn, SummaryIn, TransferIn
 
 VERSION = "1"
 NAMED: dict[str, Any] = {
@@ -36,11 +38,14 @@ NAMED: dict[str, Any] = {
     "ContactIn": ContactIn,
     "ActivityIn": ActivityIn,
     "InstructionIn": InstructionIn,
+    "MergeIn": MergeIn,
+    "ImportReport": ImportReport,
+    "Duplicate": Duplicate,
     "SummaryIn": SummaryIn,
     "TransferIn": TransferIn,
 }
 PAGING = ("limit", "offset")
-FLAGS = frozenset({"live", "open", "overdue", "follow_up"})
+FLAGS = frozenset({"merge_all", "live", "open", "overdue", "follow_up"})
 
 
 def _list(name: str, of: str) -> dict[str, Any]:
@@ -121,6 +126,31 @@ TABLE: tuple[tuple[str, str, str, tuple[str, ...], str | None, tuple[int, dict[s
     ),
     ("/contacts", "post", "Create a contact.", (), "ContactIn", (201, _ref("Contact"))),
     ("/contacts/lookup", "get", "Who has this number.", ("number",), None, (200, _list("contacts", "Contact"))),
+    (
+        "/contacts/import",
+        "post",
+        "Import contacts: the body is the file, text/csv or text/vcard.",
+        ("merge_all",),
+        None,
+        (200, _ref("ImportReport")),
+    ),
+    ("/contacts/export", "get", "All contacts as a file: format=csv or vcard.", ("format",), None, (200, None)),
+    (
+        "/contacts/duplicates",
+        "get",
+        "Numbers that several contacts have.",
+        (),
+        None,
+        (200, _list("duplicates", "Duplicate")),
+    ),
+    (
+        "/contacts/{contact_id}/merge",
+        "post",
+        "Put everything of another contact into this one.",
+        (),
+        "MergeIn",
+        (200, _ref("Contact")),
+    ),
     ("/contacts/{contact_id}", "get", "One contact.", (), None, (200, _ref("Contact"))),
     ("/contacts/{contact_id}", "put", "Replace a contact.", (), "ContactIn", (200, _ref("Contact"))),
     ("/contacts/{contact_id}", "delete", "Delete a contact.", (), None, (204, None)),

@@ -5,6 +5,8 @@ Plain ASGI, so that streams pass untouched. Sessions and roles are checked where
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -65,15 +67,19 @@ class StrictHeaders:
 class BodyLimit:
     """Answers 413 to a body that is, or says that it is, over the limit."""
 
-    def __init__(self, app: ASGIApp, limit: int = BODY_LIMIT) -> None:
+    def __init__(
+        self, app: ASGIApp, limit: int = BODY_LIMIT, larger: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
+        """`larger`: the limits of paths that take files, whose length must be said."""
         self.app = app
         self.limit = limit
+        self.larger = larger
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         said = Headers(scope=scope).get("content-length", "0")
-        if not said.isdigit() or int(said) > self.limit:
+        if not said.isdigit() or int(said) > self.larger.get(scope["path"], self.limit):
             return await _too_large(scope, receive, send)
         if "content-length" in Headers(scope=scope) or scope["method"] in SAFE_METHODS:
             return await self.app(scope, receive, send)

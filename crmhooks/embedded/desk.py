@@ -6,9 +6,11 @@ and memory follows the database: it changes once a change is committed.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, tzinfo
 from types import MappingProxyType
 
@@ -23,6 +25,7 @@ from crmhooks.embedded.cards import Cards, Recent
 from crmhooks.embedded.index import ContactIndex
 from crmhooks.embedded.instructions import Book
 from crmhooks.embedded.newcomers import Newcomers
+from crmhooks.embedded.port import Port
 from crmhooks.journal import Journal
 from crmhooks.numbers import normalise
 from crmhooks.records import activity, activity_of, number_of, other_party
@@ -31,10 +34,11 @@ from pbxcore.bus import Bus
 from pbxcore.control import ActivityChange, ActivityEntry, Card, ContactEntry, Invalid, NotFound
 from pbxcore.events import Event, SummaryWritten
 from pbxcore.hooks import CallSnapshot, IncomingCall
-from pbxcore.store import Store
+from pbxcore.store import Store, StoreUnavailable
 from pbxcore.store.models import ActivityRow, ContactRow
 from pbxcore.store.statements import clean
 
+LOOK_SECONDS = 3.0     # between two looks at what other programs have changed
 MAX_SUMMARY = 10_000
 
 
@@ -68,7 +72,10 @@ class EmbeddedCrm:
         self._cards = Cards(clock)
         self._recent = Recent(self._activity)
         self._version = 0      # of the contacts in memory
+        self._watching: asyncio.Task[None] | None = None
         self.book = Book(store, country, zone, inbound, clock, token)
+        self.port = Port(store, self.index, country, clock=clock, token=token, changed=self._take_over,
+                         dropped=self._forget)
         self.newcomers: Newcomers | None = None
         if enters:
             self.newcomers = Newcomers(
@@ -134,8 +141,21 @@ class EmbeddedCrm:
         """Those who belong to a company, by name."""
         return self.index.people(company_id)
 
+    def start(self) -> None:
+        """Take over what other programs change, from now on."""
+        self._watching = asyncio.get_running_loop().create_task(self._watch(), name="contacts")
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            with suppress(StoreUnavailable):
+                await self.refresh()
+
     async def close(self) -> None:
         """Before the store is closed."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         if self.newcomers is not None:
             await self.newcomers.close()
 
@@ -192,11 +212,14 @@ class EmbeddedCrm:
         """Forget a contact; its activities stay, without it. Raises NotFound, StoreUnavailable."""
 
         def forget(changed: tuple[list[ContactEntry], int]) -> None:
-            self.index.drop(contact_id)
+            self._forget(contact_id)
             self._take_over(changed)
-            self._recent.forget_contact(contact_id)
 
         await self._store.change(lambda session: rows.delete_contact(session, contact_id), forget)
+
+    def _forget(self, contact_id: str) -> None:
+        self.index.drop(contact_id)
+        self._recent.forget_contact(contact_id)
 
     def _take_over(self, changed: tuple[list[ContactEntry], int]) -> None:
         """What a change of ours has stored."""

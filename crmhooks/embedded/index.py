@@ -30,6 +30,10 @@ class ContactIndex:
     def get(self, contact_id: str) -> ContactEntry | None:
         return self._by_id.get(contact_id)
 
+    def shared(self) -> dict[str, tuple[ContactEntry, ...]]:
+        """Numbers that several have. Looks at all of them: for a page, not for a call."""
+        return {number: entries for number, entries in self._by_number.items() if len(entries) > 1}
+
     def people(self, company_id: str) -> tuple[ContactEntry, ...]:
         """Who belongs to this company, by name. Looks at everybody: for a page, not for a call."""
         found = [entry for entry in self._by_id.values() if entry.company_id == company_id]

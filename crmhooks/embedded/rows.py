@@ -140,8 +140,23 @@ def _people(session: Session, company: ContactEntry, now: float) -> list[Contact
     return found
 
 
+def move_people(session: Session, old: str, new: str, name: str) -> list[ContactEntry]:
+    """Those who belong to one company belong to another from now on, which bears this name."""
+    people = list(session.exec(select(ContactRow).where(col(ContactRow.company_id) == old)))
+    for row in people:
+        row.company_id, row.company = new, name
+        session.add(row)
+    session.flush()
+    return _entries(session, people)
+
+
 def delete_contact(session: Session, contact_id: str) -> tuple[list[ContactEntry], int]:
-    """The people of the company that it was, and the new version. Raises NotFound."""
+    """`remove_contact`, and the new version."""
+    return remove_contact(session, contact_id), raise_version(session)
+
+
+def remove_contact(session: Session, contact_id: str) -> list[ContactEntry]:
+    """The people of the company that it was. Raises NotFound."""
     row = session.get(ContactRow, contact_id)
     if row is None:
         raise NotFound(f"no contact {contact_id}")
@@ -152,7 +167,8 @@ def delete_contact(session: Session, contact_id: str) -> tuple[list[ContactEntry
     connection.execute(sa.delete(ContactNumberRow).where(col(ContactNumberRow.contact_id) == contact_id))
     people = _people(session, ContactEntry(contact_id, row.name), row.changed_at)
     session.delete(row)
-    return people, raise_version(session)
+    session.flush()
+    return people
 
 
 def activities() -> Any:

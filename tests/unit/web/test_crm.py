@@ -225,3 +225,32 @@ def _incoming(call_id: str) -> Any:
     from pbxcore.hooks import IncomingCall
 
     return IncomingCall(call_id, "+12125550100", "101", "inbound", 1.0)
+
+
+async def test_files_go_in_and_out_by_the_api_and_the_panel(office: RealOffice) -> None:
+    chief, anna = await office.sign_in("super"), await office.sign_in("anna")
+    sheet = "name,phone1\nAnn <i>Lee</i>,2125550100\nBob,101\nCid,2125550100\n"
+    headers = {"X-CSRF-Token": chief.csrf, "Content-Type": "text/csv"}
+    where = "/api/v1/contacts/import"
+    refused = await anna.client.post(where, content=sheet, headers={**headers, "X-CSRF-Token": anna.csrf})
+    assert refused.status_code == 403
+    report = (await chief.client.post(where, content=sheet, headers=headers)).json()
+    assert (report["created"], [fault["line"] for fault in report["faults"]]) == (2, [3])
+    odd = {**headers, "Content-Type": "x/y"}
+    assert (await chief.client.post(where, content=sheet, headers=odd)).status_code == 415
+    twins = (await anna.get("/api/v1/contacts/duplicates")).json()["duplicates"]
+    ann, cid = (one["id"] for one in twins[0]["contacts"])
+    page = (await chief.get("/contacts/files")).text
+    assert "Ann &lt;i&gt;Lee&lt;/i&gt;" in page
+    both = await chief.send("POST", f"/api/v1/contacts/{ann}/merge", {"other": cid})
+    assert both.json()["fields"] == {"name (2)": "Cid"}
+    file = {"file": ("new.csv", b"name,phone1\nDora,2125550104\nEve,<b>x</b>\n", "text/csv")}
+    done = await chief.post("/contacts/import", files=file)
+    assert "1 new, 0 merged, 0 unchanged, 1 not imported" in done.text
+    assert "&lt;b&gt;x&lt;/b&gt;" in done.text
+    assert (await chief.post("/contacts/import")).status_code == 422
+    assert (await chief.get("/contacts/export.vcf")).text.count("BEGIN:VCARD") == 2
+    assert "Dora" in (await chief.get("/api/v1/contacts/export?format=csv")).text
+    assert (await anna.get("/contacts/export.csv")).status_code == 403
+    large = {"file": ("big.csv", b"name\n" + b"x" * 200_000, "text/csv")}
+    assert (await chief.post("/contacts/import", files=large)).status_code == 200

@@ -7,6 +7,7 @@ import pytest
 from tests.scenario.modern import ALLOW, modern_carrier, modern_phone
 from tests.scenario.office import EXCHANGE, Office
 from tests.scenario.transfers import Switchboard, answer_to_refer, refer, referred_to, told
+from tests.scenario.watcher import Watcher
 
 
 def test_a_bye_overtakes_its_200() -> None:
@@ -176,4 +177,23 @@ def test_who_picks_up_a_call_in_the_moment_of_its_answer_is_answered() -> None:
     assert caller.state == "up"
     assert late.status == 491, office.world.ladder()
     office.outside.bye(caller)
+    office.assert_nothing_left()
+
+
+def test_what_happens_behind_the_end_of_a_subscription_is_not_told() -> None:
+    """Who looks once takes his time with the answer, and meanwhile a call comes and goes."""
+    office = Office()
+    office.phone("101")
+    watcher = Watcher(office, "102")
+    watcher.register(EXCHANGE)
+    office.world.run(0.5)
+    watcher.delay = 0.4
+    watch = watcher.subscribe("101", expires=0, wait=False)
+    carrier = office.carrier()
+    talk = carrier.call("+15550100", EXCHANGE)
+    assert office.world.until(lambda: talk.state == "up"), office.world.ladder()
+    office.world.run(1.0)
+    carrier.bye(talk)
+    office.world.run(3.0)
+    assert watch.states == ["terminated"], office.world.ladder()
     office.assert_nothing_left()

@@ -184,6 +184,17 @@ def _subscriptions_do_not_expire(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Subscription, "on_deadline", lambda *_: None)
 
 
+def _lamps_are_not_put_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pbxcore.call.subscriptions import calls
+
+    take = calls._take
+
+    def take_all_but_ends(entries: dict[str, calls.Entry], entry: calls.Entry) -> bool:
+        return take(entries, entry) and entry.state != "terminated"
+
+    monkeypatch.setattr(calls, "_take", take_all_but_ends)
+
+
 def _texts_are_taken_and_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     from pbxcore.call.texts import Texts
 
@@ -233,6 +244,7 @@ def _registrations_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
         (_transfers_are_never_reported, "has no end"),
         (_merged_calls_keep_their_records, "has a record"),
         (_subscriptions_do_not_expire, "subscriptions"),
+        (_lamps_are_not_put_out, "the lamp still shows"),
         (_texts_are_taken_and_dropped, "is gone"),
         (_texts_go_to_the_next_desk, "a text for"),
         (_nobody_minds_the_sessions, "nobody refreshed"),

@@ -88,7 +88,9 @@ class Subscription:
         self._go()
 
     def changed(self, parts: Mapping[str, object]) -> None:
-        """Something of the resource changed; the watcher hears of it as soon as he may."""
+        """Something of the resource changed; the watcher hears of it as soon as he may, and not behind the end."""
+        if self.reason is not None:
+            return
         self.pending.update(parts)
         if len(self.pending) > MAX_PENDING:
             self.pending.clear()

@@ -171,6 +171,8 @@ class Building:
         authenticator = Authenticator(b"k" * 32, net.clock, algorithms=("MD5",))
         self.exchange = exchange = build_exchange(node, doors, bindings, self.sip, authenticator)
         exchange.live = self.witness = Witness()
+        lamps: Any = exchange.events.notifier.packages["dialog"]
+        lamps._calls._live = self.witness      # which was given the dictionary that the witness has replaced
         self._watch_merges(exchange)
         exchange.fault = self._fault  # type: ignore[method-assign]  # to know what it was
         node.layer, node.registrar = exchange.layer, exchange.registrar

@@ -31,6 +31,8 @@ from tests.scenario.simulator import wire
 
 if TYPE_CHECKING:
     from tests.scenario.simulator.session import Session
+    from tests.scenario.simulator.transactions import Client
+    from tests.scenario.simulator.wire import Wire
 
 Rng = random.Random
 
@@ -113,8 +115,15 @@ def cancels_as_it_is_answered(session: Session, rng: Rng) -> None:
 def byes_before_the_answer(session: Session, rng: Rng) -> None:
     """Allowed for an early dialog (15); the INVITE gets its 487."""
 
+    def gone(_: Client, response: Wire | None) -> None:
+        if response is not None and response.status == 200 and session.state == "up":
+            session.over()      # the 200 crossed it
+
     def early(s: Session) -> None:
-        s.request("BYE")
+        if s.state == "up":
+            s.bye()
+        else:
+            s.request("BYE", then=gone)
 
     session.on_provisional = lambda s: s.after(rng.uniform(0, 2), early, s)
     session.after(rng.uniform(20, 120), session.cancel)

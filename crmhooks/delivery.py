@@ -21,7 +21,8 @@ from crmhooks.text import one_line
 OnUnknown = Literal["create", "ask", "ignore"]
 LONGEST_SUBJECT = 200
 LONGEST_NAME = 100
-REMEMBERED = 1000     # contacts made lately
+REMEMBERED = 1000     # numbers
+REMEMBER = 60.0       # seconds, longer than any search lags behind
 
 
 @dataclass(slots=True)
@@ -43,7 +44,7 @@ class Delivery:
         self._on_unknown = on_unknown
         self._clock = clock
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self._made: dict[str, str] = {}            # number -> contact made for it
+        self._known: dict[str, tuple[str, float]] = {}   # number -> its only contact, and until when that is believed
         self._doubtful: dict[str, float] = {}      # number -> when a search shows whether it was made after all
 
     async def deliver(self, job: Job, progress: Progress) -> str:
@@ -86,12 +87,18 @@ class Delivery:
             return None
         e164 = number.e164
         async with self._locks.setdefault(e164, asyncio.Lock()):   # however many calls of his there are: one contact
-            if e164 in self._made:
-                return self._made[e164]
+            known, until = self._known.get(e164, ("", 0.0))
+            if known and self._clock() < until:
+                return known
             found = await self._crm.lookup(e164)
-            if found:
-                return own_id(self._crm.name, found[0].id) if len(found) == 1 else None
-            return await self._make(e164, told) if self._on_unknown == "create" else None
+            if len(found) > 1:
+                return None
+            contact = own_id(self._crm.name, found[0].id) if found else None
+            if not found and self._on_unknown == "create":
+                contact = await self._make(e164, told)
+            if contact is not None:
+                self._remember(e164, contact)
+            return contact
 
     async def _make(self, e164: str, told: Told) -> str:
         wait = self._doubtful.get(e164, 0.0) - self._clock()
@@ -104,10 +111,13 @@ class Delivery:
             self._doubtful[e164] = self._clock() + self._crm.lag
             raise
         self._doubtful.pop(e164, None)
-        self._made[e164] = made
-        if len(self._made) > REMEMBERED:
-            del self._made[next(iter(self._made))]
         return made
+
+    def _remember(self, e164: str, contact: str) -> None:
+        self._known.pop(e164, None)
+        self._known[e164] = contact, self._clock() + REMEMBER
+        if len(self._known) > REMEMBERED:
+            del self._known[next(iter(self._known))]
 
 
 def activity_of(told: Told, contact_id: str | None) -> CrmActivity:

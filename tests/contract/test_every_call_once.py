@@ -22,7 +22,7 @@ from tests.contract.fakes.base import FakeCrm, Fault
 ROOT = Path(__file__).parents[2]
 LONG = bool(os.environ.get("HOOKLINE_LONG"))
 CALLS, KILLS, RATE = (2000, 20, 40.0) if LONG else (60, 3, 25.0)
-PATIENCE = 900.0 if LONG else 240.0
+PATIENCE = 2400.0 if LONG else 240.0
 WEATHER_SECONDS = 0.4
 KINDS = ("espocrm", "dataverse")
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PATH": os.environ.get("PATH", "")}

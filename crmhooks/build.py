@@ -19,7 +19,7 @@ from crmhooks.runner import Runner
 from crmhooks.trail import Route, Trail
 from pbxcore.bus import Bus
 from pbxcore.control import Invalid
-from pbxcore.hooks import Decision
+from pbxcore.hooks import CallSnapshot, Decision
 from pbxcore.settings import CrmHook, Settings
 from pbxcore.store import Store
 
@@ -67,6 +67,7 @@ def build_runner(
     route: Route | None = None,
     keep: Callable[[Trail], None] | None = None,
     rules: RuleBook | None = None,
+    first_party: Callable[[CallSnapshot], bool] | None = None,
 ) -> Runner:
     """The runner with the hooks of the settings, in file order, and the connectors that were made of them. Raises
     InvalidHook.
@@ -97,6 +98,7 @@ def build_runner(
         route=route,
         keep=keep,
         rules=rules,
+        first_party=first_party,
     )
 
 

@@ -82,6 +82,7 @@ class Runner:
     its own deadline in seconds; `connectors` likewise. `annotate(call_id, contact_id)` tells the journal whose call it
     was, when that is found out late, and `learned(call_id, decision)` the exchange, for the phones' displays. `route`
     says where a call rings for a decision, and `keep(trail)` keeps for good what was asked for a call that has ended.
+    Of a call that is `first_party` the hooks are not told: its workstation does that.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Runner:
         route: Route | None = None,
         keep: Callable[[Trail], None] | None = None,
         rules: RuleBook | None = None,
+        first_party: Callable[[CallSnapshot], bool] | None = None,
     ) -> None:
         self._desk = desk
         self._bus = bus
@@ -116,6 +118,7 @@ class Runner:
         self._route = route
         self._keep = keep
         self._rules = rules
+        self._first_party = first_party
         self._trails: dict[str, Trail] = {}      # of live calls
         self._ended: dict[str, Trail] = {}
         self._hooks = [hook for hook, _ in hooks]
@@ -147,8 +150,9 @@ class Runner:
         return await self._guarded(call, trail)
 
     def on_answered(self, call: CallSnapshot) -> None:
-        for notices, listener in self._on_answered:
-            notices.put(listener, call)
+        if self._on_answered and not (self._first_party is not None and self._first_party(call)):
+            for notices, listener in self._on_answered:
+                notices.put(listener, call)
 
     def on_ended(self, call: CallSnapshot) -> None:
         trail = self._trails.pop(call.call_id, None)
@@ -160,8 +164,9 @@ class Runner:
             ended[call.call_id] = trail
             if self._keep is not None and trail.worth_keeping():
                 self._keep(trail)
-        for notices, listener in self._on_ended:
-            notices.put(listener, call)
+        if self._on_ended and not (self._first_party is not None and self._first_party(call)):
+            for notices, listener in self._on_ended:
+                notices.put(listener, call)
 
     def explain(self, call_id: str) -> tuple[ExplainStep, ...]:
         trail = self._trails.get(call_id) or self._ended.get(call_id)

@@ -21,6 +21,7 @@ from crmhooks.decisions import call_notice_schema, decision_schema, incoming_cal
 from crmhooks.embedded.desk import EmbeddedCrm
 from crmhooks.explained import ExplainLog
 from crmhooks.outbox import Outbox
+from crmhooks.records import agent_of
 from crmhooks.runner import Runner
 from pbxcore import office
 from pbxcore.attending import make_ready
@@ -36,7 +37,7 @@ from pbxcore.call.texts import Text
 from pbxcore.call.trunks import Trunks
 from pbxcore.collector import Collector
 from pbxcore.events import RegistrationChanged
-from pbxcore.hooks import Decision, ExplainStep, IncomingCall
+from pbxcore.hooks import CallSnapshot, Decision, ExplainStep, IncomingCall
 from pbxcore.inquiry import Inquiries, socket_beside
 from pbxcore.media.backend import MediaBackend
 from pbxcore.media.factory import make_backend
@@ -58,6 +59,7 @@ from pbxcore.store import open as open_store
 from pbxcore.store.repo import Binding as StoredBinding
 from pbxcore.store.repo import Bindings, Extensions, Secrets, StoredExtension, StoredText, StoredTexts, Users
 from pbxcore.store.sql import beside
+from pbxcore.store.tokens import ApiTokens
 from web.app import create_app
 from web.auth import first_admin
 from web.server import Listening
@@ -258,7 +260,7 @@ class App:
         self.runner = build_runner(
             settings, self.crm, self.bus, annotate=self.crm.journal.annotate, crms=connectors,
             learned=lambda call_id, decision: self.exchange.found_late(call_id, decision),
-            route=self._route, keep=self.explained.keep, rules=self.rules,
+            route=self._route, keep=self.explained.keep, rules=self.rules, first_party=self._first_party,
         )  # fmt: skip
         await self._start_sip()
         self.control = Control(self.exchange, self.endpoint.ring, kept=self.explained.find)
@@ -380,6 +382,7 @@ class App:
             settings=self.settings,
             users=Users(self.store),
             rules=self.rules,
+            tokens=ApiTokens(self.store),
             secret_key=bytes.fromhex(key),
             clock=time.monotonic,
             schemas={
@@ -395,6 +398,11 @@ class App:
 
     def _route(self, call: IncomingCall, decision: Decision | None) -> tuple[ExplainStep, ...]:
         return route(call, decision, self.exchange.dial_plan)
+
+    def _first_party(self, call: CallSnapshot) -> bool:
+        """Whether the workstation of the call's extension tells the CRM of it, and the exchange does not."""
+        entry = self.exchange.dial_plan.extensions.get(agent_of(call) or "")
+        return entry is not None and entry.crm_control == "first-party"
 
     def _present(self, extension: str) -> bool:
         """Whether somebody could answer there."""

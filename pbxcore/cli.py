@@ -152,6 +152,38 @@ def export_contacts(file: Path, config: Path | None) -> None:
 
 
 @main.command()
+@click.argument("name", required=False, default="")
+@click.option("--role", type=click.Choice(["agent", "supervisor", "admin"]), default="agent", show_default=True)
+@click.option("--extension", default="", help="The one that an agent's token acts on.")
+@click.option("--remove", is_flag=True, help="Take the token NAME back.")
+@config_option
+def token(name: str, role: str, extension: str, remove: bool, config: Path | None) -> None:
+    """Make a token NAME for a program, printed once; without a NAME list them."""
+    from pbxcore.tokens import tokens
+
+    run(tokens(read_settings(config), name, role, extension, remove))
+
+
+@main.command()
+@click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="The panel.")
+@click.option("--post", required=True, help="Where to carry the calls: an endpoint as HTTP hooks have it.")
+@click.option("--token", envvar="HOOKLINE_TOKEN", required=True, help="Of an agent; better in HOOKLINE_TOKEN.")
+@click.option("--secret", envvar="HOOKLINE_SECRET", required=True, help="Signs the posts; better in HOOKLINE_SECRET.")
+def agent(url: str, post: str, token: str, secret: str) -> None:
+    """Carry the calls of one's own extension to the CRM, from one's own workstation, until Ctrl-C."""
+    from crmhooks.connector import InvalidHook
+    from crmhooks.connectors.http import make
+    from pbxcore.workstation import work
+
+    try:
+        hook = make("--post", "workstation", post, secret)
+    except InvalidHook as error:
+        fail(f"hookline: {error}", BAD_SETTINGS)
+    with suppress(KeyboardInterrupt):
+        run(work(url, token, hook))
+
+
+@main.command()
 @json_option
 @click.option("--slow-crm", is_flag=True, help="Let the CRM hook sleep: the phone must ring in time all the same.")
 def demo(as_json: bool, slow_crm: bool) -> None:

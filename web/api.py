@@ -63,6 +63,7 @@ def routes() -> list[Route]:
         Route(one, guarded(delete_contact), methods=["DELETE"]),
         Route("/api/v1/activities", guarded(activities)),
         Route("/api/v1/events", guarded(events, touch=False)),
+        Route("/api/v1/me", guarded(me)),
         Route("/api/v1/extensions", guarded(extensions)),
         Route("/api/v1/trunks", guarded(trunks)),
         Route("/api/v1/rules", guarded(rules, ("admin",)), methods=["GET"]),
@@ -198,6 +199,12 @@ async def activities(request: Request) -> Response:
         offset=number_of(request, "offset", 0, OFFSET_LIMIT),
     )
     return reply({"activities": found})
+
+
+async def me(request: Request) -> Response:
+    """Who is signed in."""
+    user = user_of(request)
+    return reply({"username": user.username, "role": user.role, "extension": user.extension})
 
 
 async def extensions(request: Request) -> Response:

@@ -30,7 +30,7 @@ from pbxcore.store.repo import Role
 from web import api, explained, metrics
 from web import outbox as outbox_api
 from web.attempts import Attempts
-from web.auth import Passwords, UserStore
+from web.auth import Passwords, TokenStore, UserStore
 from web.decisions import in_words
 from web.feed import Hub
 from web.moments import for_input
@@ -54,6 +54,7 @@ def create_app(
     settings: Settings,
     users: UserStore,
     rules: DecisionRules,
+    tokens: TokenStore | None = None,
     secret_key: bytes,
     clock: Callable[[], float],
     wall: Callable[[], float] = time.time,
@@ -74,6 +75,7 @@ def create_app(
         settings=settings,
         users=users,
         rules=rules,
+        tokens=tokens,
         sessions=Sessions(secret_key, clock),
         attempts=Attempts(clock),
         passwords=Passwords(),

@@ -53,6 +53,14 @@ class UserStore(Protocol):
         ...
 
 
+class TokenStore(Protocol):
+    """Where tokens of programs are kept: `pbxcore.store.tokens.ApiTokens`."""
+
+    async def find(self, key: str) -> User | None:
+        """Whose token has this key."""
+        ...
+
+
 def sees_all(user: User) -> bool:
     """Supervisors and administrators see every call; an agent sees those of his own extension."""
     return user.role != "agent"

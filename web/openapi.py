@@ -189,6 +189,7 @@ TABLE: tuple[tuple[str, str, str, tuple[str, ...], str | None, tuple[int, dict[s
     ),
     ("/instructions/{instruction_id}", "delete", "Delete an instruction.", (), None, (204, None)),
     ("/events", "get", "Events as they happen (text/event-stream); resumes by Last-Event-ID.", (), None, (200, None)),
+    ("/me", "get", "Who is signed in.", (), None, (200, {"type": "object"})),
     (
         "/extensions",
         "get",
@@ -219,10 +220,15 @@ def document() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "Hookline", "version": VERSION, "description": "The exchange, its calls and its CRM."},
         "servers": [{"url": "/api/v1"}],
-        "security": [{"session": []}],
+        "security": [{"session": []}, {"token": []}],
         "paths": _paths(),
         "components": {
             "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "Made by `hookline token`. An agent's acts on his own extension, others on any.",
+                },
                 "session": {
                     "type": "apiKey",
                     "in": "cookie",

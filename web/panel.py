@@ -25,11 +25,12 @@ from pbxcore.hooks import CallSnapshot
 from pbxcore.settings import Settings
 from pbxcore.store import StoreUnavailable
 from pbxcore.store.repo import Role, User
+from pbxcore.store.tokens import key_of
 from web.attempts import Attempts
-from web.auth import ROLES, Passwords, UserStore, sees_all
+from web.auth import ROLES, Passwords, TokenStore, UserStore, sees_all
 from web.feed import Hub
 from web.security import SAFE_METHODS
-from web.sessions import Session, Sessions, password_mark
+from web.sessions import Session, Sessions, TokenSession, password_mark
 from web.view import parties
 from web.words import LANGUAGES, Words, choose_language
 
@@ -57,6 +58,7 @@ class Panel:
     clock: Callable[[], float]
     wall: Callable[[], float] = time.time
     outbox: CrmOutbox | None = None
+    tokens: TokenStore | None = None
     failures: int = 0
     phones: dict[tuple[str, bool], tuple[list[ExtensionState], str]] = field(default_factory=dict)
 
@@ -134,8 +136,13 @@ def set_cookie(request: Request, response: Response, name: str, value: str, max_
 
 
 async def identify(request: Request, *, touch: bool = True) -> tuple[User, Session] | None:
-    """Whose request this is. A user who is gone, or whose password changed, is nobody."""
+    """Whose request this is. A user who is gone, or whose password changed, is nobody. Tokens are for the API."""
     panel = panel_of(request)
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and is_api(request):
+        key = key_of(token.strip())
+        program = None if panel.tokens is None else await panel.tokens.find(key)
+        return None if program is None else (program, TokenSession(program.username, key, panel.clock()))
     session = panel.sessions.find(request.cookies.get(cookie_name(request, SESSION_COOKIE)), touch=touch)
     if session is None:
         return None
@@ -148,9 +155,12 @@ async def identify(request: Request, *, touch: bool = True) -> tuple[User, Sessi
 
 async def still_signed_in(panel: Panel, user: User, session: Session) -> bool:
     """Whether a stream may go on: its session lives and the user is what he was when it began."""
-    if not panel.sessions.alive(session):
+    by_token = isinstance(session, TokenSession)
+    if not by_token and not panel.sessions.alive(session):
         return False
     try:
+        if by_token:
+            return panel.tokens is not None and await panel.tokens.find(session.mark) == user
         found = await panel.users.find(user.username)
     except StoreUnavailable:
         return True
@@ -170,7 +180,7 @@ def guarded(handler: Handler, roles: Iterable[Role] = ROLES, *, touch: bool = Tr
         request.state.user, request.state.session = who
         if who[0].role not in allowed:
             raise Refused(403, words_of(request)("error.role"))
-        if request.method not in SAFE_METHODS:
+        if request.method not in SAFE_METHODS and not isinstance(who[1], TokenSession):
             await _check_csrf(request, who[1])
         return await handler(request)
 

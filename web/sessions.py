@@ -34,6 +34,11 @@ class Session:
         self.seen = now
 
 
+class TokenSession(Session):
+    """One request of a program, by its token: `mark` is the token's key. No cookie names it, so it needs no token
+    against forgery either."""
+
+
 def password_mark(user: User) -> str:
     """Changes with the password: a session made before the change is no longer good."""
     return hashlib.sha256(user.password.encode()).hexdigest()[:16]

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from crmhooks.connector import CrmActivity, CrmRecord, NewContact, Refused, TryAgain
+from crmhooks.connector import CrmActivity, CrmRecord, NewContact, Refused, TryAgain, Unreachable
 from crmhooks.connectors.common import Found, Tools, Users, having, iso, needed, rows, seconds, text
 from crmhooks.connectors.site import Denied, Pace, Site, Unauthorised
 from crmhooks.numbers import normalise, spellings
@@ -69,11 +69,12 @@ class Bitrix24:
         if wanted is None:
             return ()
         asked = {"type": "PHONE", "values": list(spellings(wanted))}
-        ids = (await self._ask("crm.duplicate.findbycomm", asked)).get("result")
+        ids = (await self._ask("crm.duplicate.findbycomm", asked, question=True)).get("result")
+        if ids is None:
+            raise Unreachable('its answer has no "result": is the url right?')
         found: list[Found] = []
         for kind in ("contact", "company", "lead"):
-            # An empty result is an empty list rather than an object.
-            hits = ids.get(kind.upper()) if isinstance(ids, dict) else None
+            hits = ids.get(kind.upper()) if isinstance(ids, dict) else None   # nobody: an empty list, no object
             if isinstance(hits, list) and hits:
                 found += await self._people(kind, hits)
         return having(self.name, wanted, self._country, found)
@@ -106,7 +107,7 @@ class Bitrix24:
 
     async def remove_activity(self, record_id: str) -> None:
         try:
-            await self._ask("crm.activity.delete", {"id": record_id})
+            await self._do("crm.activity.delete", {"id": record_id})
         except Denied as error:
             if "not found" not in _message(error.body).lower():
                 raise
@@ -117,10 +118,15 @@ class Bitrix24:
     async def close(self) -> None:
         await self._site.close()
 
-    async def _ask(self, method: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    async def _do(self, method: str, asked: Mapping[str, Any]) -> None:
+        """An answer that is none of its own, such as the second half of an earlier one, is not taken for a yes."""
+        if (await self._ask(method, asked)).get("result") is not True:
+            raise Unreachable("it did not say that it was done")
+
+    async def _ask(self, method: str, asked: Mapping[str, Any], *, question: bool = False) -> dict[str, Any]:
         """What it answers. Some refusals speak of our rights or of how much we ask, not of this one thing."""
         try:
-            answer = await self._site.ask("POST", method, json=asked)
+            answer = await self._site.ask("POST", method, json=asked, question=question)
         except TryAgain as error:
             after = next((wait for code, wait in SPEAKS_OF_US.items() if code in str(error)), error.after)
             raise TryAgain(str(error), error.after or after) from None
@@ -131,7 +137,8 @@ class Bitrix24:
         return answer.body if isinstance(answer.body, dict) else {}
 
     async def _people(self, kind: str, ids: list[Any]) -> list[Found]:
-        answer = await self._ask(f"crm.{kind}.list", {"filter": {"@ID": ids}, "select": FIELDS[kind]})
+        asked = {"filter": {"@ID": ids}, "select": FIELDS[kind]}
+        answer = await self._ask(f"crm.{kind}.list", asked, question=True)
         return [
             Found(
                 f"{kind}/{text(row, 'ID')}",
@@ -155,7 +162,7 @@ class Bitrix24:
         found: list[CrmRecord] = []
         start: object = 0
         while isinstance(start, int):
-            answer = await self._ask("crm.activity.list", asked | {"start": start})
+            answer = await self._ask("crm.activity.list", asked | {"start": start}, question=True)
             found += [
                 CrmRecord(
                     needed(row, "ID"), text(row, "ORIGIN_ID"), seconds(row.get("START_TIME")), row["COMPLETED"] == "Y"
@@ -166,7 +173,7 @@ class Bitrix24:
         return found
 
     async def _change(self, record_id: str, fields: Mapping[str, Any]) -> None:
-        await self._ask("crm.activity.update", {"id": record_id, "fields": fields})
+        await self._do("crm.activity.update", {"id": record_id, "fields": fields})
 
     async def _fields(self, activity: CrmActivity) -> dict[str, Any]:
         entity, _, own = (activity.contact_id or f"contact/{await self._nobody()}").partition("/")
@@ -195,7 +202,8 @@ class Bitrix24:
         async with self._lock:
             if not self._unknown:
                 mark = {"ORIGINATOR_ID": ORIGINATOR, "ORIGIN_ID": UNKNOWN}
-                answer = await self._ask("crm.contact.list", {"filter": mark, "select": ["ID"], "order": {"ID": "ASC"}})
+                asked = {"filter": mark, "select": ["ID"], "order": {"ID": "ASC"}}
+                answer = await self._ask("crm.contact.list", asked, question=True)
                 found = rows(answer, "result")
                 if found:
                     self._unknown = needed(found[0], "ID")

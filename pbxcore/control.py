@@ -120,6 +120,11 @@ class PbxControl(Protocol):
         """End both legs. Raises NotFound."""
         ...
 
+    def originate(self, agent: str, to: str) -> str:
+        """Call an extension, and once it has answered, a number as it would dial it; the call's identifier. Its phone
+        answers by itself where its make can. What comes of it is told by events. Raises Invalid."""
+        ...
+
     def transfer(self, call_id: str, to: str, party: str | None = None) -> None:
         """Transfer an answered call to a number, as the phone of `party` could: that party leaves, the other one stays.
         Without `party` it is the office's own one, of a call between two colleagues the one who was called. What comes

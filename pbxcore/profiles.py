@@ -49,6 +49,7 @@ class PhoneProfile(BaseModel):
     caller_card: Literal["none", "data", "url"]
     call_reason: bool
     x_hookline_call: bool
+    auto_answer: Literal["none", "call-info", "alert-info"]
     reliable: Reliable
     session_timer: SessionTimers
     foreign_headers: bool

@@ -48,7 +48,7 @@ OFFSET_LIMIT = 10_000_000
 def routes() -> list[Route]:
     one = "/api/v1/contacts/{contact_id}"
     return [
-        Route("/api/v1/calls", guarded(calls)),
+        Route("/api/v1/calls", guarded(calls), methods=["GET"]),
         Route("/api/v1/calls/{call_id}", guarded(call)),
         Route("/api/v1/calls/{call_id}/trace", guarded(trace, ("admin",))),
         Route("/api/v1/calls/{call_id}/hangup", guarded(hang_up), methods=["POST"]),

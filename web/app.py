@@ -34,6 +34,7 @@ from web.auth import Passwords, TokenStore, UserStore
 from web.decisions import in_words
 from web.feed import Hub
 from web.moments import for_input
+from web.orders import Orders
 from web.pages import activities, calls, cards, contacts, files, home, instructions, rules, sign_in, traces, users
 from web.panel import Panel, Refused, api_error, guarded, identify, is_api, is_htmx, page, panel_of, words_of
 from web.security import BodyLimit, SameOrigin, StrictHeaders
@@ -81,6 +82,7 @@ def create_app(
         passwords=Passwords(),
         hub=Hub(bus, control),
         pages=environment(settings, wall),
+        orders=Orders(clock),
         clock=clock,
         wall=wall,
         outbox=outbox,

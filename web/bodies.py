@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from pbxcore.control import (
     ActivityChange,
@@ -69,6 +69,15 @@ class ContactIn(BaseModel):
             balance=self.balance,
             fields=self.fields,
         )
+
+
+class CallIn(BaseModel):
+    """A call to order: the phone of the extension `from` rings first, then `to`, as that phone would dial it."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    from_: str = Field(alias="from")
+    to: str
 
 
 class TransferIn(BaseModel):

@@ -1,4 +1,4 @@
-"""What else of the CRM is under /api/v1: contacts' files and twins, follow-ups, instructions."""
+"""What else of the CRM is under /api/v1: ordered calls, contacts' files and twins, follow-ups, instructions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pbxcore.store.repo import Role
-from web.bodies import ActivityIn, InstructionIn, MergeIn
+from web.auth import sees_all
+from web.bodies import ActivityIn, CallIn, InstructionIn, MergeIn
 from web.live import may_write
 from web.pages.files import KINDS
 from web.panel import Refused, guarded, json_body, panel_of, read, reply, user_of
@@ -18,6 +19,7 @@ CHIEFS: tuple[Role, ...] = ("admin", "supervisor")
 def routes() -> list[Route]:
     instruction = "/api/v1/instructions/{instruction_id}"
     return [
+        Route("/api/v1/calls", guarded(originate), methods=["POST"]),
         Route("/api/v1/contacts/import", guarded(take_in, CHIEFS), methods=["POST"]),
         Route("/api/v1/contacts/export", guarded(give_out, CHIEFS), methods=["GET"]),
         Route("/api/v1/contacts/duplicates", guarded(duplicates), methods=["GET"]),
@@ -28,6 +30,22 @@ def routes() -> list[Route]:
         Route(instruction, guarded(change_instruction, CHIEFS), methods=["PUT"]),
         Route(instruction, guarded(delete_instruction, CHIEFS), methods=["DELETE"]),
     ]
+
+
+async def originate(request: Request) -> Response:
+    """Order a call: an agent from his own phone (first-party), a supervisor from any. The same Idempotency-Key gives
+    the same answer, and orders nothing twice."""
+    panel, user = panel_of(request), user_of(request)
+    said = read(CallIn, await json_body(request))
+    if not sees_all(user) and said.from_ != user.extension:
+        raise Refused(403, "An agent calls from his own phone.", "from")
+    call_id = panel.orders.once(
+        user.username, request.headers.get("idempotency-key", ""), (said.from_, said.to),
+        lambda: panel.control.originate(said.from_, said.to),
+    )  # fmt: skip
+    response = reply({"call_id": call_id}, 201)
+    response.headers["Location"] = f"/api/v1/calls/{call_id}"
+    return response
 
 
 async def take_in(request: Request) -> Response:

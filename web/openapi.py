@@ -20,7 +20,7 @@ from pbxcore.control import (
     TrunkState,
 )
 from pbxcore.hooks import CallSnapshot, ExplainStep
-from web.bodies import ActivityIn, ContactIn, InstructionIn, MergeIn, RulesIn, SummaryIn, TransferIn
+from web.bodies import ActivityIn, CallIn, ContactIn, InstructionIn, MergeIn, RulesIn, SummaryIn, TransferIn
 
 VERSION = "1"
 NAMED: dict[str, Any] = {
@@ -43,6 +43,7 @@ NAMED: dict[str, Any] = {
     "Duplicate": Duplicate,
     "SummaryIn": SummaryIn,
     "TransferIn": TransferIn,
+    "CallIn": CallIn,
 }
 PAGING = ("limit", "offset")
 FLAGS = frozenset({"merge_all", "live", "open", "overdue", "follow_up"})
@@ -79,6 +80,15 @@ TABLE: tuple[tuple[str, str, str, tuple[str, ...], str | None, tuple[int, dict[s
         ("live", "party", *PAGING),
         None,
         (200, _list("calls", "Call")),
+    ),
+    (
+        "/calls",
+        "post",
+        "Order a call: the phone of `from` rings first, then `to`. An agent from his own, a supervisor from any; an "
+        "Idempotency-Key in the header makes it safe to ask again.",
+        (),
+        "CallIn",
+        (201, {"type": "object", "required": ["call_id"], "properties": {"call_id": {"type": "string"}}}),
     ),
     (
         "/calls/{call_id}",

@@ -29,6 +29,8 @@ from pbxcore.store.tokens import key_of
 from web.attempts import Attempts
 from web.auth import ROLES, Passwords, TokenStore, UserStore, sees_all
 from web.feed import Hub
+from web.orders import Orders
+from web.refused import Refused as Refused
 from web.security import SAFE_METHODS
 from web.sessions import Session, Sessions, TokenSession, password_mark
 from web.view import parties
@@ -55,6 +57,7 @@ class Panel:
     passwords: Passwords
     hub: Hub
     pages: Environment
+    orders: Orders
     clock: Callable[[], float]
     wall: Callable[[], float] = time.time
     outbox: CrmOutbox | None = None
@@ -72,15 +75,6 @@ class Panel:
         calls = [c for c in self.control.calls() if may_see(user, c)]
         calls.sort(key=lambda c: c.arrived_at, reverse=True)
         return calls
-
-
-class Refused(Exception):
-    """Answered as an error page, or as JSON under /api: `status`, the field at fault and a message."""
-
-    def __init__(self, status: int, message: str, field: str | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.field = field
 
 
 def may_see(user: User, call: CallSnapshot) -> bool:

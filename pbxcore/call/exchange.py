@@ -183,7 +183,7 @@ class Exchange:
             self._register(tx, request)
         elif method == "OPTIONS":
             self._check_headers(request, tx.flow)
-            if self._takes_calls():  # what an INVITE would be told (11.2): balancers ask this way
+            if self.takes_calls():  # what an INVITE would be told (11.2): balancers ask this way
                 allowed = ("Allow-Events", self.events.notifier.allow_events)
                 options = ("Supported", ALL)
                 accepted = ("Accept", "application/sdp")
@@ -279,7 +279,7 @@ class Exchange:
 
     def _invite(self, tx: ServerTransaction, request: Request) -> None:
         urgent = self._is_urgent(request)
-        if not urgent and not self._takes_calls():
+        if not urgent and not self.takes_calls():
             self._overloaded(tx, request)
             return
         self._check_headers(request, tx.flow, KNOWN)
@@ -331,7 +331,7 @@ class Exchange:
         emergency = self.dial_plan.emergency
         return bool(emergency) and request.request_uri.username in emergency
 
-    def _takes_calls(self) -> bool:
+    def takes_calls(self) -> bool:
         return not self.draining and len(self.live) < self._max_calls
 
     def _rate_allows(self) -> bool:

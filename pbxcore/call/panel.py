@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from pbxcore.call import originate
 from pbxcore.call.exchange import Exchange
 from pbxcore.call.keeper import state_of
 from pbxcore.call.referral import order
@@ -37,6 +38,9 @@ class Control:
     def hang_up(self, call_id: str) -> None:
         if not self._exchange.hang_up(call_id):
             raise NotFound(f"no live call {call_id}")
+
+    def originate(self, agent: str, to: str) -> str:
+        return originate.order(self._exchange, agent, to)
 
     def transfer(self, call_id: str, to: str, party: str | None = None) -> None:
         live = self._exchange.live.get(call_id)

@@ -227,7 +227,7 @@ class Transfer(Handover):
             offered, caller=record.number, caller_name=name, trunk=stays.trunk.name if stays.trunk else None,
             extension=None if outside else record.party, direction="inbound" if outside else "internal",
         )  # fmt: skip
-        maker = InviteMaker(as_caller, _as_from(record.number))
+        maker = InviteMaker(as_caller, as_from(record.number))
         maker.decision = Decision(display_name=name)
         return maker
 
@@ -312,7 +312,7 @@ class Transfer(Handover):
         self.live.drop(branch, 480)
 
 
-def _as_from(number: str) -> Request:
+def as_from(number: str) -> Request:
     """An INVITE that this party never sent: it says who he is, and nothing else."""
     host = NOWHERE if number == ANONYMOUS else "localhost"
     return Request("INVITE", f"sip:{host}", [("from", f"From: <sip:{escape_user(number)}@{host}>")])

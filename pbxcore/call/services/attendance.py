@@ -74,6 +74,10 @@ class Attendance(Conversation):
         """Whether the caller has nobody to talk to but us."""
         return isinstance(self.b, Attendant)
 
+    def opened_by_us(self) -> None:
+        """The caller's leg is one that we opened: no ACK comes from there."""
+        self._acked = True
+
     # ---- sounds and keys
 
     def play(self, files: Sequence[str], *, repeat: bool = False) -> int:

@@ -34,17 +34,22 @@ async def attend(live: LiveCall, steps: Sequence[Step]) -> Attendance | None:
     made = await attendance(live, first)
     if made is None:
         return None
-    live.conversation = made
+    await serve(made, steps)
+    return made
+
+
+async def serve(made: Attendance, steps: Sequence[Step]) -> None:
+    """Take the steps with a caller who is up; at the end he talks to somebody, or the call is over."""
+    made.live.conversation = made
     try:
         while True:
             try:
                 await _take(made, steps)
                 break
             except Taken as taken:
-                steps = route(live, made.b, taken.number)
+                steps = route(made.live, made.b, taken.number)
     except Over:
         pass
-    return made
 
 
 async def _take(made: Attendance, steps: Sequence[Step]) -> None:

@@ -101,6 +101,7 @@ class FakeControl:
         self.bus = bus
         self.live: dict[str, CallSnapshot] = {}
         self.hung_up: list[str] = []
+        self.ordered: list[tuple[str, str]] = []
         self.transferred: list[tuple[str, str, str | None]] = []
         self.steps: dict[str, tuple[ExplainStep, ...]] = {}
         self.traces: dict[str, Trace] = {}
@@ -123,6 +124,12 @@ class FakeControl:
     def hang_up(self, call_id: str) -> None:
         self.call(call_id)
         self.hung_up.append(call_id)
+
+    def originate(self, agent: str, to: str) -> str:
+        if not to:
+            raise Invalid("to", "Nobody is reached at this number.")
+        self.ordered.append((agent, to))
+        return f"ordered{len(self.ordered)}"
 
     def transfer(self, call_id: str, to: str, party: str | None = None) -> None:
         self.call(call_id)

@@ -254,3 +254,31 @@ async def test_files_go_in_and_out_by_the_api_and_the_panel(office: RealOffice) 
     assert (await anna.get("/contacts/export.csv")).status_code == 403
     large = {"file": ("big.csv", b"name\n" + b"x" * 200_000, "text/csv")}
     assert (await chief.post("/contacts/import", files=large)).status_code == 200
+
+
+async def test_calls_are_ordered_once_a_key(office: RealOffice) -> None:
+    chief, anna = await office.sign_in("super"), await office.sign_in("anna")
+    order = {"from": "101", "to": "+12125550100"}
+    made = await anna.send("POST", "/api/v1/calls", order, **{"Idempotency-Key": "k1"})
+    assert (made.status_code, made.json()) == (201, {"call_id": "ordered1"})
+    assert made.headers["Location"] == "/api/v1/calls/ordered1"
+    again = await anna.send("POST", "/api/v1/calls", order, **{"Idempotency-Key": "k1"})
+    assert (again.status_code, again.json()) == (201, {"call_id": "ordered1"})
+    other = await anna.send("POST", "/api/v1/calls", {**order, "to": "102"}, **{"Idempotency-Key": "k1"})
+    assert (other.status_code, other.json()["error"]["field"]) == (422, "Idempotency-Key")
+    assert (await chief.send("POST", "/api/v1/calls", order, **{"Idempotency-Key": "k1"})).status_code == 201
+    assert (await anna.send("POST", "/api/v1/calls", order)).json() == {"call_id": "ordered3"}
+    assert len(office.world.control.ordered) == 3
+
+
+async def test_an_agent_calls_from_his_own_phone_and_a_refused_order_is_not_kept(office: RealOffice) -> None:
+    anna = await office.sign_in("anna")
+    foreign = await anna.send("POST", "/api/v1/calls", {"from": "102", "to": "103"})
+    assert (foreign.status_code, foreign.json()["error"]["field"]) == (403, "from")
+    key = {"Idempotency-Key": "k"}
+    assert (await anna.send("POST", "/api/v1/calls", {"from": "101", "to": ""}, **key)).status_code == 422
+    assert (await anna.send("POST", "/api/v1/calls", {"from": "101", "to": "103"}, **key)).status_code == 201
+    assert (await anna.send("POST", "/api/v1/calls", {"to": "103"})).json()["error"]["field"] == "from"
+    long = {"Idempotency-Key": "k" * 256}
+    assert (await anna.send("POST", "/api/v1/calls", {"from": "101", "to": "103"}, **long)).status_code == 422
+    assert office.world.control.ordered == [("101", "103")]

@@ -316,6 +316,7 @@ class App:
             ),
             settings=settings.sip,
             crm_seconds=settings.crm.deadline_ms / 1000,
+            wrap_up_seconds=settings.crm.wrap_up_seconds,
         )
         made = office.build(settings, Extensions(self.store).load(), exchange.realm)
         exchange.cards.base = settings.web.public_url
@@ -406,7 +407,7 @@ class App:
 
     def _present(self, extension: str) -> bool:
         """Whether somebody could answer there."""
-        return bool(self.exchange.registrar.bindings(extension))
+        return self.exchange.states.ready(extension) and bool(self.exchange.registrar.bindings(extension))
 
     def _registration_changed(self, extension: str, bindings: int) -> None:
         if self.bus.wanted:

@@ -25,6 +25,10 @@ class Invalid(Exception):
         self.field = field
 
 
+AgentState = Literal["ready", "not ready", "after-call work"]
+AGENT_STATES: tuple[AgentState, ...] = ("ready", "not ready", "after-call work")
+
+
 @dataclass(frozen=True, slots=True)
 class ExtensionState:
     """An extension as the panel shows it. `phones` are the user agents registered now."""
@@ -34,6 +38,7 @@ class ExtensionState:
     crm_control: Literal["third-party", "first-party"]
     phones: tuple[str, ...]
     busy: bool
+    state: AgentState = "ready"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +140,14 @@ class PbxControl(Protocol):
         ...
 
     def extensions(self) -> list[ExtensionState]: ...
+
+    def agent_says(self, number: str, state: AgentState) -> None:
+        """Make an agent ready, not ready, or busy with after-call work. Raises NotFound."""
+        ...
+
+    def summary_written(self, call_id: str) -> None:
+        """Whoever wrote about this call is free again."""
+        ...
 
     def trunks(self) -> list[TrunkState]: ...
 

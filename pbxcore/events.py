@@ -120,6 +120,15 @@ class SummaryWritten(CallEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class AgentStateChanged(Event):
+    """An agent is `ready`, `not ready` or in `after-call work` now (CSTA's AgentReady, AgentNotReady and
+    AgentWorkingAfterCall)."""
+
+    extension: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
 class RegistrationChanged(Event):
     """An extension gained or lost a binding; `bindings` is how many it has now."""
 

@@ -20,7 +20,7 @@ from pbxcore.hooks import CallSnapshot
 from pbxcore.store.repo import User
 from web import crm_api
 from web.auth import sees_all
-from web.bodies import ContactIn, RulesIn, SummaryIn, TransferIn
+from web.bodies import AgentStateIn, ContactIn, RulesIn, SummaryIn, TransferIn
 from web.feed import STREAMS_PER_USER, Entry, Stream, follow
 from web.live import concerns, may_write
 from web.openapi import document
@@ -63,6 +63,8 @@ def routes() -> list[Route]:
         Route(one, guarded(delete_contact), methods=["DELETE"]),
         Route("/api/v1/activities", guarded(activities)),
         Route("/api/v1/events", guarded(events, touch=False)),
+        Route("/api/v1/agents/{number}/state", guarded(agent_state), methods=["GET"]),
+        Route("/api/v1/agents/{number}/state", guarded(say_agent_state), methods=["PUT"]),
         Route("/api/v1/me", guarded(me)),
         Route("/api/v1/extensions", guarded(extensions)),
         Route("/api/v1/trunks", guarded(trunks)),
@@ -134,7 +136,9 @@ async def write_summary(request: Request) -> Response:
     written = read(SummaryIn, await json_body(request))
     author = user.extension or user.username
     change = written.change(panel.settings.office.timezone)
-    return reply(await panel.desk.write_summary(call_id, written.summary, author, written.contact_id, change))
+    done = await panel.desk.write_summary(call_id, written.summary, author, written.contact_id, change)
+    panel.control.summary_written(call_id)
+    return reply(done)
 
 
 async def contacts(request: Request) -> Response:
@@ -199,6 +203,23 @@ async def activities(request: Request) -> Response:
         offset=number_of(request, "offset", 0, OFFSET_LIMIT),
     )
     return reply({"activities": found})
+
+
+async def agent_state(request: Request) -> Response:
+    found = panel_of(request).extension(request.path_params["number"])
+    if found is None:
+        raise Refused(404, "There is no such extension.")
+    return reply({"number": found.number, "state": found.state})
+
+
+async def say_agent_state(request: Request) -> Response:
+    """An agent says his own, a supervisor anybody's."""
+    user, number = user_of(request), request.path_params["number"]
+    if not sees_all(user) and user.extension != number:
+        raise Refused(403, "An agent says his own state.")
+    wanted = read(AgentStateIn, await json_body(request))
+    panel_of(request).control.agent_says(number, wanted.state)
+    return await agent_state(request)
 
 
 async def me(request: Request) -> Response:

@@ -10,6 +10,7 @@ from pbxcore.control import (
     ActivityChange,
     Address,
     AddressKind,
+    AgentState,
     ContactEntry,
     Instruction,
     NumberKind,
@@ -113,6 +114,14 @@ class SummaryIn(ActivityIn):
 
     summary: str
     contact_id: str | None = None
+
+
+class AgentStateIn(BaseModel):
+    """What an agent is from now on."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    state: AgentState
 
 
 class RulesIn(BaseModel):

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from markupsafe import Markup
 
 from pbxcore.control import ActivityEntry, Card, ContactEntry, NotFound
-from pbxcore.events import CallEvent, ConnectionCleared, RegistrationChanged, SummaryWritten
+from pbxcore.events import AgentStateChanged, CallEvent, ConnectionCleared, RegistrationChanged, SummaryWritten
 from pbxcore.hooks import CallSnapshot
 from pbxcore.store import StoreUnavailable
 from pbxcore.store.repo import User
@@ -206,7 +206,7 @@ class LivePage:
 
     def _take(self, entry: Entry) -> tuple[str, ...]:
         event = entry.event
-        if isinstance(event, RegistrationChanged):
+        if isinstance(event, RegistrationChanged | AgentStateChanged):
             return ("phones",)
         if not isinstance(event, CallEvent):
             return ()

@@ -20,7 +20,17 @@ from pbxcore.control import (
     TrunkState,
 )
 from pbxcore.hooks import CallSnapshot, ExplainStep
-from web.bodies import ActivityIn, CallIn, ContactIn, InstructionIn, MergeIn, RulesIn, SummaryIn, TransferIn
+from web.bodies import (
+    ActivityIn,
+    AgentStateIn,
+    CallIn,
+    ContactIn,
+    InstructionIn,
+    MergeIn,
+    RulesIn,
+    SummaryIn,
+    TransferIn,
+)
 
 VERSION = "1"
 NAMED: dict[str, Any] = {
@@ -34,6 +44,7 @@ NAMED: dict[str, Any] = {
     "Trace": Trace,
     "OutboxEntry": OutboxEntry,
     "Rule": RuleEntry,
+    "AgentStateIn": AgentStateIn,
     "RulesIn": RulesIn,
     "ContactIn": ContactIn,
     "ActivityIn": ActivityIn,
@@ -199,6 +210,8 @@ TABLE: tuple[tuple[str, str, str, tuple[str, ...], str | None, tuple[int, dict[s
     ),
     ("/instructions/{instruction_id}", "delete", "Delete an instruction.", (), None, (204, None)),
     ("/events", "get", "Events as they happen (text/event-stream); resumes by Last-Event-ID.", (), None, (200, None)),
+    ("/agents/{number}/state", "get", "Ready, not ready, or in after-call work.", (), None, (200, {"type": "object"})),
+    ("/agents/{number}/state", "put", "An agent says his own.", (), "AgentStateIn", (200, {"type": "object"})),
     ("/me", "get", "Who is signed in.", (), None, (200, {"type": "object"})),
     (
         "/extensions",

@@ -35,6 +35,8 @@ class Endings:
         exchange = self._exchange
         call_id = call.offered.call_id
         exchange.live.pop(call_id, None)
+        if exchange.states.seconds:
+            exchange.states.left(call, call.legs.values())
         if exchange.dial_plan.watched:
             exchange.agents.was_in_a_call([leg.party for leg in call.legs.values()])
         if call.answered_at is None:

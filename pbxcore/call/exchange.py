@@ -33,6 +33,7 @@ from pbxcore.call.router import DialPlan, Target
 from pbxcore.call.servers import Key
 from pbxcore.call.services.agents import Agents
 from pbxcore.call.services.sounds import Silence, Sounds
+from pbxcore.call.services.states import AgentStates
 from pbxcore.call.services.voicemail import UNTOLD, Mailroom, NoMail
 from pbxcore.call.session_timer import Wanted
 from pbxcore.call.signal import Kind, Signal
@@ -40,6 +41,7 @@ from pbxcore.call.subscriptions.package import Refused
 from pbxcore.call.subscriptions.service import EventService
 from pbxcore.call.texts import Texts
 from pbxcore.call.trunks import SECURE, Trunk, Trunks
+from pbxcore.events import AgentStateChanged
 from pbxcore.hooks import CallHooks, CallJournal, CallSnapshot, Decision, Direction, IncomingCall, StreamStats
 from pbxcore.media.backend import MediaBackend
 from pbxcore.settings import Sip
@@ -104,6 +106,7 @@ class Exchange:
         authenticator: Authenticator,
         settings: Sip | None = None,
         crm_seconds: float = 0.3,
+        wrap_up_seconds: float = 0.0,
     ) -> None:
         self.hooks = doors.hooks
         self.journal = doors.journal
@@ -138,7 +141,8 @@ class Exchange:
         self._in_second = 0
         self.endings = Endings(self)
         self.cards = Cards(clock, token)
-        self.agents = Agents(self)
+        self.states = AgentStates(timers, clock, wrap_up_seconds, self._agent_changed)
+        self.agents = Agents(self, self.states.ready)
         self.sounds: Sounds = Silence()
         self.mailroom: Mailroom = NoMail()
         self.recordings: dict[str, Callable[[float], None]] = {}   # call id -> what to do when its recording is whole
@@ -146,6 +150,11 @@ class Exchange:
         self.texts = Texts(self.layer, timers, registrar, clock=clock, wall=wall, domain=self.domain)
         registrar.domain = self.domain
         registrar.watchers.append(self.texts)
+
+    def _agent_changed(self, extension: str, state: str) -> None:
+        if self.bus.wanted:
+            self.bus.publish(AgentStateChanged(self.wall(), extension, state))
+        self.events.agent_changed(extension)
 
     # ---- TransactionUser
 

@@ -265,6 +265,7 @@ class Handover:
         self.conversation.leaves(leaver)
         self.conversation.replace(leaver, comer)
         live.apply(inputs.Transferred(exchange.wall(), comer.label, leaver.label, self.by))
+        exchange.states.left(live.call, [live.call.legs[leaver.label]])
         exchange.media.drop_leg(live.call.offered.call_id, leaver.label)
         self.comers.clear()
         if self.gone:

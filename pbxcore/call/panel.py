@@ -8,7 +8,7 @@ from pbxcore.call import originate
 from pbxcore.call.exchange import Exchange
 from pbxcore.call.keeper import state_of
 from pbxcore.call.referral import order
-from pbxcore.control import ExtensionState, NotFound, Trace, TraceStep, TrunkState
+from pbxcore.control import AgentState, ExtensionState, NotFound, Trace, TraceStep, TrunkState
 from pbxcore.explained import from_record
 from pbxcore.hooks import CallSnapshot, ExplainStep
 from pbxcore.net import ladder, pcap
@@ -63,9 +63,18 @@ class Control:
                 entry.crm_control,
                 tuple(b.user_agent or b.contact for b in exchange.registrar.bindings(entry.number)),
                 entry.number in busy,
+                exchange.states.state(entry.number),
             )
             for entry in exchange.dial_plan.extensions.values()
         ]
+
+    def agent_says(self, number: str, state: AgentState) -> None:
+        if number not in self._exchange.dial_plan.extensions:
+            raise NotFound(f"no extension {number}")
+        self._exchange.states.say(number, state)
+
+    def summary_written(self, call_id: str) -> None:
+        self._exchange.states.written(call_id)
 
     def trunks(self) -> list[TrunkState]:
         return [state_of(trunk) for trunk in self._exchange.trunks]

@@ -92,6 +92,7 @@ async def write_summary(request: Request) -> Response:
     try:
         change = read_change(fields, panel.settings.office.timezone)
         await panel.desk.write_summary(call_id, text, user.extension or user.username, contact_id, change)
+        panel.control.summary_written(call_id)
     except Invalid as error:
         why = invalid_words(request, error)
         if error.field not in ("summary", "contact_id"):

@@ -80,6 +80,8 @@ WORDS: dict[str, str] = {
     "phase.ended": "Ended",
     "phone.busy": "in a call",
     "phone.free": "ready",
+    "phone.writing": "writing the summary",
+    "phone.pause": "not ready",
     "phone.away": "not registered",
     "direction.inbound": "Incoming",
     "direction.outbound": "Outgoing",

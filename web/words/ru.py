@@ -78,6 +78,8 @@ WORDS: dict[str, str] = {
     "phase.ended": "Завершён",
     "phone.busy": "разговаривает",
     "phone.free": "свободен",
+    "phone.writing": "пишет итог",
+    "phone.pause": "не готов",
     "phone.away": "не в сети",
     "direction.inbound": "Входящий",
     "direction.outbound": "Исходящий",

@@ -15,8 +15,14 @@ from pbxcore.call.subscriptions.calls import CallWatch, Entry
 from pbxcore.call.subscriptions.package import Changed, Refused, Watching
 from pbxcore.call.subscriptions.pidf import Document, Status
 from pbxcore.call.subscriptions.publications import Publications
+from pbxcore.control import AgentState
 
 ON_THE_PHONE = Document(activities=("busy", "on-the-phone"), notes=("On the phone",))  # some phones read one of them
+
+SAYS: dict[AgentState, Document] = {
+    "after-call work": Document(activities=("busy", "working"), notes=("After-call work",)),
+    "not ready": Document(activities=("away",), notes=("Not ready",)),
+}
 
 
 class PresencePackage:
@@ -28,12 +34,14 @@ class PresencePackage:
     def __init__(
         self, calls: CallWatch, registrar: Registrar, publications: Publications,
         extensions: Callable[[], Mapping[str, object]], changed: Changed,
+        says: Callable[[str], AgentState] = lambda extension: "ready",
     ) -> None:  # fmt: skip
         self._calls = calls
         self._registrar = registrar
         self._publications = publications
         self._extensions = extensions
         self._tell = changed
+        self._says = says
         self._shown: dict[str, tuple[bool, bool]] = {}  # of who was ever watched: reachable, on the phone
 
     def may_watch(self, watcher: str, resource: str) -> None:
@@ -78,4 +86,6 @@ class PresencePackage:
             parts.append(Document((Status("phones", reachable, watching.entity if reachable else ""),)))
         if on_the_phone:
             parts.insert(0, ON_THE_PHONE)
+        elif (state := self._says(watching.resource)) != "ready":
+            parts.insert(0, SAYS[state])
         return pidf.render(watching.entity, parts)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from pbxcore.call.b2bua import LiveCall
     from pbxcore.call.router import DialPlan
+    from pbxcore.call.services.states import AgentStates
+    from pbxcore.control import AgentState
 
 RETRY_SECONDS = 10  # after a stop: a restart takes less
 
@@ -40,6 +42,7 @@ class Exchange(notifier.Exchange, Protocol):
     registrar: Registrar
     dial_plan: DialPlan
     wall: Callable[[], float]
+    states: AgentStates
 
 
 class EventService:
@@ -52,7 +55,7 @@ class EventService:
         calls = CallWatch(exchange.bus, exchange.live)
         self.publications = Publications(exchange.timers, exchange.clock, exchange.token, self._published)
         self.mailboxes = Mailboxes(self._extensions, changed)
-        self._presence = PresencePackage(calls, registrar, self.publications, self._extensions, changed)
+        self._presence = PresencePackage(calls, registrar, self.publications, self._extensions, changed, self._says)
         registrations = RegistrationPackage(registrar, self._extensions, changed, exchange.wall)
         dialogs = DialogPackage(calls, self._extensions, changed, exchange.wall)
         registrar.watchers += [registrations, self._presence]
@@ -83,8 +86,15 @@ class EventService:
             raise Refused(403)
         self._exchange.layer.respond(tx, self.publications.publish(request, extension))
 
+    def agent_changed(self, extension: str) -> None:
+        """Ready, not ready or in after-call work now: presence tells of it."""
+        self._presence.published(extension)
+
     def _published(self, extension: str) -> None:
         self._presence.published(extension)
+
+    def _says(self, extension: str) -> AgentState:
+        return self._exchange.states.state(extension)
 
     def _extensions(self) -> Mapping[str, object]:
         return self._exchange.dial_plan.extensions

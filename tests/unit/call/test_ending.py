@@ -26,6 +26,7 @@ class Place:
         self.live: dict[str, object] = {}
         self.counters = SimpleNamespace(answered=0)
         self.dial_plan = SimpleNamespace(watched=frozenset())
+        self.states = SimpleNamespace(seconds=0.0)
         self.journal = SimpleNamespace(write=lambda call: self.said.append(("written", call)))
         self.hooks = SimpleNamespace(on_ended=lambda call: self.said.append(("ended", call)))
         self.media = SimpleNamespace(delete=lambda call_id: self.said.append(("deleted", call_id)))

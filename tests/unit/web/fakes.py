@@ -17,6 +17,7 @@ from pbxcore.bus import Bus
 from pbxcore.control import (
     ActivityChange,
     ActivityEntry,
+    AgentState,
     Card,
     ContactEntry,
     ExtensionState,
@@ -104,6 +105,7 @@ class FakeControl:
         self.ordered: list[tuple[str, str]] = []
         self.transferred: list[tuple[str, str, str | None]] = []
         self.steps: dict[str, tuple[ExplainStep, ...]] = {}
+        self.written: list[str] = []
         self.traces: dict[str, Trace] = {}
         self.cards: dict[str, bytes] = {}
         self.states = [
@@ -140,6 +142,12 @@ class FakeControl:
     def extensions(self) -> list[ExtensionState]:
         talking = {leg.party for call in self.live.values() for leg in call.legs if leg.state == "answered"}
         return [replace(state, busy=state.number in talking) for state in self.states]
+
+    def agent_says(self, number: str, state: AgentState) -> None:
+        self.states = [replace(one, state=state) if one.number == number else one for one in self.states]
+
+    def summary_written(self, call_id: str) -> None:
+        self.written.append(call_id)
 
     def trunks(self) -> list[TrunkState]:
         return [TrunkState("city", "sip.example.net", sum(1 for c in self.live.values() if c.trunk))]

@@ -243,3 +243,22 @@ def test_health_and_readiness() -> None:
     ready[0] = False
     assert client.get("/readyz").status_code == 503
     assert client.get("/healthz").status_code == 200
+
+
+def test_agents_say_their_own_state_and_supervisors_anybodys(world: World, browse: Browse) -> None:
+    anna, boss = browse("anna"), browse("super")
+    assert anna.get("/api/v1/agents/101/state").json() == {"number": "101", "state": "ready"}
+    assert anna.send("PUT", "/api/v1/agents/101/state", {"state": "not ready"}).json()["state"] == "not ready"
+    assert anna.send("PUT", "/api/v1/agents/102/state", {"state": "not ready"}).status_code == 403
+    assert boss.send("PUT", "/api/v1/agents/102/state", {"state": "after-call work"}).status_code == 200
+    assert world.control.states[1].state == "after-call work"
+    assert boss.send("PUT", "/api/v1/agents/102/state", {"state": "asleep"}).status_code == 422
+    assert boss.get("/api/v1/agents/999/state").status_code == 404
+
+
+def test_a_summary_ends_after_call_work(world: World, browse: Browse) -> None:
+    call_id = world.ring()
+    world.answer(call_id)
+    world.end(call_id)
+    assert browse("anna").send("POST", f"/api/v1/calls/{call_id}/summary", {"summary": "Wants tea."}).status_code == 200
+    assert world.control.written == [call_id]

@@ -1,0 +1,124 @@
+"""After a call an agent is left alone until his summary is stored or the time is up."""
+
+from __future__ import annotations
+
+import pytest
+
+from pbxcore.call.panel import Control
+from pbxcore.control import NotFound
+from pbxcore.events import AgentStateChanged
+from pbxcore.hooks import Ring
+from tests.scenario.office import EXCHANGE, Office
+
+SECONDS = 30.0
+
+
+class Desk:
+    """An office whose 101 takes a call from outside, and 102 is there."""
+
+    def __init__(self, seconds: float = SECONDS) -> None:
+        self.office = Office()
+        self.office.exchange.states.seconds = seconds
+        self.one, self.two = self.office.phone("101"), self.office.phone("102")
+        self.carrier = self.office.carrier()
+        self.office.hooks.decide = lambda call: Ring(("101",))
+        self.control = Control(self.office.exchange)
+
+    def talk(self) -> str:
+        """A call that is answered and over; its identifier."""
+        talk = self.carrier.call("+15550100", EXCHANGE)
+        assert self.office.world.until(lambda: talk.state == "up" and self.one.last.acked)
+        [call] = self.control.calls()
+        assert self.state() == "ready"
+        self.carrier.bye(talk)
+        self.office.world.run(1.0)
+        return call.call_id
+
+    def state(self, number: str = "101") -> str:
+        return next(one.state for one in self.control.extensions() if one.number == number)
+
+    def free(self) -> list[str]:
+        return self.office.exchange.agents.free(["101", "102"])
+
+
+def test_no_queue_offers_him_a_call_until_the_summary_is_stored() -> None:
+    desk = Desk()
+    call_id = desk.talk()
+    assert desk.state() == "after-call work"
+    assert desk.free() == ["102"]
+    desk.control.summary_written("of another call")
+    assert desk.free() == ["102"]
+    desk.control.summary_written(call_id)
+    assert desk.state() == "ready"
+    assert desk.free() == ["101", "102"]
+    desk.office.world.run(SECONDS + 1)
+    desk.office.assert_nothing_left()
+
+
+def test_or_until_the_time_is_up() -> None:
+    desk = Desk()
+    desk.talk()
+    desk.office.world.run(SECONDS - 3)
+    assert desk.state() == "after-call work"
+    desk.office.world.run(5)
+    assert desk.state() == "ready"
+
+
+def test_two_calls_want_two_summaries() -> None:
+    desk = Desk()
+    first = desk.talk()
+    desk.control.agent_says("101", "ready")
+    second = desk.talk()
+    desk.control.summary_written(first)
+    assert desk.state() == "after-call work"
+    desk.control.summary_written(second)
+    assert desk.state() == "ready"
+
+
+def test_nobody_writes_where_it_is_not_wanted_nor_of_a_call_that_he_did_not_have() -> None:
+    desk = Desk(0.0)
+    desk.talk()
+    assert desk.state() == "ready"
+    desk = Desk()
+    desk.one.manners.answer_after = None
+    talk = desk.carrier.call("+15550100", EXCHANGE)
+    desk.office.world.run(1.0)
+    desk.carrier.cancel(talk)
+    desk.office.world.run(1.0)
+    assert desk.state() == "ready"
+
+
+def test_who_has_handed_a_call_over_writes_at_once_and_once() -> None:
+    desk = Desk()
+    talk = desk.carrier.call("+15550100", EXCHANGE)
+    assert desk.office.world.until(lambda: talk.state == "up" and desk.one.last.acked)
+    [call] = desk.control.calls()
+    desk.control.transfer(call.call_id, "102")
+    assert desk.office.world.until(lambda: desk.state() == "after-call work")
+    assert [live.call_id for live in desk.control.calls()] == [call.call_id]
+    assert desk.state("102") == "ready"
+    desk.office.world.run(SECONDS + 1)
+    assert desk.state() == "ready"
+    desk.carrier.bye(talk)
+    desk.office.world.run(1.0)
+    assert (desk.state("101"), desk.state("102")) == ("ready", "after-call work")
+
+
+def test_what_he_says_himself_stands_before_all() -> None:
+    desk = Desk()
+    heard: list[tuple[str, str]] = []
+
+    def listen(event: object) -> None:
+        if isinstance(event, AgentStateChanged):
+            heard.append((event.extension, event.state))
+
+    desk.office.bus.listen(listen)
+    desk.control.agent_says("101", "not ready")
+    desk.control.agent_says("101", "not ready")
+    assert desk.free() == ["102"]
+    desk.control.agent_says("101", "after-call work")
+    assert desk.state() == "after-call work"
+    desk.control.agent_says("101", "ready")
+    assert heard == [("101", "not ready"), ("101", "after-call work"), ("101", "ready")]
+    with pytest.raises(NotFound):
+        desk.control.agent_says("999", "ready")

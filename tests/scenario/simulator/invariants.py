@@ -160,9 +160,12 @@ def records_tell_what_the_caller_heard(run: Run) -> Iterator[str]:
 
 
 def _picked_up(session: Session) -> bool:
-    """Whether this phone was in the call; of one that picks up calls of others, whether it was let in."""
+    """Whether this phone was in the call; of one that picks up calls of others, whether it was let in, or could not
+    hear that it was."""
     if session.role == "picker" and session.client is not None:
-        return any(status < 300 for status, _ in session.client.finals)
+        deaf = session.died or session.agent.moved or session.agent.people.lost(session, "final INVITE")
+        finals = session.client.finals
+        return any(status < 300 for status, _ in finals) or (deaf and not finals)
     return session.role != "caller" and session.was_up
 
 
@@ -247,7 +250,7 @@ def lamps_go_out(run: Run) -> Iterator[str]:
                 continue
             key = watch.call_id
             excused = watch.notify_status != 200 or net.lost[key, "NOTIFY"] + net.lost[key, "final NOTIFY"]
-            if excused or watch.expires_at <= net.now:
+            if excused or watch.given_up or watch.expires_at <= net.now:
                 continue
             if not watch.told:
                 yield f"{agent.user} watches {watch.event} of {watch.resource}, and was told nothing (Call-ID {key})"

@@ -191,6 +191,7 @@ class People:
         """A phone without power. Whoever talks to it finds out."""
         agent.alive = False
         for session in list(agent.sessions.values()):
+            session.died = True
             if session.plan is not None:    # of an ended one, too: its BYE may still be on its way
                 self.silence(session.plan)
 

@@ -33,6 +33,7 @@ class Session:
         self.state = "new"
         self.began = self.since = agent.net.now
         self.was_up = False
+        self.died = False                      # its phone lost power in the middle of it
         self.local, self.remote, self.target = "", "", ""
         self.number = 0                        # CSeq of our last request
         self.server: Served | None = None      # the INVITE that we were sent

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from pbxcore.call.subscriptions.subscription import MAX_FAILURES
 from tests.scenario.simulator.building import NUMBERS
 from tests.scenario.simulator.deeds import LIFE, Deeds, Rng
 from tests.scenario.simulator.transactions import Client, Served
@@ -45,6 +46,8 @@ class Watch:
         self.accept = ""
         self._number = 0
         self._heard = 0                    # the last CSeq of a notification
+        self._troubles = 0                 # notifications in a row that it said 5xx to
+        self.given_up = False              # for them: it hears no more until it subscribes anew
         self._version = -1
         self._to = f"<sip:{resource}@{agent.exchange[0]}>"
         self._target = f"sip:{resource}@{agent.exchange[0]}"
@@ -129,6 +132,8 @@ class Watch:
         self.told += 1
         if self.notify_status:
             served.respond(self.notify_status, extra=self.notify_extra)
+        self._troubles = self._troubles + 1 if 500 <= self.notify_status < 600 else 0
+        self.given_up = self.given_up or self._troubles >= MAX_FAILURES
         self.ended = notify.head.get("subscription-state", "").startswith("terminated")
         # From 500 on it is asked again, and given up after three times (4.2.2).
         self.refused = 300 <= self.notify_status < 500 or self.notify_status >= 600

@@ -273,21 +273,32 @@ class Endpoint:
         layer = self._layer
         if layer is None:
             return False
-        kept = data if len(data) <= LONGEST else data[:LONGEST]
-        self.ring.append((time.time(), False, flow.transport, flow.local, flow.remote, kept))
         try:
-            layer.receive(parse(data), flow, now)
+            message = parse(data)
         except ParseError as error:
-            if flow.transport == "UDP" and (echo := stun.answer(data, *flow.remote)) is not None:
-                self.counters.keep_alives += 1   # RFC 5626 section 4.4.2
-                flow.send(echo)
-                return False
-            self.counters.malformed += 1
-            self.unreadable(error, flow, now)
+            self._no_message(data, flow, error, now)
             return False
+        self.ring.append((time.time(), False, flow.transport, flow.local, flow.remote, data if len(data) <= LONGEST else data[:LONGEST]))
+        try:
+            layer.receive(message, flow, now)
         except Exception:   # whatever a stranger's message sets off in us, the loop goes on
             self._crashed(flow)
         return True
+
+    def _no_message(self, data: bytes, flow: UdpFlow | StreamFlow, error: ParseError, now: float) -> None:
+        """What the parser refused: keep-alives, and what a trace should show."""
+        if flow.transport == "UDP":
+            if len(data) < 5 or data.isspace():   # CRLF, NUL and empty datagrams hold NAT bindings open
+                self.counters.keep_alives += 1
+                return
+            echo = stun.answer(data, *flow.remote)
+            if echo is not None:
+                self.counters.keep_alives += 1   # RFC 5626 section 4.4.2
+                flow.send(echo)
+                return
+        self.ring.note(False, flow, data)
+        self.counters.malformed += 1
+        self.unreadable(error, flow, now)
 
     def unreadable(self, error: ParseError, flow: UdpFlow | StreamFlow, now: float) -> None:
         """What the parser or the framer refused: the layer answers if it can."""

@@ -38,13 +38,11 @@ class Ring:
 
     def __init__(self, messages: int = 5000) -> None:
         self._rows: deque[Row] = deque(maxlen=messages)
-        self.append = self._rows.append   # for those who make a whole row, with no more of the message than is kept
+        self.append = self._rows.append   # for whoever makes the row: `data[:LONGEST]` copies nothing of a short one
 
     def note(self, out: bool, peer: Peer, data: bytes) -> None:
         """Keep a message that was received (`out` False) or is being sent. Runs for every message there is."""
-        self.append((
-            time(), out, peer.transport, peer.local, peer.remote, data if len(data) <= LONGEST else data[:LONGEST]
-        ))  # fmt: skip
+        self.append((time(), out, peer.transport, peer.local, peer.remote, data[:LONGEST]))
 
     def __len__(self) -> int:
         return len(self._rows)

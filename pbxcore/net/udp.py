@@ -2,7 +2,7 @@
 
 The socket is read by `loop.add_reader` (asyncio's datagram transport costs 0.2 ms more a call), until the kernel says
 that it holds nothing more: to be refused a read costs four times as much as to ask. STUN
-keep-alives (RFC 5626 section 4.4.2) are what no message is: the endpoint answers them. A request too large for a
+keep-alives (RFC 5626 section 4.4.2) and empty ones are what no message is: the endpoint knows them. A request too large for a
 datagram goes another way (`UdpFlow.wide`).
 """
 
@@ -81,11 +81,12 @@ class UdpSocket:
         self.outbox: list[tuple[bytes, UdpFlow]] = []
         self._sock = sock
         self._fileno = sock.fileno()
+        self._receive = sock.recvfrom
         self._family = sock.family
         self._loop = loop
         self._flows: dict[Address, UdpFlow] = {}
         self._backlog: deque[tuple[bytes, UdpFlow]] = deque()
-        loop.add_reader(sock.fileno(), self._readable)
+        loop.add_reader(self._fileno, self._readable)
 
     def flow_to(self, host: str, port: int) -> UdpFlow:
         """The flow to an IP address in plain form, without brackets. Raises NoFlow when there is no route."""
@@ -107,34 +108,27 @@ class UdpSocket:
             flow.closed = True
         self._flows.clear()
         self._backlog.clear()
-        self._loop.remove_reader(self._sock.fileno())
-        self._loop.remove_writer(self._sock.fileno())
+        self._loop.remove_reader(self._fileno)
+        self._loop.remove_writer(self._fileno)
         self._sock.close()
 
     def _readable(self) -> None:
         endpoint = self.endpoint
         counters = endpoint.counters
-        flows = self._flows
-        receive, fileno = self._sock.recvfrom, self._fileno
         now = endpoint.begin()
         try:
             for _ in range(endpoint.limits.datagrams_a_wake_up):
                 try:
-                    data, address = receive(65535)
+                    data, address = self._receive(65535)
                 except BlockingIOError:
                     break
                 except OSError:
                     counters.receive_errors += 1
                     continue
                 counters.datagrams_in += 1
-                if len(data) < 5 or data.isspace():   # CRLF, NUL and empty datagrams hold NAT bindings open
-                    counters.keep_alives += 1
-                    continue
-                flow = flows.get(address)
-                if flow is None:
-                    flow = self.flow_of(address, self._local_or_any(address))
+                flow = self._flows.get(address) or self.flow_of(address, self._local_or_any(address))
                 endpoint.handle(data, flow, now)
-                if ioctl(fileno, FIONREAD, NOTHING) == NOTHING:
+                if ioctl(self._fileno, FIONREAD, NOTHING) == NOTHING:
                     break
         finally:
             endpoint.end()
@@ -175,23 +169,22 @@ class UdpSocket:
         if self._backlog:
             self._keep(out)
             return
-        send = self._sock.sendto
-        endpoint = self.endpoint
-        keep, at = endpoint.ring.append, time()
-        done = errors = 0
-        for data, flow in out:
+        send, counters, keep, at = self._sock.sendto, self.endpoint.counters, self.endpoint.ring.append, time()
+        counters.datagrams_out += len(out)
+        following = iter(out)
+        for data, flow in following:
             try:
                 send(data, flow.address)
             except BlockingIOError:
-                self._keep(out[done:])
-                self._loop.add_writer(self._sock.fileno(), self._writable)
-                break
+                waiting = [(data, flow), *following]
+                counters.datagrams_out -= len(waiting)
+                self._keep(waiting)
+                self._loop.add_writer(self._fileno, self._writable)
+                return
             except OSError:   # no route, too long, a full device queue: lost like any datagram, SIP sends again
-                errors += 1
-            done += 1
+                counters.datagrams_out -= 1
+                counters.send_errors += 1
             keep((at, True, "UDP", flow.local, flow.remote, data if len(data) <= LONGEST else data[:LONGEST]))
-        endpoint.counters.send_errors += errors
-        endpoint.counters.datagrams_out += done - errors
 
     def _keep(self, datagrams: list[tuple[bytes, UdpFlow]]) -> None:
         room = self.endpoint.limits.udp_backlog - len(self._backlog)
@@ -199,7 +192,7 @@ class UdpSocket:
         self.endpoint.counters.send_drops += len(datagrams) - min(room, len(datagrams))
 
     def _writable(self) -> None:
-        self._loop.remove_writer(self._sock.fileno())
+        self._loop.remove_writer(self._fileno)
         self.outbox[:0] = self._backlog
         self._backlog.clear()
         self.flush()

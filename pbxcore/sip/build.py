@@ -125,8 +125,8 @@ class Answer(Response):
         self._fields = fields
 
     def to_bytes(self, top: str = "") -> bytes:
-        keys, lines = zip(*self._rows, strict=True) if self._rows else ((), ())
-        if top or self._fields is not None or "content-length" in keys:
+        lines = [line for key, line in self._rows if key != "content-length"]
+        if top or self._fields is not None or len(lines) != len(self._rows):
             return super().to_bytes(top)
         length = f"Content-Length: {len(self.body)}"
         text = "\r\n".join((f"SIP/2.0 {self.status} {self.reason}", *self._repeated, *lines, length, "\r\n"))

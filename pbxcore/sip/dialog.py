@@ -16,6 +16,7 @@ from pbxcore.sip.headers import NameAddr
 from pbxcore.sip.message import Field, Message, Request, Response
 from pbxcore.sip.rows import CONTACTS
 from pbxcore.sip.uri import Uri
+from pbxcore.sip.views import value_of
 
 
 class DialogState(StrEnum):
@@ -67,16 +68,17 @@ class Dialog:
     def uas(cls, request: Request, local_tag: str, *, contact: str) -> Dialog:
         """The dialog that our 1xx or 2xx with `local_tag` to `request` makes (12.1.1); early until `confirm`."""
         self = cls()
+        rows = request.first_lines
         self.call_id = request.call_id
         self.local_tag = local_tag
         self.remote_tag = request.from_tag or ""
         self.local_seq = 0
         self.remote_seq = request.cseq.number
-        to = request.first("to") or ""
+        to = value_of(rows["to"])
         self.local = to if request.to_tag is not None else f"{to};tag={local_tag}"
-        self.remote = request.first("from") or ""
+        self.remote = value_of(rows["from"])
         self.remote_target = _target(request) or str(request.from_.uri)
-        self.route_set = request.values("record-route") if "record-route" in request else []
+        self.route_set = request.values("record-route") if "record-route" in rows else []
         self.contact = contact
         self.secure = request.uri[:5].lower() == "sips:"
         self.state = EARLY
@@ -86,18 +88,19 @@ class Dialog:
     def uac(cls, request: Request, response: Response) -> Dialog:
         """The dialog that a 1xx or 2xx with a To tag to our `request` makes (12.1.2)."""
         self = cls()
-        local = request.first("from") or ""
-        same = response.first("from") == local  # nearly always, and then its tag has been read already
+        rows, theirs = request.first_lines, response.first_lines
+        local = rows["from"]
+        same = theirs["from"] == local  # nearly always, and then its tag has been read already
         self.call_id = request.call_id
         self.local_tag = (response if same else request).from_tag or ""
         self.remote_tag = response.to_tag or ""
         self.local_seq = request.cseq.number
         self.remote_seq = None
-        self.local = local
-        self.remote = response.first("to") or ""
+        self.local = value_of(local)
+        self.remote = value_of(theirs["to"])
         self.remote_target = _target(response) or request.uri
         self.route_set = _reversed_routes(response)
-        self.contact = request.first("contact") or ""
+        self.contact = value_of(rows.get("contact", ""))
         self.secure = request.uri[:5].lower() == "sips:"
         self.state = CONFIRMED if response.status >= 200 else EARLY
         return self

@@ -171,14 +171,14 @@ class Message:
     def to_bytes(self, top: str = "") -> bytes:
         """The message for the wire, with the row `top` above its own. Content-Length is set right; rows that were not
         edited are as they came."""
-        body = self.body
+        body, fields = self.body, self.fields
         start = f"{self._start_line()}\r\n{top}" if top else self._start_line()
         length = f"Content-Length: {len(body)}"
-        keys, lines = zip(*self.fields, strict=True) if self.fields else ((), ())
-        if "content-length" in keys:
-            text = "\r\n".join((start, *self._with_length(length), "\r\n"))
-        else:
+        lines = [line for key, line in fields if key != "content-length"]
+        if len(lines) == len(fields):
             text = "\r\n".join((start, *lines, length, "\r\n"))
+        else:
+            text = "\r\n".join((start, *self._with_length(length), "\r\n"))
         return text.encode("utf-8", "surrogateescape") + body
 
     def _with_length(self, length: str) -> Iterator[str]:

@@ -118,6 +118,7 @@ class Endpoint:
         self._behind = ""
         self._sweep_handle: asyncio.TimerHandle | None = None
         self._forget_at = 0.0
+        self._since = time.time() - clock()   # when the clock said 0
         self._logged_at = float("-inf")
         self._looked_at = 0.0       # when the certificates' files were last looked at
         self._looking: asyncio.Future[None] | None = None
@@ -278,7 +279,7 @@ class Endpoint:
         except ParseError as error:
             self._no_message(data, flow, error, now)
             return False
-        self.ring.append((time.time(), False, flow.transport, flow.local, flow.remote, data if len(data) <= LONGEST else data[:LONGEST]))
+        self.ring.append((self._since + now, False, flow.transport, flow.local, flow.remote, data[:LONGEST]))
         try:
             layer.receive(message, flow, now)
         except Exception:   # whatever a stranger's message sets off in us, the loop goes on
@@ -380,6 +381,7 @@ class Endpoint:
     def _sweep(self) -> None:
         """Once a second: streams past their deadline, and routes too old to be believed."""
         now = self.clock()
+        self._since = time.time() - now   # somebody may have set the time of day
         self.streams.sweep(now)
         if now >= self._looked_at + LOOK_AT_CERTIFICATES and (self._looking is None or self._looking.done()):
             self._looked_at = now

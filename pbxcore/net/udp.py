@@ -1,9 +1,9 @@
 """SIP over UDP (RFC 3261 section 18): drain what is there, handle it all, send everything in one burst.
 
 The socket is read by `loop.add_reader` (asyncio's datagram transport costs 0.2 ms more a call), until the kernel says
-that it holds nothing more: to be refused a read costs four times as much as to ask. STUN
-keep-alives (RFC 5626 section 4.4.2) and empty ones are what no message is: the endpoint knows them. A request too large for a
-datagram goes another way (`UdpFlow.wide`).
+that it holds nothing more: to be refused a read costs four times as much as to ask. STUN keep-alives (RFC 5626 section
+4.4.2) and empty ones are what no message is: the endpoint knows them. A request too large for a datagram goes another
+way (`UdpFlow.wide`).
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ class UdpSocket:
             except OSError:   # no route, too long, a full device queue: lost like any datagram, SIP sends again
                 counters.datagrams_out -= 1
                 counters.send_errors += 1
-            keep((at, True, "UDP", flow.local, flow.remote, data if len(data) <= LONGEST else data[:LONGEST]))
+            keep((at, True, "UDP", flow.local, flow.remote, data[:LONGEST]))
 
     def _keep(self, datagrams: list[tuple[bytes, UdpFlow]]) -> None:
         room = self.endpoint.limits.udp_backlog - len(self._backlog)

@@ -68,30 +68,20 @@ def response(
     if headers:
         rows = [*rows_of(headers), *rows]
     tag = None if to_tag is None or _has_to_tag(request) else to_tag
-    made = _answer(request, status, reason, tag, rows, body)
+    first = request.first_lines
+    made: Response | None = None
+    if status != 100 and len(first) == len(request.fields) and "record-route" not in first:
+        try:  # nearly all: each row is there once
+            to = first["to"] if tag is None else f"{first['to'].rstrip(BLANKS)};tag={tag}"
+            repeated = (first["via"], first["from"], to, first["call-id"], first["cseq"])
+            made = Answer(status, reason, repeated, rows, body)
+        except KeyError:
+            pass
+    if made is None:
+        made = Response(status, reason, [*_copied(request, status, tag), *rows], body)
     if tag is not None:
         made.seen["to_tag"] = tag  # the ACK of a 2xx is found by it
     return made
-
-
-def _answer(
-    request: Request, status: int, reason: str, tag: str | None, rows: Sequence[Field], body: bytes
-) -> Response:
-    first = request.first_lines
-    if len(first) == len(request.fields) and status != 100 and "record-route" not in first:
-        try:  # nearly all: each is there once
-            to = first["to"] if tag is None else f"{first['to'].rstrip(BLANKS)};tag={tag}"
-            repeated = (first["via"], first["from"], to, first["call-id"], first["cseq"])
-            return Answer(status, reason, repeated, rows, body)
-        except KeyError:
-            pass
-    fields = _copied(request, status)
-    if tag is not None:
-        for at, (key, line) in enumerate(fields):
-            if key == "to":
-                fields[at] = (key, f"{line.rstrip(BLANKS)};tag={tag}")
-                break
-    return Response(status, reason, [*fields, *rows], body)
 
 
 _REPEATED = ("via", "from", "to", "call-id", "cseq")
@@ -125,23 +115,27 @@ class Answer(Response):
         self._fields = fields
 
     def to_bytes(self, top: str = "") -> bytes:
-        lines = [line for key, line in self._rows if key != "content-length"]
-        if top or self._fields is not None or len(lines) != len(self._rows):
+        rows, body = self._rows, self.body
+        lines = [line for key, line in rows if key != "content-length"] if rows else ()
+        if self._fields is not None or top or len(lines) != len(rows):
             return super().to_bytes(top)
-        length = f"Content-Length: {len(self.body)}"
-        text = "\r\n".join((f"SIP/2.0 {self.status} {self.reason}", *self._repeated, *lines, length, "\r\n"))
-        return text.encode("utf-8", "surrogateescape") + self.body
+        start, length = f"SIP/2.0 {self.status} {self.reason}", f"Content-Length: {len(body)}\r\n\r\n"
+        return "\r\n".join((start, *self._repeated, *lines, length)).encode("utf-8", "surrogateescape") + body
 
 
-def _copied(request: Request, status: int) -> list[Field]:
-    """The rows of a request that its response repeats."""
+def _copied(request: Request, status: int, tag: str | None) -> list[Field]:
+    """The rows of a request that its response repeats, the first To with this tag."""
     copied = _COPIED
     if status == 100:
         copied = _TRYING
     elif status < 300 and request.method in _DIALOG_METHODS:
         copied = _DIALOG
     fields = [field for field in request.fields if field[0] in copied]
-    return _once(fields) if len(fields) > 5 else fields
+    if len(fields) > 5:
+        fields = _once(fields)
+    if tag is None:
+        return fields
+    return [(key, f"{line.rstrip(BLANKS)};tag={tag}" if key == "to" else line) for key, line in fields]
 
 
 def rows_of(headers: Iterable[tuple[str, str]]) -> list[Field]:

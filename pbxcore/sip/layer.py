@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 from zlib import crc32
 
@@ -413,8 +414,12 @@ def stateless_tag(request: Request) -> str:
 
 def via_row(flow: Flow, branch: str) -> str:
     """Our Via on a request that goes this way (18.1.1)."""
-    host, port = flow.local
-    return f"Via: SIP/2.0/{flow.transport} {join_host(host, port)};branch={branch};rport"
+    return f"{_via_head(flow.transport, flow.local)}{branch};rport"
+
+
+@lru_cache(maxsize=64)
+def _via_head(transport: str, local: tuple[str, int]) -> str:
+    return f"Via: SIP/2.0/{transport} {join_host(*local)};branch="
 
 
 def way_for_large(flow: Flow) -> Flow | None:

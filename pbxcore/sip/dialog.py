@@ -14,9 +14,8 @@ from pbxcore.sip import build
 from pbxcore.sip.errors import ParseError, SipError
 from pbxcore.sip.headers import NameAddr
 from pbxcore.sip.message import Field, Message, Request, Response
-from pbxcore.sip.rows import CONTACTS
+from pbxcore.sip.rows import CONTACTS, value_of
 from pbxcore.sip.uri import Uri
-from pbxcore.sip.views import value_of
 
 
 class DialogState(StrEnum):

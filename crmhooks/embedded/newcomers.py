@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import structlog
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from crmhooks.embedded import rows
 from crmhooks.embedded.cards import Cards
@@ -25,11 +26,11 @@ from pbxcore.control import ContactEntry
 from pbxcore.events import CardFound
 from pbxcore.hooks import CallSnapshot, Disposition
 from pbxcore.store import Store, StoreUnavailable
-from pbxcore.store.models import ContactNumberRow
 
 TAG = "new"
 AT_ONCE = 200          # numbers a transaction
 MAX_WAITING = 10_000   # while the database is gone; those after that are entered by their next call
+GATHER = 0.25          # seconds that numbers gather for one transaction
 AGAIN = 5.0            # seconds until a database that was gone is asked again
 MAX_NAME = 200
 
@@ -87,6 +88,7 @@ class Newcomers:
     async def _enter_all(self) -> None:
         try:
             while self._waiting:
+                await asyncio.sleep(GATHER)
                 batch = [ContactEntry("", name, (number,), tags=(TAG,))
                          for number, (name, _) in list(self._waiting.items())[:AT_ONCE]]
                 try:
@@ -105,13 +107,15 @@ class Newcomers:
 
         def job(session: Session) -> Saved:
             rows.lock(session)   # another program may be entering the same number
-            found: list[ContactEntry] = []
-            made = False
-            for entry, fresh in zip(batch, tokens, strict=True):
-                known = _who_has(session, entry.numbers[0])
-                made = made or not known
-                found += known or rows.store_contact(session, entry, fresh, now)
-            return found, rows.raise_version(session) if made else None
+            known = rows.contacts_with(session, [entry.numbers[0] for entry in batch])
+            taken = {number for entry in known for number in entry.numbers}
+            fresh = [
+                replace(entry, id=token) for entry, token in zip(batch, tokens, strict=True)
+                if entry.numbers[0] not in taken
+            ]  # fmt: skip
+            if fresh:
+                rows.add_contacts(session, fresh, now)
+            return [*known, *fresh], rows.raise_version(session) if fresh else None
 
         await self._store.change(job, lambda saved: self._entered([entry.numbers[0] for entry in batch], saved))
 
@@ -143,7 +147,3 @@ def _turned_away(call: CallSnapshot) -> bool:
     """Refused before it rang anywhere."""
     return call.disposition is Disposition.REJECTED and all(leg.side == "a" for leg in call.legs)
 
-
-def _who_has(session: Session, e164: str) -> list[ContactEntry]:
-    query = select(ContactNumberRow.contact_id).where(col(ContactNumberRow.e164) == e164)
-    return rows.contacts_by_id(session, list(session.exec(query)))

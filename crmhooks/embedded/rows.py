@@ -60,6 +60,33 @@ def contacts_by_id(session: Session, contact_ids: list[str]) -> list[ContactEntr
     return _entries(session, session.exec(select(ContactRow).where(col(ContactRow.id).in_(contact_ids))))
 
 
+def contacts_with(session: Session, numbers: list[str]) -> list[ContactEntry]:
+    """Everybody who has one of these numbers."""
+    query = select(ContactNumberRow.contact_id).where(col(ContactNumberRow.e164).in_(numbers)).distinct()
+    return contacts_by_id(session, list(session.exec(query)))
+
+
+def add_contacts(session: Session, entries: list[ContactEntry], now: float) -> None:
+    """New contacts with their ids, that belong to no company: two statements for all, because many may come at once."""
+    people = [
+        {
+            "id": entry.id, "kind": entry.kind, "name": entry.name, "email": entry.email, "vip": entry.vip,
+            "instructions": entry.instructions, "balance": entry.balance, "company": "", "owner": entry.owner,
+            "other_emails": list(entry.other_emails), "fields": dict(entry.fields),
+            "addresses": [asdict(address) for address in entry.addresses], "tags": list(entry.tags),
+            "search": search_text(entry), "created_at": now, "changed_at": now,
+        }
+        for entry in entries
+    ]  # fmt: skip
+    numbers = [
+        {"contact_id": entry.id, "e164": e164, "place": place, "kind": kind}
+        for entry in entries for place, (e164, kind) in enumerate(entry.numbered())
+    ]  # fmt: skip
+    connection = session.connection()
+    connection.execute(sa.insert(ContactRow), people)
+    connection.execute(sa.insert(ContactNumberRow), numbers)
+
+
 def search_contacts(
     session: Session, wanted: list[str], limit: int, offset: int, companies: bool = False
 ) -> list[ContactEntry]:

@@ -63,7 +63,7 @@ def received(agent: Agent, served: Served) -> None:
         text.delivered.append(agent.user)
         if f"sip:{text.sender}@" not in request.head.get("from", ""):
             agent.wrong(f"a text of {text.sender} came as another's", request.call_id)
-    elif status not in (0, 408, 480) and status < 500:
+    elif status not in (0, 408, 480) and not 500 <= status < 600:      # from 600 on he wants it nowhere
         text.refused = True
     if status:
         served.respond(status, agent.token())

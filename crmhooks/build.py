@@ -22,6 +22,7 @@ from pbxcore.control import Invalid
 from pbxcore.hooks import CallSnapshot, Decision
 from pbxcore.settings import CrmHook, Settings
 from pbxcore.store import Store
+from pbxcore.store.sql import beside
 
 if TYPE_CHECKING:
     from crmhooks.connectors.common import Tools
@@ -134,7 +135,7 @@ def build_connectors(settings: Settings, tools: Tools | None = None) -> list[Crm
     # Imported when used: an office without CRMs does not pay for an HTTP client.
     from crmhooks.connectors.common import Tools
 
-    tools = tools or Tools(settings.office.country)
+    tools = tools or Tools(settings.office.country, beside=beside(settings.database.url))
     made: list[CrmConnector] = []
     for index, section in enumerate(settings.crm.connector):
         module = import_module(f"crmhooks.connectors.{section.kind}")   # the settings file lets no other kinds pass

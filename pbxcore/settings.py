@@ -107,6 +107,7 @@ class CrmConnector(Section):
     tenant: str = ""
     client_id: str = ""
     client_secret: SecretStr = SecretStr("")
+    redirect_uri: str = ""     # as its OAuth application has it
     database: str = ""
     username: str = ""
     password: SecretStr = SecretStr("")

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -25,13 +26,14 @@ MAX_INSTRUCTIONS = 4000
 @dataclass(frozen=True, slots=True)
 class Tools:
     """`country` is the office's; `clock` monotonic seconds, `wall` Unix time; `timeout` seconds for an answer;
-    `transport` takes the network's place."""
+    `transport` takes the network's place; `beside` is what the names of files begin with that a connector keeps."""
 
     country: str = ""
     timeout: float = TIMEOUT
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     transport: httpx2.AsyncBaseTransport | None = field(default=None, compare=False)
+    beside: Path | None = None
 
 
 class Users:

@@ -44,8 +44,11 @@ class Tokens:
             answer = await self._site.ask("POST", self._url, form=self._form)
         except Denied as error:
             raise Unauthorised(f"gives no access token: {error}") from None
-        token = needed(answer.body, "access_token")
-        lasts = answer.body.get("expires_in")
+        self._take(answer.body)
+
+    def _take(self, body: Any) -> None:
+        token = needed(body, "access_token")
+        lasts = body.get("expires_in")
         seconds = float(lasts) if isinstance(lasts, int | float) else LIFETIME
         self._token, self._until = token, self._clock() + max(seconds - EARLY, 0.0)
 

@@ -20,6 +20,7 @@ class Kind:
 
 
 KINDS = {   # `crmhooks/connectors/<kind>.py`
+    "amocrm": Kind(("url", "api_key"), ("client_id", "client_secret", "redirect_uri")),
     "bitrix24": Kind(("url", "api_key")),
     "dataverse": Kind(("url", "tenant", "client_id", "client_secret"), ("external_id_field",)),
     "espocrm": Kind(("url", "api_key"), ("external_id_field",)),

@@ -106,7 +106,8 @@ async def test_a_record_from_ringing_to_its_summary(crm: CrmConnector, fake: Fak
     record_id = await crm.open_activity(talk)
     opened = fake.call_of("call-1")
     assert (opened.record_id, opened.completed, opened.direction) == (record_id, False, "inbound")
-    assert (opened.contact_id, opened.user, opened.subject) == (contact_id, fake.user, "Call from Anna")
+    assert (opened.contact_id, opened.user) == (contact_id, fake.user)
+    assert opened.subject == ("Call from Anna" if fake.subjects else "")
     await crm.update_activity(record_id, over)
     assert not fake.call_of("call-1").completed
     await crm.complete_activity(record_id, said)
@@ -165,6 +166,7 @@ async def test_completing_goes_on_where_it_was_broken_off(crm: CrmConnector, fak
 
 async def test_a_lost_answer_makes_no_second_record(crm: CrmConnector, fake: FakeCrm) -> None:
     """Whichever request of it is lost: the outbox finds what was made, or makes it."""
+    await crm.lookup(NUMBER)   # what it must ask first, a token, is there
     for place in range(3):
         activity = replace(TALK, external_id=f"call-{place}")
         fake.faults.extend([*[None] * place, "lose"])

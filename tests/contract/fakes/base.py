@@ -58,6 +58,7 @@ class FakeCrm:
     kind: str
     spellings: Sequence[str] = ("+12025550123", "+1 202-555-0123", "(202) 555-0123", "202.555.0123", "12025550123")
     page = 200        # records a page
+    subjects = True   # a call has one there
 
     def __init__(self) -> None:
         self.url = ""

@@ -148,6 +148,7 @@ class Join:
         handover.finish(comer)
         if record.held:
             live.apply(inputs.LegHeld(live.exchange.wall(), comer.label))
+        emptied.conversation.leaves(self.other)
         if not emptied.gone:
             self.other.bye()
         live.referred += theirs.referred

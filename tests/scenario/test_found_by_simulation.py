@@ -197,3 +197,17 @@ def test_what_happens_behind_the_end_of_a_subscription_is_not_told() -> None:
     office.world.run(3.0)
     assert watch.states == ["terminated"], office.world.ladder()
     office.assert_nothing_left()
+
+
+def test_what_is_under_way_in_a_consultation_that_becomes_part_of_another_call_is_answered() -> None:
+    """The INFO goes on to a phone that is taken over before it has said anything to it."""
+    office = Switchboard()
+    _, mine = office.inbound()
+    asking, asked = office.call(office.desk, office.second)
+    office.desk.send(asking, "INFO")
+    refer(office.desk, mine, referred_to(asking, "102"))
+    office.world.run(3.0)
+    assert told(office.desk)[-1] == "SIP/2.0 200 OK", office.world.ladder()
+    assert [answer.status for answer in office.desk.answers if answer.cseq.method == "INFO"] == [481]
+    office.second.bye(asked)
+    office.assert_nothing_left()

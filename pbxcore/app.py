@@ -264,6 +264,7 @@ class App:
         )  # fmt: skip
         await self._start_sip()
         self.control = Control(self.exchange, self.endpoint.ring, kept=self.explained.find)
+        self.crm.schedule.attach(self.control.originate, self.control.busy)
         await self._start_tracing()
         await self._start_panel()
         await self.outbox.start()

@@ -11,6 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypedDict
 
 from pbxcore.hooks import CallSnapshot, ExplainStep, Phrase
+from pbxcore.plans import CallSchedule as CallSchedule
+from pbxcore.plans import Instruction as Instruction
+from pbxcore.plans import InstructionBook as InstructionBook
+from pbxcore.plans import ScheduledCall as ScheduledCall
+from pbxcore.plans import ScheduleState as ScheduleState
 
 
 class NotFound(Exception):
@@ -318,42 +323,6 @@ class ContactPort(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Instruction:
-    """What an agent is told of calls that meet everything said here; what is empty is met by all.
-
-    `number` is E.164, `prefix` the beginning of one, `tag` a segment: a tag of the contact. `called` is the number that
-    was called, or what it leads to (`101`, `queue:sales`). `days` are ISO weekdays (`12345`: Monday to Friday);
-    `begins` and `ends` are minutes of the office's day, the end not among them, and may span midnight.
-    """
-
-    id: str
-    text: str
-    number: str = ""
-    prefix: str = ""
-    tag: str = ""
-    called: str = ""
-    days: str = ""
-    begins: int | None = None
-    ends: int | None = None
-
-
-class InstructionBook(Protocol):
-    """The instructions of the office."""
-
-    def all(self) -> list[Instruction]:
-        """The most specific first, as they are looked through."""
-        ...
-
-    async def save(self, instruction: Instruction) -> Instruction:
-        """Create (no id) or change. Raises Invalid, NotFound."""
-        ...
-
-    async def delete(self, instruction_id: str) -> None:
-        """Raises NotFound."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
 class OutboxEntry:
     """What one CRM is to know of one call. `state` is waiting, sent or parked; `reason` says in words why it waits or
     was parked. `due_at` is when it is tried next, None for now; `record_id` is the CRM's own."""
@@ -391,6 +360,9 @@ class CrmDesk(Protocol):
 
     @property
     def port(self) -> ContactPort: ...
+
+    @property
+    def schedule(self) -> CallSchedule: ...
 
     def card(self, call_id: str) -> Card | None:
         """The card of a call that is live or ended lately; None while the look-up is still on its way."""

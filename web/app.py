@@ -35,7 +35,20 @@ from web.decisions import in_words
 from web.feed import Hub
 from web.moments import for_input
 from web.orders import Orders
-from web.pages import activities, calls, cards, contacts, files, home, instructions, rules, sign_in, traces, users
+from web.pages import (
+    activities,
+    calls,
+    cards,
+    contacts,
+    files,
+    home,
+    instructions,
+    rules,
+    schedule,
+    sign_in,
+    traces,
+    users,
+)
 from web.panel import Panel, Refused, api_error, guarded, identify, is_api, is_htmx, page, panel_of, words_of
 from web.security import BodyLimit, SameOrigin, StrictHeaders
 from web.sessions import Sessions
@@ -149,6 +162,13 @@ def routes() -> list[Route | Mount]:
         Route("/rules", guarded(rules.listing, admin), methods=["GET"]),
         Route("/rules", guarded(rules.save, admin), methods=["POST"]),
         Route("/rules/{place}/{deed:str}", guarded(rules.change, admin), methods=["POST"]),
+        Route("/schedule", guarded(schedule.listing), methods=["GET"]),
+        Route("/schedule", guarded(schedule.save), methods=["POST"]),
+        Route("/schedule/calendar", guarded(schedule.new_address), methods=["POST"]),
+        Route("/schedule/{schedule_id}", guarded(schedule.save), methods=["POST"]),
+        Route("/schedule/{schedule_id}/done", guarded(schedule.close), methods=["POST"]),
+        Route("/schedule/{schedule_id}/cancel", guarded(schedule.close), methods=["POST"]),
+        Route("/calendar/{token}.ics", schedule.feed),
         Route("/users", guarded(users.listing, admin), methods=["GET"]),
         Route("/users", guarded(users.add, admin), methods=["POST"]),
         Route("/users/{username}/password", guarded(users.new_password_for, admin), methods=["POST"]),
@@ -169,7 +189,9 @@ def routes() -> list[Route | Mount]:
     ]
 
 
-OPEN = frozenset({"/sign-in", "/language", "/cards/{token}", "/metrics", "/healthz", "/readyz", "/static"})
+OPEN = frozenset({
+    "/sign-in", "/language", "/cards/{token}", "/calendar/{token}.ics", "/metrics", "/healthz", "/readyz", "/static",
+})  # fmt: skip
 
 
 class CachedFiles(StaticFiles):

@@ -13,7 +13,9 @@ from pbxcore.control import (
     AgentState,
     ContactEntry,
     Instruction,
+    Invalid,
     NumberKind,
+    ScheduledCall,
 )
 from web.moments import read_moment
 
@@ -79,6 +81,30 @@ class CallIn(BaseModel):
 
     from_: str = Field(alias="from")
     to: str
+
+
+class ScheduledCallIn(BaseModel):
+    """A call to plan. `due_at` is Unix time, or a date and time (RFC 3339); without an offset it is the wall clock in
+    `timezone`, which is the office's when nothing is said. `agent` is the sender's own extension then."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    number: str
+    due_at: float | str
+    timezone: str = ""
+    agent: str = ""
+    contact_id: str | None = None
+    note: str = ""
+
+    def call(self, schedule_id: str, agent: str, timezone: str, author: str) -> ScheduledCall:
+        """Raises Invalid."""
+        zone = self.timezone or timezone
+        due = read_moment("due_at", self.due_at, zone)
+        if due is None:
+            raise Invalid("due_at", "say when as a date and a time")
+        return ScheduledCall(
+            schedule_id, self.agent or agent, self.number, due, zone, self.note, self.contact_id, author=author
+        )
 
 
 class TransferIn(BaseModel):

@@ -10,6 +10,7 @@ from pbxcore.store.repo import Role
 from web.auth import sees_all
 from web.bodies import ActivityIn, CallIn, InstructionIn, MergeIn
 from web.live import may_write
+from web.pages import schedule
 from web.pages.files import KINDS
 from web.panel import Refused, guarded, json_body, panel_of, read, reply, user_of
 
@@ -25,6 +26,7 @@ def routes() -> list[Route]:
         Route("/api/v1/contacts/duplicates", guarded(duplicates), methods=["GET"]),
         Route("/api/v1/contacts/{contact_id}/merge", guarded(merge, CHIEFS), methods=["POST"]),
         Route("/api/v1/activities/{call_id}", guarded(change_activity), methods=["PATCH"]),
+        *schedule.api_routes(),
         Route("/api/v1/instructions", guarded(instructions), methods=["GET"]),
         Route("/api/v1/instructions", guarded(create_instruction, CHIEFS), methods=["POST"]),
         Route(instruction, guarded(change_instruction, CHIEFS), methods=["PUT"]),

@@ -16,6 +16,7 @@ from pbxcore.control import (
     Instruction,
     OutboxEntry,
     RuleEntry,
+    ScheduledCall,
     Trace,
     TrunkState,
 )
@@ -28,6 +29,7 @@ from web.bodies import (
     InstructionIn,
     MergeIn,
     RulesIn,
+    ScheduledCallIn,
     SummaryIn,
     TransferIn,
 )
@@ -50,6 +52,8 @@ NAMED: dict[str, Any] = {
     "ActivityIn": ActivityIn,
     "InstructionIn": InstructionIn,
     "MergeIn": MergeIn,
+    "ScheduledCall": ScheduledCall,
+    "ScheduledCallIn": ScheduledCallIn,
     "ImportReport": ImportReport,
     "Duplicate": Duplicate,
     "SummaryIn": SummaryIn,
@@ -57,7 +61,7 @@ NAMED: dict[str, Any] = {
     "CallIn": CallIn,
 }
 PAGING = ("limit", "offset")
-FLAGS = frozenset({"merge_all", "live", "open", "overdue", "follow_up"})
+FLAGS = frozenset({"merge_all", "renew", "live", "open", "overdue", "follow_up"})
 
 
 def _list(name: str, of: str) -> dict[str, Any]:
@@ -199,6 +203,41 @@ TABLE: tuple[tuple[str, str, str, tuple[str, ...], str | None, tuple[int, dict[s
         None,
         (200, _list("instructions", "Instruction")),
     ),
+    (
+        "/scheduled-calls",
+        "get",
+        "Planned calls, the next first.",
+        ("agent", "state", "open", *PAGING),
+        None,
+        (200, _list("scheduled_calls", "ScheduledCall")),
+    ),
+    (
+        "/scheduled-calls",
+        "post",
+        "Plan a call: at its time it is offered to the agent's phone.",
+        (),
+        "ScheduledCallIn",
+        (201, _ref("ScheduledCall")),
+    ),
+    (
+        "/scheduled-calls/calendar",
+        "post",
+        "The secret address of one's calendar feed (RFC 5545); renew=true makes the old one worthless.",
+        ("renew",),
+        None,
+        (200, {"type": "object", "required": ["url"], "properties": {"url": {"type": "string"}}}),
+    ),
+    ("/scheduled-calls/{schedule_id}", "get", "One planned call.", (), None, (200, _ref("ScheduledCall"))),
+    (
+        "/scheduled-calls/{schedule_id}",
+        "put",
+        "Move a planned call, or change it.",
+        (),
+        "ScheduledCallIn",
+        (200, _ref("ScheduledCall")),
+    ),
+    ("/scheduled-calls/{schedule_id}", "delete", "Cancel a planned call.", (), None, (204, None)),
+    ("/scheduled-calls/{schedule_id}/done", "post", "It is done.", (), None, (200, _ref("ScheduledCall"))),
     ("/instructions", "post", "Add an instruction.", (), "InstructionIn", (201, _ref("Instruction"))),
     (
         "/instructions/{instruction_id}",

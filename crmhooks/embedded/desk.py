@@ -26,6 +26,7 @@ from crmhooks.embedded.index import ContactIndex
 from crmhooks.embedded.instructions import Book
 from crmhooks.embedded.newcomers import Newcomers
 from crmhooks.embedded.port import Port
+from crmhooks.embedded.schedule import Schedule
 from crmhooks.journal import Journal
 from crmhooks.numbers import normalise
 from crmhooks.records import activity, activity_of, number_of, other_party
@@ -76,6 +77,7 @@ class EmbeddedCrm:
         self.book = Book(store, country, zone, inbound, clock, token)
         self.port = Port(store, self.index, country, clock=clock, token=token, changed=self._take_over,
                          dropped=self._forget)
+        self.schedule = Schedule(store, self.index, country, clock, token)
         self.newcomers: Newcomers | None = None
         if enters:
             self.newcomers = Newcomers(
@@ -153,6 +155,7 @@ class EmbeddedCrm:
 
     async def close(self) -> None:
         """Before the store is closed."""
+        await self.schedule.close()
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
@@ -162,6 +165,7 @@ class EmbeddedCrm:
     def _call_ended(self, call: CallSnapshot) -> None:
         if self.newcomers is not None:
             self.newcomers.meet(call)
+        self.schedule.ended(call)
         self._cards.ended(call.call_id)
         text = other_party(call)
         found = normalise(text, self._country)

@@ -50,12 +50,7 @@ class Control:
 
     def extensions(self) -> list[ExtensionState]:
         exchange = self._exchange
-        busy = {
-            leg.party
-            for live in exchange.live.values()
-            for leg in live.call.legs.values()
-            if leg.state in ("answered", "held") or (leg.label == "a" and leg.ended_at is None)
-        }
+        busy = self._talking()
         return [
             ExtensionState(
                 entry.number,
@@ -75,6 +70,18 @@ class Control:
 
     def summary_written(self, call_id: str) -> None:
         self._exchange.states.written(call_id)
+
+    def busy(self, extension: str) -> bool:
+        """Whether it is not to be rung for a planned call: it is in one, or its agent is not ready, or writes."""
+        return extension in self._talking() or not self._exchange.states.ready(extension)
+
+    def _talking(self) -> set[str]:
+        return {
+            leg.party
+            for live in self._exchange.live.values()
+            for leg in live.call.legs.values()
+            if leg.state in ("answered", "held") or (leg.label == "a" and leg.ended_at is None)
+        }
 
     def trunks(self) -> list[TrunkState]:
         return [state_of(trunk) for trunk in self._exchange.trunks]

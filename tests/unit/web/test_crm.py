@@ -282,3 +282,41 @@ async def test_an_agent_calls_from_his_own_phone_and_a_refused_order_is_not_kept
     long = {"Idempotency-Key": "k" * 256}
     assert (await anna.send("POST", "/api/v1/calls", {"from": "101", "to": "103"}, **long)).status_code == 422
     assert office.world.control.ordered == [("101", "103")]
+
+
+async def test_planned_calls_by_the_api_the_page_and_the_calendar(office: RealOffice) -> None:
+    anna, boris, chief = [await office.sign_in(name) for name in ("anna", "boris", "super")]
+    said = {"number": "2125550100", "due_at": "2027-03-01T09:30", "note": "<b>renew</b>"}
+    said["timezone"] = "America/New_York"
+    made = await anna.send("POST", "/api/v1/scheduled-calls", said)
+    assert made.status_code == 201, made.text
+    where = made.headers["Location"]
+    due = datetime(2027, 3, 1, 9, 30, tzinfo=ZoneInfo("America/New_York")).timestamp()
+    assert (made.json()["due_at"], made.json()["agent"], made.json()["author"]) == (due, "101", "101")
+    assert (await boris.get(where)).status_code == 403
+    assert (await boris.send("POST", "/api/v1/scheduled-calls", {**said, "agent": "101"})).status_code == 403
+    assert (await boris.get("/api/v1/scheduled-calls")).json() == {"scheduled_calls": []}
+    moved = await chief.send("PUT", where, {**said, "agent": "101", "due_at": "2027-03-02T10:00:00Z"})
+    assert moved.json()["due_at"] == datetime(2027, 3, 2, 10, tzinfo=ZoneInfo("UTC")).timestamp()
+    page = (await anna.get("/schedule")).text
+    assert "&lt;b&gt;renew&lt;/b&gt;" in page
+    url = (await anna.send("POST", "/api/v1/scheduled-calls/calendar")).json()["url"]
+    assert url in page
+    path = url.removeprefix("http://testserver")
+    feed = await office.stranger().get(path)
+    assert (feed.status_code, feed.headers["content-type"]) == (200, "text/calendar; charset=utf-8")
+    assert "TZID=America/New_York:20270302T050000" in feed.text
+    assert (await office.stranger().get("/calendar/nothing.ics")).status_code == 404
+    for due_at in ("", "soon", "2027-03-14T02:30"):
+        refused = await anna.send("POST", "/api/v1/scheduled-calls", {**said, "due_at": due_at})
+        assert refused.json()["error"]["field"] == "due_at"
+    assert (await anna.send("POST", f"{where}/done")).json()["state"] == "done"
+    fields = {"number": "2125550101", "due_at": "2027-03-01T09:30"}
+    assert (await anna.post("/schedule", fields)).status_code == 303
+    [planned] = await office.crm.schedule.list(open_only=True)
+    assert planned.due_at == datetime(2027, 3, 1, 9, 30, tzinfo=BERLIN).timestamp()
+    assert (await anna.post("/schedule", {**fields, "number": "x"})).status_code == 422
+    assert (await boris.post(f"/schedule/{planned.id}/cancel")).status_code == 403
+    assert (await anna.post(f"/schedule/{planned.id}/cancel")).status_code == 303
+    assert (await anna.send("DELETE", f"/api/v1/scheduled-calls/{planned.id}")).status_code == 204
+    assert await office.crm.schedule.list(open_only=True) == []

@@ -24,7 +24,7 @@ RECORD = 32768            # octets in a record at most, well under the socket's 
 BUFFER = 1 << 20
 READS = 8                 # records taken from the worker per wake-up
 EXIT_SECONDS = 2.0
-TOGETHER = 0.004          # seconds after one record in which commands gather for the next: a fifth of a packet's audio
+TOGETHER = 0.010          # seconds after one record in which commands gather for the next: half a packet of audio
 
 Words = dict[str, bencode.Value]
 

@@ -22,7 +22,7 @@ from pbxcore.store.rows import Group, Packed, Plan
 from pbxcore.store.sql import StoreUnavailable
 
 TICK = 0.02        # seconds that rows gather when nobody waits for them
-HURRY = 0.004      # seconds between two groups when somebody waits
+HURRY = 0.006      # seconds between two groups when somebody waits
 T = TypeVar("T")
 Pack = Callable[[Any], Packed]
 

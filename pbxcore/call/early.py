@@ -252,7 +252,7 @@ def _hung_up(live: LiveCall, answerer: Leg, signal: Signal) -> bool:
     """Whether who has answered is gone before the caller could hear of it: then nobody has."""
     request, tx = signal.request, signal.server
     if signal.kind is not Kind.REQUEST or request is None or tx is None or request.method != "BYE":
-        return signal.kind is Kind.CANCEL
+        return answerer.gives_up(signal)
     live.exchange.layer.respond(tx, build.response(request, 200))
     if isinstance(answerer, Branch):
         live.failed(answerer, Outcome(480, build.REASONS[480]))

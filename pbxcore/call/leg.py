@@ -195,6 +195,10 @@ class Leg:
         else:
             self.send("BYE", fields)
 
+    def gives_up(self, signal: Signal) -> bool:
+        """Whether the call that this leg came in with is cancelled, and not an offer inside of its dialog."""
+        return False
+
     def dialog_with(self, tag: str | None) -> Dialog | None:
         """The dialog with the peer of this tag; an early one, too."""
         return self.dialog
@@ -364,6 +368,9 @@ class CallerLeg(Leg):
             reliable.send(response)
             return
         self.host.layer.respond(tx, response)
+
+    def gives_up(self, signal: Signal) -> bool:
+        return signal.kind is CANCEL and signal.server is self.tx
 
     def on_prack(self, tx: ServerTransaction, prack: Request) -> None:
         """For what was sent reliably; with a body it is for the call, which it brings an offer or an answer."""

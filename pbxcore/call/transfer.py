@@ -248,6 +248,8 @@ class Transfer(Handover):
                 continue
             if signal.kind is Kind.REQUEST:
                 self._early(branch, signal)
+            elif signal.client is None:  # he cancels what he was refused already
+                continue
             elif response is None or response.status >= 300:
                 outcome = (
                     Outcome.of(response) if response is not None

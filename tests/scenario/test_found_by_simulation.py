@@ -211,3 +211,22 @@ def test_what_is_under_way_in_a_consultation_that_becomes_part_of_another_call_i
     assert [answer.status for answer in office.desk.answers if answer.cseq.method == "INFO"] == [481]
     office.second.bye(asked)
     office.assert_nothing_left()
+
+
+def test_who_answers_a_transfer_and_cancels_an_offer_has_not_hung_up() -> None:
+    """102 has two phones; while the relay is asked for a port for the other, the first answers, offers anew and takes
+    that back."""
+    office = Switchboard()
+    office.phone("102", 20_102).manners.answer_after = None
+    _, mine = office.inbound()
+    office.relay.delay = 0.5
+    refer(office.desk, mine, "102")
+    assert office.world.until(lambda: office.second.up() != []), office.world.ladder()
+    client = office.second.hold(office.second.last)
+    office.world.run(0.01)
+    office.second.layer.cancel(client)
+    office.world.run(5.0)
+    assert told(office.desk)[-1] == "SIP/2.0 200 OK", office.world.ladder()
+    assert office.second.last.state == "up"
+    office.second.bye(office.second.last)
+    office.assert_nothing_left()

@@ -25,6 +25,7 @@ KINDS = {   # `crmhooks/connectors/<kind>.py`
     "dataverse": Kind(("url", "tenant", "client_id", "client_secret"), ("external_id_field",)),
     "espocrm": Kind(("url", "api_key"), ("external_id_field",)),
     "hubspot": Kind(("api_key",), ("url", "external_id_field")),
+    "salesforce": Kind(("url", "client_id", "client_secret"), ("external_id_field",)),
     "suitecrm": Kind(("url", "client_id", "client_secret"), ("external_id_field",)),
 }
 COMMON = ("kind", "name", "users", "deadline_ms")

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pbxcore.settings import CrmConnector
+from pbxcore.settings_file import rest_template
 from pbxcore.settings_file.values import NAME, Finding, Findings, Path, did_you_mean, quoted, rows, text, texts
 
 
@@ -25,6 +26,7 @@ KINDS = {   # `crmhooks/connectors/<kind>.py`
     "dataverse": Kind(("url", "tenant", "client_id", "client_secret"), ("external_id_field",)),
     "espocrm": Kind(("url", "api_key"), ("external_id_field",)),
     "hubspot": Kind(("api_key",), ("url", "external_id_field")),
+    "rest": Kind(("url", "template"), ("api_key", "username", "password")),
     "salesforce": Kind(("url", "client_id", "client_secret"), ("external_id_field",)),
     "suitecrm": Kind(("url", "client_id", "client_secret"), ("external_id_field",)),
 }
@@ -65,7 +67,17 @@ def _keys(connector: Mapping[str, Any], path: Path, name: str, kind: Kind) -> Fi
             yield Finding((*path, key), f'a connector of kind "{name}" has no {key}; {mend}')
 
 
+def _template(file: str, path: Path) -> Findings:
+    try:
+        rest_template.read(file)
+    except rest_template.TemplateError as error:
+        for fault in str(error).splitlines():
+            yield Finding((*path, "template"), fault)
+
+
 def _values(connector: Mapping[str, Any], path: Path) -> Findings:
+    if text(connector, "kind") == "rest" and (file := text(connector, "template")):
+        yield from _template(file, path)
     name, url = text(connector, "name"), text(connector, "url")
     if name and NAME.fullmatch(name) is None:
         yield Finding((*path, "name"), f'"{name}" is no name; write it with letters, digits, ".", "_" and "-"')

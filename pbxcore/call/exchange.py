@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 
@@ -22,12 +21,11 @@ from pbxcore.call.body import sdp_in
 from pbxcore.call.cards import Cards
 from pbxcore.call.connected import found_late
 from pbxcore.call.ending import Endings
-from pbxcore.call.frozen import open_twin
-from pbxcore.call.identity import arriving, called_digits, dialed
+from pbxcore.call.identity import called_digits, dialed
+from pbxcore.call.incoming import incoming
 from pbxcore.call.leg import ALLOW, Leg
 from pbxcore.call.message import MessageRelay
 from pbxcore.call.outbound import EXTENSIONS, instance_in
-from pbxcore.call.passing import OWNED
 from pbxcore.call.registrar import Registrar, TooBrief, one_a_phone
 from pbxcore.call.router import DialPlan, Target
 from pbxcore.call.servers import Key
@@ -42,7 +40,7 @@ from pbxcore.call.subscriptions.service import EventService
 from pbxcore.call.texts import Texts
 from pbxcore.call.trunks import SECURE, Trunk, Trunks
 from pbxcore.events import AgentStateChanged
-from pbxcore.hooks import CallHooks, CallJournal, CallSnapshot, Decision, Direction, IncomingCall, StreamStats
+from pbxcore.hooks import CallHooks, CallJournal, CallSnapshot, Decision, StreamStats
 from pbxcore.media.backend import MediaBackend
 from pbxcore.settings import Sip
 from pbxcore.sip import build
@@ -55,15 +53,12 @@ from pbxcore.sip.transaction import ServerTransaction
 
 log = structlog.get_logger("call")
 
-OpenIncomingCall = open_twin(IncomingCall)
 FlowTo = Callable[[str, str, int], Flow]
 Way = tuple[Flow, str, Trunk | None, tuple[str, ...]]
 
 METHODS = frozenset({"REGISTER", "SUBSCRIBE", "NOTIFY", "PUBLISH", "REFER", "UPDATE", "PRACK", "INFO", "BYE"})
 IN_DIALOG_ONLY = frozenset({"BYE", "INFO", "UPDATE", "PRACK", "NOTIFY"})
 EXTENDED = frozenset({"supported", "require", "session-expires", "allow"})
-KEPT_HEADERS = ("user-agent", "diversion", "history-info", "subject")
-NO_X_HEADER = frozenset(key for key in (*OWNED, *KEPT_HEADERS) if key[:2] != "x-")  # of those that are common
 REMEMBERED_DIALOGS = 5000
 RETRY_AFTER = [("Retry-After", "5")]
 
@@ -322,7 +317,7 @@ class Exchange:
         extended = not EXTENDED.isdisjoint(request.first_lines)
         if extended or (profile is not None and profile.reliable == "demand"):
             check(request, profile, self.session)
-        offered = self._offered(request, trunk, extension)
+        offered = incoming(self, request, trunk, extension)
         self.counters.calls += 1
         call = LiveCall(self, offered, tx, request, trunk)
         call.a.make = make
@@ -349,38 +344,6 @@ class Exchange:
             self._second, self._in_second = second, 0
         self._in_second += 1
         return self._in_second <= self._max_rate
-
-    def _offered(self, request: Request, trunk: Trunk | None, extension: str | None) -> IncomingCall:
-        caller = request.from_
-        name = caller.display
-        called = request.request_uri.username
-        direction: Direction = "inbound"
-        number = caller.uri.username
-        if extension is not None:
-            number = extension
-            entry = self.dial_plan.extensions.get(extension)
-            name = entry.name if entry and entry.name else name
-            plan = self.dial_plan
-            inside = called in plan.extensions or called in plan.numbers or called == plan.mailbox_number
-            direction = "internal" if inside else "outbound"
-        elif trunk is not None:
-            number, name, called = arriving(trunk, request, self.dial_plan)
-        rows = request.first_lines
-        kept = [key for key in KEPT_HEADERS if key in rows]
-        if not NO_X_HEADER.issuperset(rows):
-            kept += [key for key in rows if key[:2] == "x-"]
-        offered: Any = OpenIncomingCall()
-        offered.call_id = self.token()
-        offered.caller = printable(number)
-        offered.called = printable(called)
-        offered.direction = direction
-        offered.received_at = self.wall()
-        offered.caller_name = printable(name) if name else None
-        offered.trunk = trunk.name if trunk is not None else None
-        offered.extension = extension
-        offered.headers = {key: printable(request.first(key) or "") for key in kept} if kept else {}
-        offered.__class__ = IncomingCall
-        return offered  # type: ignore[no-any-return]  # which it is by now
 
     # ---- for calls
 
@@ -505,8 +468,3 @@ def _check_required(request: Request, known: frozenset[str] = frozenset()) -> No
         wanted = ", ".join(filter(None, (wanted, *request.proxy_require)))
         if wanted:
             raise BadExtension(wanted)
-
-
-def printable(text: str) -> str:
-    """Text of a stranger without control characters, line breaks and marks that turn the writing direction."""
-    return text if text.isprintable() else "".join(c for c in text if c.isprintable())

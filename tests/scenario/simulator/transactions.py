@@ -83,11 +83,12 @@ class Client:
         self.agent.net.at(GIVE_UP, self.give_up)
 
     def _contradicted(self) -> bool:
-        """Two different answers. A challenge whose INVITE comes once more while the exchange drains may become a 503:
-        neither is kept (8.2.7)."""
+        """Two different answers. A challenge, or a no to wrong credentials, may become a 503 when its INVITE comes once
+        more while the exchange drains: none of them is kept (8.2.7)."""
         if len(self.finals) < 2 or self.agent.people.forgotten(self.started):
             return False
-        return len({tag for _, tag in self.finals}) > 1 or {status for status, _ in self.finals} != {401, 503}
+        statuses = {status for status, _ in self.finals}
+        return len({tag for _, tag in self.finals}) > 1 or statuses not in ({401, 503}, {403, 503})
 
     def _cancelled(self, _: Client, response: Wire | None) -> None:
         if response is not None and response.status == 200:

@@ -165,7 +165,7 @@ class Bitrix24:
             answer = await self._ask("crm.activity.list", asked | {"start": start}, question=True)
             found += [
                 CrmRecord(
-                    needed(row, "ID"), text(row, "ORIGIN_ID"), seconds(row.get("START_TIME")), row["COMPLETED"] == "Y"
+                    needed(row, "ID"), text(row, "ORIGIN_ID"), seconds(row.get("START_TIME")), text(row, "COMPLETED") == "Y"
                 )
                 for row in rows(answer, "result")
             ]

@@ -163,12 +163,7 @@ class Bitrix24:
         start: object = 0
         while isinstance(start, int):
             answer = await self._ask("crm.activity.list", asked | {"start": start}, question=True)
-            found += [
-                CrmRecord(
-                    needed(row, "ID"), text(row, "ORIGIN_ID"), seconds(row.get("START_TIME")), text(row, "COMPLETED") == "Y"
-                )
-                for row in rows(answer, "result")
-            ]
+            found += [_record(row) for row in rows(answer, "result")]
             start = answer.get("next")
         return found
 
@@ -215,6 +210,11 @@ class Bitrix24:
     def _user(self, extension: str | None) -> str:
         """Whose it is; the webhook's own user when nobody else is named."""
         return self._users.id_of(extension) or self._own_user
+
+
+def _record(row: Mapping[str, Any]) -> CrmRecord:
+    completed = text(row, "COMPLETED") == "Y"
+    return CrmRecord(needed(row, "ID"), text(row, "ORIGIN_ID"), seconds(row.get("START_TIME")), completed)
 
 
 def _values(row: Mapping[str, Any], key: str) -> list[str]:

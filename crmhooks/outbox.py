@@ -15,7 +15,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -23,7 +23,7 @@ from crmhooks import outbox_rows as rows
 from crmhooks.connector import CrmConnector, Refused, TryAgain, Unreachable, raised
 from crmhooks.delivery import Delivery, OnUnknown, Progress
 from crmhooks.outbox_rows import Job, Result
-from pbxcore.control import OutboxEntry
+from pbxcore.control import CrmBacklog, OutboxEntry
 from pbxcore.store import Store, StoreUnavailable
 
 PERIOD = 1.0              # seconds between two looks for something to do
@@ -240,3 +240,16 @@ class Outbox:
     async def retry(self, entry_id: int) -> OutboxEntry:
         """Let an entry be told now. Raises NotFound, StoreUnavailable."""
         return await self._store.change(lambda session: rows.retry(session, entry_id))
+
+    async def retry_parked(self, connector: str | None = None) -> int:
+        """Let all that is parked be told now, or what is parked for one CRM; how many. Raises StoreUnavailable."""
+        return await self._store.change(lambda session: rows.retry_parked(session, connector))
+
+    async def backlogs(self) -> list[CrmBacklog]:
+        """How each CRM of the settings stands, in file order. Raises StoreUnavailable."""
+        await self._store.settle()
+        found = await self._store.ask(rows.backlogs)
+        return [
+            replace(found.get(courier.name, CrmBacklog(courier.name)), resting=courier.reason)
+            for courier in self.couriers
+        ]

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlmodel import Session, col, select
 
-from pbxcore.control import NotFound, OutboxEntry
+from pbxcore.control import CrmBacklog, NotFound, OutboxEntry
 from pbxcore.store.models import ActivityRow, CallRow, ContactRow, MetaRow, OutboxRow
 from pbxcore.store.statements import CHANGED
 
@@ -176,6 +176,27 @@ def retry(session: Session, entry_id: int) -> OutboxEntry:
     session.add(row)
     session.flush()
     return _entry(row)
+
+
+def retry_parked(session: Session, connector: str | None) -> int:
+    """Let what is parked be told now; how many rows."""
+    where = [col(OutboxRow.state) == "parked", *([col(OutboxRow.connector) == connector] if connector else [])]
+    changes = {"state": "waiting", "due_at": 0.0, "sent": "", "failed_at": None, "version": col(OutboxRow.version) + 1}
+    return session.connection().execute(sa.update(OutboxRow).where(*where).values(changes)).rowcount
+
+
+def backlogs(session: Session) -> dict[str, CrmBacklog]:
+    """What waits and is parked, by connector; those with nothing of either are left out."""
+    waiting = sa.func.sum(sa.case((col(OutboxRow.state) == "waiting", 1), else_=0))
+    query = (
+        select(OutboxRow.connector, sa.func.count(), waiting, sa.func.min(OutboxRow.called_at))
+        .where(col(OutboxRow.state) != "sent")
+        .group_by(col(OutboxRow.connector))
+    )
+    return {
+        connector: CrmBacklog(connector, int(waits), int(count - waits), oldest)
+        for connector, count, waits, oldest in session.exec(query)
+    }
 
 
 def counts(session: Session) -> dict[tuple[str, str], int]:

@@ -338,8 +338,24 @@ class OutboxEntry:
     record_id: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class CrmBacklog:
+    """How one CRM stands: entries that wait and that are parked, the Unix time of the oldest call among them, and why
+    it is not told anything just now (empty: it is)."""
+
+    connector: str
+    waiting: int = 0
+    parked: int = 0
+    oldest_at: float | None = None
+    resting: str = ""
+
+
 class CrmOutbox(Protocol):
     """What waits for the CRMs that are connected."""
+
+    async def backlogs(self) -> list[CrmBacklog]:
+        """One for each CRM of the settings, in file order."""
+        ...
 
     async def entries(
         self, *, state: str | None = None, connector: str | None = None, limit: int = 50, offset: int = 0
@@ -349,6 +365,10 @@ class CrmOutbox(Protocol):
 
     async def retry(self, entry_id: int) -> OutboxEntry:
         """Let an entry be told now. Raises NotFound."""
+        ...
+
+    async def retry_parked(self, connector: str | None = None) -> int:
+        """Let all that is parked be told now, or what is parked for one CRM; how many those were."""
         ...
 
 

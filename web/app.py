@@ -49,6 +49,7 @@ from web.pages import (
     traces,
     users,
 )
+from web.pages import outbox as outbox_page
 from web.panel import Panel, Refused, api_error, guarded, identify, is_api, is_htmx, page, panel_of, words_of
 from web.security import BodyLimit, SameOrigin, StrictHeaders
 from web.sessions import Sessions
@@ -162,6 +163,9 @@ def routes() -> list[Route | Mount]:
         Route("/rules", guarded(rules.listing, admin), methods=["GET"]),
         Route("/rules", guarded(rules.save, admin), methods=["POST"]),
         Route("/rules/{place}/{deed:str}", guarded(rules.change, admin), methods=["POST"]),
+        Route("/outbox", guarded(outbox_page.listing, chiefs)),
+        Route("/outbox/retry", guarded(outbox_page.retry_parked, chiefs), methods=["POST"]),
+        Route("/outbox/{entry_id}/retry", guarded(outbox_page.retry, chiefs), methods=["POST"]),
         Route("/schedule", guarded(schedule.listing), methods=["GET"]),
         Route("/schedule", guarded(schedule.save), methods=["POST"]),
         Route("/schedule/calendar", guarded(schedule.new_address), methods=["POST"]),

@@ -15,8 +15,9 @@ from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pbxcore.store import StoreUnavailable
 from web.auth import sees_all
-from web.panel import Panel, Refused, identify
+from web.panel import Panel, Refused, identify, panel_of
 
 FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
@@ -35,6 +36,20 @@ class PanelCollector(Collector):
             "hookline_panel_refreshes", "Times the feed fell behind the bus and began anew.", panel.hub.refreshes
         )
         yield CounterMetricFamily("hookline_panel_failures", "Requests that failed on our side.", panel.failures)
+        yield from self._outbox()
+
+    def _outbox(self) -> Iterable[Metric]:
+        waiting = GaugeMetricFamily("hookline_outbox_waiting", "Calls a CRM is still to be told of.", labels=["crm"])
+        parked = GaugeMetricFamily("hookline_outbox_parked", "Calls that a CRM refused to take.", labels=["crm"])
+        oldest = GaugeMetricFamily(
+            "hookline_outbox_oldest_seconds", "How long ago the oldest call of either was; 0: none.", labels=["crm"]
+        )
+        now = self._panel.wall()
+        for one in self._panel.backlogs:
+            waiting.add_metric([one.connector], one.waiting)
+            parked.add_metric([one.connector], one.parked)
+            oldest.add_metric([one.connector], 0.0 if one.oldest_at is None else max(0.0, now - one.oldest_at))
+        return waiting, parked, oldest
 
 
 def registry(panel: Panel, collector: Collector | None) -> CollectorRegistry:
@@ -50,6 +65,12 @@ async def serve(request: Request) -> Response:
         who = await identify(request)
         if who is None or not sees_all(who[0]):
             raise Refused(403 if who else 401, "Figures are for this machine itself and for supervisors.")
+    panel = panel_of(request)
+    if panel.outbox is not None:
+        try:
+            panel.backlogs = await panel.outbox.backlogs()
+        except StoreUnavailable:    # the other figures are wanted all the more
+            panel.backlogs = ()
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
     return Response(encode(request.app.state.metrics), headers={"Content-Type": content_type})
 

@@ -129,6 +129,14 @@ TABLE: tuple[tuple[str, str, str, tuple[str, ...], str | None, tuple[int, dict[s
         None,
         (200, _list("outbox", "OutboxEntry")),
     ),
+    (
+        "/outbox/retry",
+        "post",
+        "Let all that is parked be told now, or what is parked for one CRM.",
+        ("connector",),
+        None,
+        (200, {"type": "object", "properties": {"retried": {"type": "integer"}}, "required": ["retried"]}),
+    ),
     ("/outbox/{entry_id}/retry", "post", "Let it be told now.", (), None, (200, _ref("OutboxEntry"))),
     ("/calls/{call_id}/hangup", "post", "End both legs.", (), None, (204, None)),
     (

@@ -7,7 +7,7 @@ names as open goes through it.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from hmac import compare_digest
 from typing import Any
@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from pbxcore.bus import Bus
-from pbxcore.control import CrmDesk, CrmOutbox, DecisionRules, ExtensionState, PbxControl
+from pbxcore.control import CrmBacklog, CrmDesk, CrmOutbox, DecisionRules, ExtensionState, PbxControl
 from pbxcore.hooks import CallSnapshot
 from pbxcore.settings import Settings
 from pbxcore.store import StoreUnavailable
@@ -63,6 +63,7 @@ class Panel:
     outbox: CrmOutbox | None = None
     tokens: TokenStore | None = None
     failures: int = 0
+    backlogs: Sequence[CrmBacklog] = ()     # as /metrics read them last
     phones: dict[tuple[str, bool], tuple[list[ExtensionState], str]] = field(default_factory=dict)
 
     def extension(self, number: str | None) -> ExtensionState | None:
@@ -221,7 +222,8 @@ def render(panel: Panel, words: Words, user: User | None, name: str, **values: A
     values.setdefault("csrf", "")
     return panel.pages.get_template(name).render(
         t=words, user=user, office=panel.settings.office, now=panel.wall(), languages=LANGUAGES,
-        offers_to_store=panel.settings.crm.on_unknown != "ignore", **values
+        offers_to_store=panel.settings.crm.on_unknown != "ignore", connected=bool(panel.settings.crm.connector),
+        **values,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,16 +11,19 @@ import pytest
 from pbxcore.control import Trace, TraceParty, TraceStep
 from tests.browser.conftest import PHONE
 from tests.browser.office import Office
+from tests.unit.web.test_outbox import Box
 
 Visit = Callable[..., Any]
 LONG = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft"
 PATHS = ("/", "/calls", "/calls/c-old", "/calls/c-old/trace", "/contacts", "/contacts/c1", "/contacts/c1/edit",
-         "/contacts/new", "/users", "/account", "/no-such-page")  # fmt: skip
+         "/contacts/new", "/users", "/account", "/outbox", "/no-such-page")  # fmt: skip
 
 
 def fill_office(office: Office) -> None:
-    """Long names, long numbers, many tags: what breaks narrow pages."""
+    """Long names, long numbers, many tags, long reasons: what breaks narrow pages."""
     world = office.world
+    office.app.state.panel.outbox = box = Box()
+    box.entry = replace(box.entry, reason=f"answered 400 {LONG * 3}")
     world.users.put("chief", "admin", "101")
     world.desk.add(
         f"Elena {LONG}",
@@ -124,7 +128,7 @@ def test_a_call_is_taken_from_ring_to_summary_by_keyboard_alone(office: Office, 
 def test_focus_can_be_seen_on_every_stop(office: Office, visit: Visit) -> None:
     office.do(lambda: fill_office(office))
     page = visit("chief")
-    for path in ("/", "/contacts/c1/edit", "/users"):
+    for path in ("/", "/contacts/c1/edit", "/users", "/outbox"):
         page.goto(office.url + path)
         for _ in range(25):
             page.keyboard.press("Tab")

@@ -27,7 +27,7 @@ from crmhooks.outbox import Clocks, Outbox
 from crmhooks.reconcile import compare, mend
 from pbxcore import store as stores
 from pbxcore.bus import Bus
-from pbxcore.control import ContactEntry, CrmOutbox, NotFound, OutboxEntry
+from pbxcore.control import ContactEntry, CrmBacklog, CrmOutbox, NotFound, OutboxEntry
 from pbxcore.hooks import CallSnapshot
 from pbxcore.store import Store
 from tests.unit.store.calls import answered, call, ended
@@ -358,6 +358,33 @@ async def test_what_is_refused_is_parked_and_goes_by_hand(office: Office) -> Non
     assert again.state == "waiting"
     assert await office.carry() == []
     assert len(crm.records) == 1
+
+
+async def test_all_that_is_parked_goes_again_at_once_and_what_waits_keeps_its_time(office: Office) -> None:
+    [crm] = office.crms
+    crm.faults = [None, None, Refused("too long"), TryAgain("busy")]
+    assert await office.box.backlogs() == [CrmBacklog("crm")]
+    await office.write(ended(call_id="c1"))
+    await office.carry()
+    await office.write(ended(call_id="c2"))
+    await office.carry()
+    assert {entry.call_id: entry.state for entry in await office.box.entries()} == {"c1": "parked", "c2": "waiting"}
+    [due] = [entry.due_at for entry in await office.box.entries(state="waiting")]
+    assert await office.box.backlogs() == [CrmBacklog("crm", 1, 1, 1000.5)]
+    assert await office.box.retry_parked("another") == 0
+    assert await office.box.retry_parked("crm") == 1
+    assert await office.box.retry_parked() == 0
+    assert {entry.call_id: entry.due_at for entry in await office.box.entries()} == {"c1": None, "c2": due}
+    assert await office.carry(10) == []
+    assert await office.box.backlogs() == [CrmBacklog("crm")]
+    assert len(crm.records) == 2
+
+
+async def test_why_a_crm_is_told_nothing_just_now(office: Office) -> None:
+    office.crms[0].faults = [Unreachable("no route to it")]
+    await office.write(ended())
+    await office.carry()
+    assert await office.box.backlogs() == [CrmBacklog("crm", 1, 0, 1000.5, "no route to it")]
 
 
 async def test_what_was_parked_is_tried_once_more_when_the_call_changes(office: Office) -> None:

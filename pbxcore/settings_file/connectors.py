@@ -26,6 +26,7 @@ KINDS = {   # `crmhooks/connectors/<kind>.py`
     "dataverse": Kind(("url", "tenant", "client_id", "client_secret"), ("external_id_field",)),
     "espocrm": Kind(("url", "api_key"), ("external_id_field",)),
     "hubspot": Kind(("api_key",), ("url", "external_id_field")),
+    "odoo": Kind(("url",), ("api_key", "database", "username", "password", "external_id_field")),
     "rest": Kind(("url", "template"), ("api_key", "username", "password")),
     "salesforce": Kind(("url", "client_id", "client_secret"), ("external_id_field",)),
     "suitecrm": Kind(("url", "client_id", "client_secret"), ("external_id_field",)),

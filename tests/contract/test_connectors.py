@@ -6,7 +6,7 @@ A new vendor needs nothing here: its kind is in the settings' table, its fake is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from importlib import import_module
 from typing import Any
@@ -35,9 +35,17 @@ def made(keys: dict[str, Any], tools: Tools | None = None) -> CrmConnector:
     return connector
 
 
-@pytest.fixture(params=sorted(KINDS))
+def fakes() -> Iterator[Any]:
+    """Of each kind its `Fake`, or all of its `FAKES` where its versions differ."""
+    for kind in sorted(KINDS):
+        module = import_module(f"tests.contract.fakes.{kind}")
+        for made in getattr(module, "FAKES", (module.Fake,)):
+            yield pytest.param(made, id=kind if made is module.Fake else f"{kind}-{made.__name__}")
+
+
+@pytest.fixture(params=fakes())
 async def fake(request: pytest.FixtureRequest) -> AsyncIterator[FakeCrm]:
-    fake: FakeCrm = import_module(f"tests.contract.fakes.{request.param}").Fake()
+    fake: FakeCrm = request.param()
     async with fake.serving():
         yield fake
 

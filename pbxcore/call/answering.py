@@ -16,7 +16,8 @@ from pbxcore.call.leg import Leg
 from pbxcore.call.outcome import Outcome
 from pbxcore.call.passing import passed_back
 from pbxcore.call.reason import ELSEWHERE
-from pbxcore.call.signal import TIMEOUT, Kind, Signal
+from pbxcore.call.signal import DURABLE, TIMEOUT, Kind, Signal
+from pbxcore.call.through import offer_by_relay
 from pbxcore.media.backend import MediaError
 from pbxcore.sip.message import Response
 
@@ -85,10 +86,7 @@ async def answer_body(live: LiveCall, branch: Branch, response: Response) -> byt
         if not sdp:
             raise MediaError("the phone answered an INVITE without SDP with no offer")
         branch.sdp = sdp
-        return await live.exchange.media.offer(
-            live.call.offered.call_id, branch.label, "a", sdp,
-            local=live.a.flow.local[0], source=branch.flow.remote[0],
-        )  # fmt: skip
+        return await offer_by_relay(live, branch, live.a, sdp)
     if sdp:
         return await their_answer(live, branch, sdp)
     early = live.answers.get(branch.label)
@@ -107,7 +105,7 @@ async def written_down(live: LiveCall, branch: Leg) -> bool:
     kept: list[Signal] = []  # what the callee says meanwhile, and who wants in, is for the conversation
     while True:
         signal = await live.next(deadline)
-        if signal.kind is Kind.DURABLE:
+        if signal.kind is DURABLE:
             break
         if signal.kind is TIMEOUT:
             live.exchange.counters.journal_late += 1

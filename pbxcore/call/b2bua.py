@@ -37,7 +37,7 @@ from pbxcore.call.servers import Key
 from pbxcore.call.services.attendance import Attendance
 from pbxcore.call.services.entries import Attend
 from pbxcore.call.services.serve import attend
-from pbxcore.call.signal import CANCEL, DECIDED, REQUEST, TIMEOUT, UNREACHED, WRITTEN_DOWN, Kind, Signal
+from pbxcore.call.signal import CANCEL, DECIDED, REQUEST, TIMEOUT, UNREACHED, WRITTEN_DOWN, Kind, Notice, Signal
 from pbxcore.call.telling import event_of, originated
 from pbxcore.hooks import CallSnapshot, Decision, IncomingCall
 from pbxcore.media.backend import MediaError
@@ -128,7 +128,7 @@ class LiveCall(Driven):
         return plan(offered, decision, exchange.dial_plan, exchange.agents.by_idleness)
 
     def _decided(self, decision: Decision | None) -> None:
-        self.post(Signal(DECIDED, decision=decision))
+        self.post(Notice(DECIDED, decision=decision))
 
     async def _ring(self, steps: tuple[Step, ...]) -> Answered | Attendance | None:
         """Take the steps in order until a branch answers; the best of the refusals is the caller's answer."""

@@ -19,13 +19,14 @@ from pbxcore.call.handover import Errand, Moving
 from pbxcore.call.inputs import HungUpBy
 from pbxcore.call.leg import ALLOW, SDP_TYPE, Leg
 from pbxcore.call.outcome import as_ours
-from pbxcore.call.passing import passed, with_body
+from pbxcore.call.passing import passed
 from pbxcore.call.reason import q850, row
 from pbxcore.call.referral import begin
 from pbxcore.call.refresher import Refresher
 from pbxcore.call.retell import holds
 from pbxcore.call.session_timer import too_small
 from pbxcore.call.signal import ACK, CANCEL, NO_ACK, REQUEST, RESPONSE, TIMEOUT, UNREACHED, Kind, Signal
+from pbxcore.call.through import PASSED_ON, Through, answer_by_relay, offer_by_relay
 from pbxcore.call.underway import Offer
 from pbxcore.media.backend import MediaError
 from pbxcore.sip import build
@@ -36,10 +37,8 @@ from pbxcore.sip.transaction import ClientTransaction, ServerTransaction
 if TYPE_CHECKING:
     from pbxcore.call.b2bua import LiveCall
 
-PASSED_ON = frozenset({"INFO", "MESSAGE", "OPTIONS"})
 KNOWN = frozenset({"REGISTER", "SUBSCRIBE", "NOTIFY", "PUBLISH", "REFER"})
 MAX_SECONDS = 24 * 3600.0  # no call lasts longer: a line that nobody closed is closed
-MAX_PENDING = 32
 ACK_SECONDS = 33.0
 GONE = frozenset({408, 481})  # to a re-INVITE: the dialog is no more (RFC 5057 section 5.1)
 
@@ -48,8 +47,8 @@ class Conversation:
     """The answered part of a call: the caller's leg and the branch that answered."""
 
     __slots__ = (
-        "_acked", "_answer", "_idle", "_offer", "_parting", "_passed", "_refresher", "a", "b", "frozen", "live", "over",
-        "transfer",
+        "_acked", "_answer", "_idle", "_offer", "_parting", "_refresher", "_through", "a", "b", "frozen", "live",
+        "over", "transfer",
     )  # fmt: skip
 
     def __init__(self, live: LiveCall, b: Leg, answer: Response | None) -> None:
@@ -63,7 +62,7 @@ class Conversation:
         self._idle = False  # nothing is under way, and nobody waits for anything in particular
         self._answer: Response | None = None if live.offer else answer  # to be acknowledged with the caller's answer
         self._offer: Offer | None = None
-        self._passed: dict[ClientTransaction, tuple[ServerTransaction, Request]] = {}
+        self._through: Through | None = None
         self.over = False
         self._parting: list[Field] = []  # what the caller is told of the end
         renew = live.early.renew if live.early is not None else None
@@ -138,11 +137,10 @@ class Conversation:
             self._end_by(leg, request)
         elif method == "INVITE" or method == "UPDATE":
             await self._reinvite(leg, tx, request)
-        elif method in PASSED_ON and len(self._passed) < MAX_PENDING:
-            client = self.peer(leg).send(method, with_body(request, passed(request)), request.body)
-            self._passed[client] = (tx, request)
         elif method in PASSED_ON:
-            layer.respond(tx, build.response(request, 500, headers=[("Retry-After", "5")]))
+            if self._through is None:
+                self._through = Through(self.live)
+            self._through.take(tx, request, self.peer(leg))
         elif method == "REFER":
             await begin(self, signal)
         else:
@@ -191,7 +189,7 @@ class Conversation:
         body = b""
         if sdp:
             try:
-                body = await self._media_offer(leg, peer, sdp)
+                body = await offer_by_relay(self.live, leg, peer, sdp)
             except MediaError:
                 self._offer = None
                 layer.respond(tx, build.response(request, 488))
@@ -225,7 +223,7 @@ class Conversation:
             return False
         offer = self._offer = Offer(giver, None, None)
         try:
-            body = await self._media_offer(giver, leg, giver.sdp)
+            body = await offer_by_relay(self.live, giver, leg, giver.sdp)
         except MediaError as error:
             self._offer = None
             self.live.exchange.media_refused(self.live.call.offered.call_id, error)
@@ -252,19 +250,7 @@ class Conversation:
         if self._refresher is not None and self._refresher.owns(client):
             await self._refresher.response(signal)
             return
-        waiting = self._passed.pop(client, None)
-        if waiting is None:
-            return
-        tx, request = waiting
-        response = signal.response
-        if response is None:
-            answer = build.response(request, signal.status)
-        else:
-            status, reason, fields = as_ours(response)
-            answer = build.response(request, status, reason, body=response.body)
-            answer.fields += with_body(response, fields)
-        self.live.exchange.layer.respond(tx, answer)
-        if answer.status == 481:
+        if self._through is not None and self._through.answered(client, signal) == 481:
             self._release("exchange", 408, "The other side is gone")
 
     async def _offer_answered(self, offer: Offer, response: Response | None, status: int) -> None:
@@ -302,10 +288,10 @@ class Conversation:
     async def _body_back(self, offer: Offer, peer: Leg, sdp: bytes) -> bytes:
         if not sdp:
             raise MediaError("no SDP in the answer to a re-INVITE")
+        peer.sdp = sdp
         if offer.late:
-            peer.sdp = sdp
-            return await self._media_offer(peer, offer.leg, sdp)
-        return await self._media_answer(peer, offer.leg, sdp)
+            return await offer_by_relay(self.live, peer, offer.leg, sdp)
+        return await answer_by_relay(self.live, peer, offer.leg, sdp)
 
     def _answer_offer(self, offer: Offer, status: int, response: Response | None, body: bytes = b"") -> None:
         tx, offer.server = offer.server, None
@@ -355,9 +341,9 @@ class Conversation:
             self._offer = None
             if offer.late:
                 peer = self.peer(offer.leg)
-                body = b""
+                offer.leg.sdp = sdp
                 try:
-                    body = await self._media_answer(offer.leg, peer, sdp)
+                    body = await answer_by_relay(self.live, offer.leg, peer, sdp)
                 except MediaError:
                     self._acknowledge(peer, offer)
                     self._release("exchange", 488, "No usable answer in the ACK")
@@ -369,8 +355,9 @@ class Conversation:
         answer, self._answer = self._answer, None
         if answer is None:
             return
+        self.a.sdp = sdp
         try:
-            body = await self._media_answer(self.a, self.b, sdp)
+            body = await answer_by_relay(self.live, self.a, self.b, sdp)
         except MediaError:
             self._acknowledge_answer(answer)
             self._release("exchange", 488, "No usable answer in the ACK")
@@ -393,21 +380,6 @@ class Conversation:
             ack.fields.append(SDP_TYPE)
         self.live.exchange.layer.acknowledge(offer.client, ack, leg.flow, offer.response)
 
-    # ---- media
-
-    async def _media_offer(self, leg: Leg, peer: Leg, sdp: bytes) -> bytes:
-        return await self.live.exchange.media.offer(
-            self.live.call.offered.call_id, leg.label, peer.label, sdp,
-            local=peer.flow.local[0], source=leg.flow.remote[0],
-        )  # fmt: skip
-
-    async def _media_answer(self, leg: Leg, peer: Leg, sdp: bytes) -> bytes:
-        leg.sdp = sdp
-        return await self.live.exchange.media.answer(
-            self.live.call.offered.call_id, leg.label, peer.label, sdp,
-            local=peer.flow.local[0], source=leg.flow.remote[0],
-        )  # fmt: skip
-
     # ---- for whoever moves a party from one call or place to another (`transfer`)
 
     @property
@@ -428,9 +400,8 @@ class Conversation:
             if offer.client is not None:  # who has left may never answer it
                 self.live.exchange.layer.cancel(offer.client)
             self._offer = None
-        for client, (tx, request) in list(self._passed.items()):
-            self.live.exchange.layer.respond(tx, build.response(request, 481 if tx.owner is leg else 480))
-            del self._passed[client]
+        if self._through is not None:
+            self._through.leaves(leg)
 
     def replace(self, place: Leg, leg: Leg) -> None:
         """From now on this leg talks where that one did."""
@@ -452,11 +423,11 @@ class Conversation:
             self.transfer.resent(old, new)
         if self._refresher is not None:
             self._refresher.resent(old, new)
+        if self._through is not None:
+            self._through.resent(old, new)
         if self._offer is not None and self._offer.client is old:
             self._offer.client = new
             self._offer.invite = new.request
-        elif old in self._passed:
-            self._passed[new] = self._passed.pop(old)
 
     def _release(
         self, by: HungUpBy, status: int, reason: str, fields: Sequence[Field] = (), cause: int | None = None
@@ -479,9 +450,8 @@ class Conversation:
                 live.exchange.layer.cancel(offer.client)
             self._answer_offer(offer, 487, None)
         self.b.bye(fields)
-        for tx, request in self._passed.values():
-            live.exchange.layer.respond(tx, build.response(request, 481))
-        self._passed.clear()
+        if self._through is not None:
+            self._through.close()
 
     async def _wait_for_ack(self) -> None:
         """No BYE to the caller before his ACK, or 64*T1 without it (section 15)."""

@@ -15,6 +15,7 @@ from pbxcore.call.leg import SDP_TYPE, Leg
 from pbxcore.call.outcome import Outcome
 from pbxcore.call.session_timer import too_small
 from pbxcore.call.signal import Kind, Signal
+from pbxcore.call.through import answer_by_relay, offer_by_relay
 from pbxcore.media.backend import MediaError
 from pbxcore.sip import build
 from pbxcore.sip.errors import SipError
@@ -61,12 +62,12 @@ class EarlyOffers:
         Then what he has answered is this branch's answer, too."""
         live = self._live
         branch.sdp = sdp
-        body = await self._offer_to(live.a, branch, sdp)
+        body = await offer_by_relay(self._live, branch, live.a, sdp)
         live.answers[branch.label] = body
         reliable = live.a.reliable
         if reliable is None or reliable.told:
             if live.offer and branch.early is not None:
-                branch.early.prack(response, await self._answer_to(branch, live.a, live.offer))
+                branch.early.prack(response, await answer_by_relay(self._live, live.a, branch, live.offer))
             return b""
         self.partner, self._late = branch, response
         return body
@@ -103,7 +104,7 @@ class EarlyOffers:
             live.exchange.layer.respond(tx, build.response(prack, 200))
             return
         try:
-            body = await self._answer_to(partner, live.a, sdp)
+            body = await answer_by_relay(self._live, live.a, partner, sdp)
         except MediaError as error:
             live.exchange.media_refused(live.call.offered.call_id, error)
             live.exchange.layer.respond(tx, build.response(prack, 488))
@@ -130,15 +131,15 @@ class EarlyOffers:
     async def _pass_on(self, leg: Leg, peer: Leg, tx: ServerTransaction, request: Request, sdp: bytes) -> None:
         live = self._live
         if peer.updates and self._agreed(peer):
-            body = await self._offer_to(peer, leg, sdp)
+            body = await offer_by_relay(self._live, leg, peer, sdp)
             self._keep(leg, sdp)
             self.offers[_send_update(peer, body)] = Passed(leg, peer, tx, request)
             return
         known = live.offer if peer is live.a else peer.sdp
         if not fits(sdp, known):
             raise MediaError("what is known of the other side is no answer to this")
-        body = await self._offer_to(peer, leg, sdp)
-        answer = await self._answer_to(leg, peer, known)
+        body = await offer_by_relay(self._live, leg, peer, sdp)
+        answer = await answer_by_relay(self._live, peer, leg, known)
         self._keep(leg, sdp)
         if peer is live.a and (live.a.reliable is None or not live.a.reliable.told):
             live.answers[leg.label] = body  # he gets it with the 200
@@ -189,7 +190,7 @@ class EarlyOffers:
             sdp = sdp_or_nothing(response)
             passed.peer.sdp = sdp
             try:
-                self._accept(passed.leg, tx, request, await self._answer_to(passed.leg, passed.peer, sdp))
+                self._accept(passed.leg, tx, request, await answer_by_relay(self._live, passed.peer, passed.leg, sdp))
             except MediaError:
                 layer.respond(tx, build.response(request, 488))
 
@@ -207,20 +208,6 @@ class EarlyOffers:
         for passed in self.offers.values():
             self._live.exchange.layer.respond(passed.server, build.response(passed.request, 481))
         self.offers.clear()
-
-    # ---- media
-
-    async def _offer_to(self, peer: Leg, leg: Leg, sdp: bytes) -> bytes:
-        return await self._live.exchange.media.offer(
-            self._live.call.offered.call_id, leg.label, peer.label, sdp,
-            local=peer.flow.local[0], source=leg.flow.remote[0],
-        )  # fmt: skip
-
-    async def _answer_to(self, peer: Leg, leg: Leg, sdp: bytes) -> bytes:
-        return await self._live.exchange.media.answer(
-            self._live.call.offered.call_id, leg.label, peer.label, sdp,
-            local=peer.flow.local[0], source=leg.flow.remote[0],
-        )  # fmt: skip
 
 
 async def settled(live: LiveCall, answerer: Leg) -> bool:

@@ -34,7 +34,7 @@ from pbxcore.call.services.sounds import Silence, Sounds
 from pbxcore.call.services.states import AgentStates
 from pbxcore.call.services.voicemail import UNTOLD, Mailroom, NoMail
 from pbxcore.call.session_timer import Wanted
-from pbxcore.call.signal import Kind, Signal
+from pbxcore.call.signal import Kind, Notice, Signal
 from pbxcore.call.subscriptions.package import Refused
 from pbxcore.call.subscriptions.service import EventService
 from pbxcore.call.texts import Texts
@@ -410,18 +410,18 @@ class Exchange:
 
     def media_played(self, call_id: str, number: int) -> None:
         if (live := self.live.get(call_id)) is not None:
-            live.post(Signal(Kind.PLAYED, number=number))
+            live.post(Notice(Kind.PLAYED, number=number))
 
     def media_digit(self, call_id: str, digit: str) -> None:
         if (live := self.live.get(call_id)) is not None:
-            live.post(Signal(Kind.DIGIT, text=digit))
+            live.post(Notice(Kind.DIGIT, text=digit))
 
     def media_recorded(self, call_id: str, seconds: float) -> None:
         keep = self.recordings.pop(call_id, None)
         if keep is not None:
             keep(seconds)
         if (live := self.live.get(call_id)) is not None:
-            live.post(Signal(Kind.RECORDED, number=int(seconds * 1000)))
+            live.post(Notice(Kind.RECORDED, number=int(seconds * 1000)))
 
     def media_lost(self, call_id: str) -> None:
         if call_id in self.recordings:   # what was written is there; how long it is nobody has told
@@ -435,7 +435,7 @@ class Exchange:
     def _media_gone(self, call_id: str, why: str) -> None:
         live = self.live.get(call_id)
         if live is not None:
-            live.post(Signal(Kind.MEDIA_LOST, text=why))
+            live.post(Notice(Kind.MEDIA_LOST, text=why))
 
     # ---- for the office
 

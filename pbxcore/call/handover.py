@@ -16,6 +16,7 @@ from pbxcore.call.leg import SDP_TYPE, CallerLeg, Leg
 from pbxcore.call.report import Report
 from pbxcore.call.retell import alike, awake
 from pbxcore.call.signal import Kind, Signal
+from pbxcore.call.through import answer_by_relay, offer_by_relay
 from pbxcore.media.backend import MediaError
 from pbxcore.sip import build
 from pbxcore.sip.errors import SipError
@@ -165,20 +166,15 @@ class Handover:
     async def exchange_media(self, giver: Leg, taker: Leg, comer: Leg) -> bytes:
         """Offer the giver's media to the taker by a re-INVITE; the taker's answer, as the giver may get it."""
         live = self.live
-        media, call_id = live.exchange.media, live.call.offered.call_id
         record = live.call.legs.get(giver.label)
         sdp = giver.sdp if record is not None and record.held else awake(giver.sdp)
         try:
-            body = await media.offer(
-                call_id, giver.label, taker.label, sdp, local=taker.flow.local[0], source=giver.flow.remote[0]
-            )
+            body = await offer_by_relay(live, giver, taker, sdp)
             introduce(live, giver, taker)
             answer = await self._offer(taker, body, comer)
-            rendered = await media.answer(
-                call_id, taker.label, giver.label, answer, local=giver.flow.local[0], source=taker.flow.remote[0]
-            )
+            rendered = await answer_by_relay(live, taker, giver, answer)
         except MediaError as error:
-            live.exchange.media_refused(call_id, error)
+            live.exchange.media_refused(live.call.offered.call_id, error)
             raise SipError(488, build.REASONS[488]) from None
         taker.sdp = answer
         return rendered

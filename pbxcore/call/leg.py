@@ -16,7 +16,7 @@ from pbxcore.call.abilities import SUPPORTED, asks, supported
 from pbxcore.call.registrar import contact_port
 from pbxcore.call.reliable import Acknowledger, Reliably
 from pbxcore.call.session_timer import SessionTimer, Wanted
-from pbxcore.call.signal import ACK, CANCEL, NO_ACK, REQUEST, RESPONSE, UNREACHED, Kind, Signal
+from pbxcore.call.signal import ACK, CANCEL, NO_ACK, PRACKED, REQUEST, RESPONSE, UNREACHED, Notice, Signal
 from pbxcore.call.tailor import offered
 from pbxcore.call.trunks import Trunk
 from pbxcore.profiles import PhoneProfile
@@ -237,11 +237,11 @@ class Leg:
             self._settle(Signal(RESPONSE, self, None, None, tx, response))
 
     def on_timeout(self, tx: ClientTransaction) -> None:
-        self._settle(Signal(UNREACHED, self, client=tx, status=408))
+        self._settle(Notice(UNREACHED, self, client=tx, status=408))
 
     def on_transport_error(self, tx: ClientTransaction | ServerTransaction) -> None:
         if isinstance(tx, ClientTransaction):
-            self._settle(Signal(UNREACHED, self, client=tx, status=503))
+            self._settle(Notice(UNREACHED, self, client=tx, status=503))
 
     def _settle(self, signal: Signal) -> None:
         if self.call is not None:
@@ -380,5 +380,5 @@ class CallerLeg(Leg):
         if not prack.body:
             self.host.layer.respond(tx, build.response(prack, 200))
         if self.call is not None:
-            kind = REQUEST if prack.body else Kind.PRACKED
+            kind = REQUEST if prack.body else PRACKED
             self.call.post(Signal(kind, self, tx, prack))

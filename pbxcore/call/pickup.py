@@ -21,7 +21,8 @@ from pbxcore.call.leg import CallerLeg, Leg
 from pbxcore.call.reason import ELSEWHERE
 from pbxcore.call.refer import replaces_in
 from pbxcore.call.retell import answer
-from pbxcore.call.signal import Kind, Signal
+from pbxcore.call.signal import Kind, Notice
+from pbxcore.call.through import answer_by_relay, offer_by_relay
 from pbxcore.media.backend import MediaError
 from pbxcore.sip import build
 from pbxcore.sip.errors import SipError
@@ -62,7 +63,7 @@ def admit(exchange: Exchange, tx: ServerTransaction, request: Request, extension
     enlist(leg, request, exchange.session)
     leg.sdp = sdp
     crossing.admit(live, leg)
-    live.post(Signal(Kind.JOIN, leg, errand=PickUp(leg, place)))
+    live.post(Notice(Kind.JOIN, leg, errand=PickUp(leg, place)))
 
 
 class PickUp:
@@ -144,19 +145,13 @@ class PickUp:
         return leg
 
     async def _cross(self, live: LiveCall) -> tuple[bytes, bytes]:
-        leg, caller, media, call_id = self.leg, live.a, live.exchange.media, live.call.offered.call_id
+        leg, caller = self.leg, live.a
         from_comer, from_caller = answer(live.offer, leg.sdp), answer(leg.sdp, live.offer)
         if from_comer is None or from_caller is None:
             raise MediaError("the two offers have no format in common")
-        await media.offer(
-            call_id, "a", leg.label, live.offer, local=leg.flow.local[0], source=caller.flow.remote[0]
-        )
-        to_caller = await media.answer(
-            call_id, leg.label, "a", from_comer, local=caller.flow.local[0], source=leg.flow.remote[0]
-        )
-        to_comer = await media.offer(
-            call_id, "a", leg.label, from_caller, local=leg.flow.local[0], source=caller.flow.remote[0]
-        )
+        await offer_by_relay(live, caller, leg, live.offer)
+        to_caller = await answer_by_relay(live, leg, caller, from_comer)
+        to_comer = await offer_by_relay(live, caller, leg, from_caller)
         return to_caller, to_comer
 
 

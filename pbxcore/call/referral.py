@@ -15,7 +15,7 @@ from pbxcore.call.leg import Leg
 from pbxcore.call.refer import Reference, Replaces, reference
 from pbxcore.call.report import Report
 from pbxcore.call.router import Round
-from pbxcore.call.signal import Kind, Signal
+from pbxcore.call.signal import Kind, Notice, Signal
 from pbxcore.call.transfer import MAX_BRANCHES, Transfer, route
 from pbxcore.control import Invalid
 from pbxcore.sip import build
@@ -64,7 +64,7 @@ def order(live: LiveCall, to: str, party: str | None) -> None:
         raise Invalid("to", "That is who the call is with.")
     if len(live.branches) >= MAX_BRANCHES:
         raise Invalid("call", "This call has been transferred too often.")
-    live.post(Signal(Kind.TRANSFER, leaver, text=to))
+    live.post(Notice(Kind.TRANSFER, leaver, text=to))
 
 
 async def _referred(conversation: Conversation, leg: Leg, tx: ServerTransaction, request: Request) -> None:
@@ -92,7 +92,7 @@ async def _referred(conversation: Conversation, leg: Leg, tx: ServerTransaction,
     if join.live is live:
         await join.run(conversation)
     else:
-        join.live.post(Signal(Kind.JOIN, errand=join))
+        join.live.post(Notice(Kind.JOIN, errand=join))
 
 
 def _check(conversation: Conversation, leg: Leg, wanted: Reference) -> None:

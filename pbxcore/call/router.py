@@ -79,10 +79,13 @@ class DialPlan:
     watched: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Round:
     """Targets that ring together for `timeout` seconds. With `only_on_trouble` it is reached only when the round
-    before could not be delivered (time-out of the far server, 5xx), not when a person was busy or declined."""
+    before could not be delivered (time-out of the far server, 5xx), not when a person was busy or declined.
+
+    Not changed once it is made, like the other steps; one is made for every call, and being frozen would cost it more.
+    """
 
     targets: tuple[Target, ...]
     timeout: float = RING_SECONDS

@@ -37,14 +37,19 @@ class Kind(StrEnum):
 # Bound to plain names: reading a member off its enum costs more than most of what is done with it.
 RESPONSE, UNREACHED, REQUEST, CANCEL = Kind.RESPONSE, Kind.UNREACHED, Kind.REQUEST, Kind.CANCEL
 ACK, NO_ACK, DECIDED, TIMEOUT = Kind.ACK, Kind.NO_ACK, Kind.DECIDED, Kind.TIMEOUT
+DURABLE, PRACKED = Kind.DURABLE, Kind.PRACKED
 
 
 class Signal:
-    """Not changed once it is made."""
+    """What came from a leg, as a message or as its silence. Not changed once it is made."""
 
-    __slots__ = (
-        "client", "decision", "errand", "kind", "leg", "number", "request", "response", "server", "status", "text",
-    )  # fmt: skip
+    __slots__ = ("client", "kind", "leg", "request", "response", "server")
+
+    status: int = 0
+    decision: Decision | None = None
+    text: str = ""
+    errand: object = None
+    number: int = 0
 
     def __init__(
         self,
@@ -54,6 +59,26 @@ class Signal:
         request: Request | None = None,
         client: ClientTransaction | None = None,
         response: Response | None = None,
+    ) -> None:
+        self.kind = kind
+        self.leg = leg
+        self.server = server
+        self.request = request
+        self.client = client
+        self.response = response
+
+
+class Notice(Signal):
+    """A signal that brings something else than a message."""
+
+    __slots__ = ("decision", "errand", "number", "status", "text")
+
+    def __init__(
+        self,
+        kind: Kind,
+        leg: Leg | None = None,
+        *,
+        client: ClientTransaction | None = None,
         status: int = 0,
         decision: Decision | None = None,
         text: str = "",
@@ -62,10 +87,8 @@ class Signal:
     ) -> None:
         self.kind = kind
         self.leg = leg
-        self.server = server
-        self.request = request
+        self.server = self.request = self.response = None
         self.client = client
-        self.response = response
         self.status = status
         self.decision = decision
         self.text = text
@@ -74,4 +97,4 @@ class Signal:
 
 
 TIMED_OUT = Signal(TIMEOUT)
-WRITTEN_DOWN = Signal(Kind.DURABLE)
+WRITTEN_DOWN = Signal(DURABLE)

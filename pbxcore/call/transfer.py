@@ -26,6 +26,7 @@ from pbxcore.call.router import NOT_FOUND, RING_SECONDS, Refusal, Round, Step, T
 from pbxcore.call.servers import Key
 from pbxcore.call.signal import Kind, Signal
 from pbxcore.call.tailor import tailored
+from pbxcore.call.through import offer_by_relay
 from pbxcore.hooks import Decision
 from pbxcore.media.backend import MediaError
 from pbxcore.sip import build
@@ -192,10 +193,7 @@ class Transfer(Handover):
 
     async def _invite(self, branch: Branch, uri: str, told: bytes) -> None:
         live, exchange, stays = self.live, self.live.exchange, self.stays
-        body = await exchange.media.offer(
-            live.call.offered.call_id, stays.label, branch.label, told,
-            local=branch.flow.local[0], source=stays.flow.remote[0],
-        )  # fmt: skip
+        body = await offer_by_relay(live, stays, branch, told)
         tag = exchange.token()
         maker = self._maker()
         invite = maker.make(branch, uri, tag, exchange, body)

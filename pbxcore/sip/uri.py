@@ -211,7 +211,10 @@ class Uri:
     @property
     def username(self) -> str:
         """The user part, unescaped once, without the parameters that some put into it; empty when there is none."""
-        return unescape(self.user.partition(";")[0]) if self.user else ""
+        user = self.user or ""
+        if ";" in user:
+            user = user.partition(";")[0]
+        return unescape(user) if "%" in user else user
 
     def aor(self) -> str:
         """The address of record as a key: scheme, user and host alone, in one spelling (10.3 step 5)."""

@@ -20,7 +20,7 @@ from pbxcore.call.router import Round
 from pbxcore.call.services.entries import Attend
 from pbxcore.call.services.offering import Offering
 from pbxcore.call.session_timer import too_small
-from pbxcore.call.signal import Kind, Signal
+from pbxcore.call.signal import Kind, Notice, Signal
 from pbxcore.media.backend import MediaError
 from pbxcore.sip import build
 from pbxcore.sip.errors import SipError
@@ -174,7 +174,7 @@ class Attendance(Conversation):
             digit = pressed(request)
             layer.respond(tx, build.response(request, 200))
             if digit:
-                self.live.post(Signal(Kind.DIGIT, text=digit))
+                self.live.post(Notice(Kind.DIGIT, text=digit))
         elif request.method == "REFER":
             layer.respond(tx, build.response(request, 603))
         else:

@@ -43,6 +43,7 @@ from pbxcore.events import CardFound
 from pbxcore.explained import OWN, RULES, decides
 from pbxcore.hooks import CallSnapshot, Decision, ExplainStep, IncomingCall, Phrase, Play, Proceed, Redirect, Reject
 
+NOBODY_RINGS = (Reject, Redirect, Play)
 CALLS_EXPLAINED = 1000      # that have ended
 MOST_LIVE = 20_000          # that have not: more than an exchange holds
 
@@ -261,8 +262,7 @@ class Runner:
                 answer = await self._ask(decider, call, trail, until)
                 if answer is not None:
                     break
-            nobody_rings = answer is not None and isinstance(answer.decision, Reject | Redirect | Play)
-            if search is not None and not nobody_rings:
+            if search is not None and not (answer is not None and isinstance(answer.decision, NOBODY_RINGS)):
                 found = await search.contacts(until)
         finally:
             if search is not None:

@@ -44,6 +44,7 @@ class Journal:
         self._latest: dict[str, int] = {}    # call id -> number of its last write; those not known to be durable
         self._notes: dict[str, str] = {}     # call id -> contact found late, of the latest calls
         self._purge_at = PURGE
+        self.first_party: frozenset[str] = frozenset()    # extensions whose workstation carries their calls to the CRM
         self.on_ended: Callable[[CallSnapshot], None] | None = None
         self.on_answered: Callable[[CallSnapshot], None] | None = None
 
@@ -113,8 +114,8 @@ class Journal:
         They keep their answer time. When they ended nobody knows: the last moment that the journal knows of is taken,
         so that nobody pays for the time the exchange was down.
         """
-        crms = self._store.crms
-        return await self._store.change(lambda session: _close_interrupted(session, crms))
+        crms, first_party = self._store.crms, self.first_party
+        return await self._store.change(lambda session: _close_interrupted(session, crms, first_party))
 
     def _pack(self, noted: Noted) -> Packed:
         call, contact_id = noted
@@ -123,7 +124,8 @@ class Journal:
         if contact_id is None and number[:1] == "+":
             found = self._index.find(number)
             contact_id = found[0].id if len(found) == 1 else None
-        return pack_call(call, number, contact_id, agent_of(call))
+        agent = agent_of(call)
+        return pack_call(call, number, contact_id, agent, first_party=agent in self.first_party)
 
     def _purge(self) -> None:
         settled = self._writer.settled
@@ -131,7 +133,7 @@ class Journal:
         self._purge_at = max(PURGE, 2 * len(self._latest))
 
 
-def _close_interrupted(session: Session, crms: tuple[str, ...]) -> int:
+def _close_interrupted(session: Session, crms: tuple[str, ...], first_party: frozenset[str]) -> int:
     left_open = session.exec(select(CallRow).where(sa.text("state <> 'ended'"))).all()
     if not left_open:
         return 0
@@ -146,8 +148,11 @@ def _close_interrupted(session: Session, crms: tuple[str, ...]) -> int:
         session.add(row)
         change = sa.update(ActivityRow).where(col(ActivityRow.call_id) == row.call_id)
         session.connection().execute(change.values(disposition=row.disposition, ended_at=row.ended_at))
-    outside = [(row.call_id, row.arrived_at) for row in left_open if row.direction != "internal"]
-    outbox_rows.put(session, crms, outside)
+    outside = [row for row in left_open if row.direction != "internal"]
+    own = {row.call_id for row in outside if agent_of(call_snapshot(row)) in first_party}
+    outbox_rows.put(session, crms, [(row.call_id, row.arrived_at) for row in outside if row.call_id not in own])
+    for call_id in own:
+        outbox_rows.touch(session, call_id)
     return len(left_open)
 
 

@@ -48,12 +48,17 @@ class Compared:
 
 
 async def compare(
-    store: Store, connectors: Sequence[CrmConnector], since: float | None, until: float
+    store: Store,
+    connectors: Sequence[CrmConnector],
+    since: float | None,
+    until: float,
+    first_party: frozenset[str] = frozenset(),
 ) -> list[Compared]:
-    """Calls that are over and began in this span of Unix time; without `since` all since each CRM was connected. Raises
-    StoreUnavailable."""
+    """Calls that are over and began in this span of Unix time; without `since` all since each CRM was connected. Those
+    of `first_party` extensions count for a connected CRM where it was told of them: the others are their workstation's.
+    Raises StoreUnavailable."""
     return [await _embedded(store, since or 0.0, until)] + [
-        await _connected(store, connector, since, until) for connector in connectors
+        await _connected(store, connector, since, until, first_party) for connector in connectors
     ]
 
 
@@ -81,12 +86,16 @@ async def _embedded(store: Store, since: float, until: float) -> Compared:
     return await store.ask(query)
 
 
-async def _connected(store: Store, connector: CrmConnector, since: float | None, until: float) -> Compared:
+async def _connected(
+    store: Store, connector: CrmConnector, since: float | None, until: float, first_party: frozenset[str]
+) -> Compared:
     name = connector.name
 
     def query(session: Session) -> tuple[dict[str, float], Compared]:
         begin = since if since is not None else outbox_rows.since(session, name)
         calls = {} if begin is None else _calls(session, begin, until, internal=False)
+        for call_id in _of_workstations(session, name, first_party) if calls and first_party else ():
+            calls.pop(call_id, None)
         counts = outbox_rows.counts(session)
         waiting, parked = counts.get((name, "waiting"), 0), counts.get((name, "parked"), 0)
         return calls, Compared(name, len(calls), waiting=waiting, parked=parked)
@@ -146,6 +155,15 @@ def _calls(session: Session, since: float, until: float, *, internal: bool) -> d
     if not internal:
         query = query.where(col(CallRow.direction) != "internal")
     return dict(session.exec(query).all())
+
+
+def _of_workstations(session: Session, connector: str, first_party: frozenset[str]) -> Iterable[str]:
+    """Ids of calls of these extensions that this CRM was never to be told of."""
+    told = select(OutboxRow.id).where(
+        col(OutboxRow.connector) == connector, col(OutboxRow.call_id) == col(ActivityRow.call_id)
+    )
+    query = select(ActivityRow.call_id).where(col(ActivityRow.agent).in_(first_party))
+    return session.exec(query.where(~told.exists())).all()
 
 
 def _tell_again(crm: str, calls: Sequence[str], session: Session) -> None:

@@ -249,6 +249,7 @@ class App:
         self.crm = build_crm(settings, self.store, self.bus)
         self.crm.load()
         self.crm.start()
+        self.crm.journal.first_party = office.first_party(settings, Extensions(self.store).load())
         self.interrupted = await self.crm.journal.close_interrupted()
         await self._first_start()
         self.explained = ExplainLog(self.store, self._route)
@@ -403,8 +404,7 @@ class App:
 
     def _first_party(self, call: CallSnapshot) -> bool:
         """Whether the workstation of the call's extension tells the CRM of it, and the exchange does not."""
-        entry = self.exchange.dial_plan.extensions.get(agent_of(call) or "")
-        return entry is not None and entry.crm_control == "first-party"
+        return agent_of(call) in self.crm.journal.first_party
 
     def _present(self, extension: str) -> bool:
         """Whether somebody could answer there."""

@@ -57,6 +57,13 @@ def build(settings: Settings, stored: Iterable[StoredExtension], realm: str) -> 
     )
 
 
+def first_party(settings: Settings, stored: Iterable[StoredExtension]) -> frozenset[str]:
+    """The extensions whose own workstation asks and tells the CRM of their calls."""
+    control = {kept.number: kept.crm_control for kept in stored}
+    control |= {extension.number: extension.crm_control for extension in settings.extension}
+    return frozenset(number for number, scheme in control.items() if scheme == "first-party")
+
+
 def with_services(plan: DialPlan, settings: Settings) -> DialPlan:
     """The dial plan with ring groups, queues, menus and mailboxes."""
     groups = {

@@ -19,9 +19,11 @@ from crmhooks.journal import Journal
 from crmhooks.outbox import Outbox
 from crmhooks.reconcile import Compared, compare
 from crmhooks.reconcile import mend as mend_found
+from pbxcore.office import first_party
 from pbxcore.settings import Settings
 from pbxcore.store import Store, StoreInUse, StoreUnavailable
 from pbxcore.store import open as open_store
+from pbxcore.store.repo import Extensions
 
 
 async def reconcile(settings: Settings, since: float | None, *, mend: bool, as_json: bool) -> int:
@@ -34,11 +36,12 @@ async def reconcile(settings: Settings, since: float | None, *, mend: bool, as_j
         return 1
     store.start()
     try:
-        found = await compare(store, connectors, since, time.time())
+        own = first_party(settings, Extensions(store).load())
+        found = await compare(store, connectors, since, time.time(), own)
         mended = mend and not all(one.good for one in found)
         if mended:
-            await _mend(store, connectors, settings, found, alone=alone)
-            found = await compare(store, connectors, since, time.time())
+            await _mend(store, connectors, settings, found, own, alone=alone)
+            found = await compare(store, connectors, since, time.time(), own)
     except StoreUnavailable as error:
         click.echo(f"hookline: {error}", err=True)
         return 1
@@ -66,10 +69,18 @@ def _opened(settings: Settings) -> tuple[Store, bool]:
 
 
 async def _mend(
-    store: Store, connectors: Sequence[CrmConnector], settings: Settings, found: Sequence[Compared], *, alone: bool
+    store: Store,
+    connectors: Sequence[CrmConnector],
+    settings: Settings,
+    found: Sequence[Compared],
+    own: frozenset[str],
+    *,
+    alone: bool,
 ) -> None:
     if alone:
-        await Journal(store, ContactIndex(), settings.office.country).close_interrupted()
+        journal = Journal(store, ContactIndex(), settings.office.country)
+        journal.first_party = own
+        await journal.close_interrupted()
     await mend_found(store, connectors, found)
     if alone:
         outbox = Outbox(

@@ -19,6 +19,7 @@ from pbxcore.store.statements import Row, Statement, clean
 Packed = tuple[Any, ...]            # plain values and tuples of them: what `marshal` takes
 Group = dict[str, list[Packed]]     # plan -> packed values, in the order in which they came
 
+OF_A_CALL = 28      # values of a call; one more follows where its agent's workstation carries it to the CRM
 RECENT, FAR = 2.0**30, 2.0**40
 
 STATES = {state: state.value for state in CallState}                    # plain strings, which drivers bind faster
@@ -66,14 +67,16 @@ class Plan:
 def known_plans(statements: Mapping[str, Statement], crms: Sequence[str] = ()) -> dict[str, Plan]:
     """Every plan by its name, in the order in which they are written: a row before changes to it. A call leaves a row
     in the outbox for each of `crms`."""
-    calls = (statements["calls.put"], statements["activities.put"], *[statements["outbox.put"]] * len(crms))
+    calls = [statements["calls.put"], statements["activities.put"]]
+    if crms:
+        calls += [*[statements["outbox.put"]] * len(crms), statements["outbox.touch"]]
     merged = (statements["calls.drop"], statements["activities.drop"], statements["outbox.touch"])
     contacts = (statements["calls.contact_id"], statements["activities.contact_id"], statements["outbox.touch"])
     bindings = (statements["bindings.put"], statements["bindings.drop"])
     texts = (statements["texts.put"], statements["texts.drop"])
     explained = (statements["explained.put"],)
     plans = (
-        Plan("calls", 1, calls, partial(_call_and_outbox_rows, tuple(crms)) if crms else _call_rows),
+        Plan("calls", 1, tuple(calls), partial(_call_and_outbox_rows, tuple(crms)) if crms else _call_rows),
         Plan("contacts", 1, contacts, _contact_rows),
         Plan("merged", 1, merged, _merged_rows),
         Plan("bindings", 2, bindings, _binding_rows),
@@ -94,9 +97,12 @@ def merge(groups: Iterable[Group], plans: Mapping[str, Plan]) -> list[tuple[Plan
     return [(plan, list(latest[name].values())) for name, plan in plans.items() if name in latest]
 
 
-def pack_call(call: CallSnapshot, number: str, contact_id: str | None, agent: str | None) -> Packed:
-    """A call and what its activity says besides: the other party's number, its contact and its agent."""
-    return (
+def pack_call(
+    call: CallSnapshot, number: str, contact_id: str | None, agent: str | None, *, first_party: bool = False
+) -> Packed:
+    """A call and what its activity says besides: the other party's number, its contact and its agent. One that the
+    agent's workstation carries to the CRM (`first_party`) has one more value."""
+    packed = (
         call.call_id,
         STATES[call.state],
         call.direction,
@@ -135,10 +141,12 @@ def pack_call(call: CallSnapshot, number: str, contact_id: str | None, agent: st
         number,
         agent,
     )  # fmt: skip
+    return (*packed, True) if first_party else packed
 
 
 def _call_rows(packed: Packed) -> tuple[Row, Row]:
     """The rows of `calls` and `activities`."""
+    packed = packed[:OF_A_CALL]
     if not _is_clean(packed):
         packed = _cleaned(packed)
     (
@@ -179,11 +187,15 @@ def _cleaned(values: Packed) -> Packed:
 
 def _call_and_outbox_rows(crms: tuple[str, ...], packed: Packed) -> Sequence[Row | None]:
     """The same, and a row of the outbox a CRM once somebody answered or the call is over. Colleagues among themselves
-    are no CRM's affair."""
+    are no CRM's affair. A call that a workstation carries leaves no new rows, but a CRM that was told of it before it
+    came to this agent hears how it goes on."""
     call, activity = _call_rows(packed)
+    none = [None] * len(crms)
     if packed[2] == "internal" or packed[1] in BEFORE_AN_ANSWER:
-        return (call, activity, *[None] * len(crms))
-    return (call, activity, *[(call[0], crm, packed[5]) for crm in crms])
+        return (call, activity, *none, None)
+    if len(packed) > OF_A_CALL:
+        return (call, activity, *none, (call[0],))
+    return (call, activity, *[(call[0], crm, packed[5]) for crm in crms], None)
 
 
 def _contact_rows(packed: Packed) -> Sequence[Row | None]:

@@ -15,6 +15,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from crmhooks.connectors.http import make
+from pbxcore.hooks import CallSnapshot, CallState, LegSnapshot
 from pbxcore.store.tokens import ApiTokens
 from pbxcore.workstation import NotAllowed, Workstation
 from tests.contract.webhook_server import WebhookServer, says
@@ -103,6 +104,27 @@ async def test_third_party_tells_of_every_call_and_first_party_of_those_while_th
         ("first-party", "off"): Counter(),
         ("first-party", "on"): ALL,
     }
+
+
+@pytest.mark.parametrize(("scheme", "told"), [("third-party", 1), ("first-party", 0)])
+async def test_the_outbox_carries_the_calls_that_no_workstation_does(tmp_path: Path, scheme: str, told: int) -> None:
+    """102 takes a call from outside; the CRM is away, so that what it is to know stays where it can be counted."""
+    away = {"kind": "espocrm", "url": "http://127.0.0.1:1", "api_key": "key"}
+    crm = settings(tmp_path).crm.model_validate({"connector": [away]})
+    extensions = [
+        {"number": "101", "password": "secret 101"},
+        {"number": "102", "password": "secret 102", "crm_control": scheme},
+    ]
+    async with running(settings(tmp_path, extension=extensions).model_copy(update={"crm": crm})) as at:
+        leg = LegSnapshot("102", "b", "ended", "102", 1000.0, 1001.0, 1002.0, 1060.0, 200)
+        ended = CallSnapshot(
+            "c1", CallState.ENDED, "inbound", "+12025550123", "+12025550100", 1000.0, trunk="city", ringing_at=1001.0,
+            answered_at=1002.0, ended_at=1060.0, answered_by="102", legs=(leg,),
+        )  # fmt: skip
+        at.app.crm.journal.write(ended)
+        await at.app.store.settle()
+        assert len(rows(tmp_path, "SELECT call_id FROM calls WHERE state = 'ended'")) == 1
+        assert len(await at.app.outbox.entries()) == told
 
 
 async def test_tokens_of_an_agent_act_on_his_own_calls_only(tmp_path: Path) -> None:

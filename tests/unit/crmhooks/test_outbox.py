@@ -131,6 +131,9 @@ class Office:
         clocks = Clocks(self.time, self.time, lambda: 1.0)
         self.box = Outbox(self.store, connectors, country="US", on_unknown=self.on_unknown, clocks=clocks)
 
+    def connectors(self) -> list[CrmConnector]:
+        return list(self.crms)
+
     async def write(self, *calls: CallSnapshot) -> None:
         for one in calls:
             self.desk.journal.write(one)
@@ -378,6 +381,31 @@ async def test_all_that_is_parked_goes_again_at_once_and_what_waits_keeps_its_ti
     assert await office.carry(10) == []
     assert await office.box.backlogs() == [CrmBacklog("crm")]
     assert len(crm.records) == 2
+
+
+async def test_the_calls_of_a_workstation_are_not_told_and_not_missing(office: Office) -> None:
+    [crm] = office.crms
+    own = office.desk.journal.first_party = frozenset({"101"})
+    await office.write(answered(call_id="c1"), ended(call_id="c1"), answered(call_id="c2"))
+    assert await office.desk.journal.close_interrupted() == 1
+    assert await office.carry() == []
+    assert crm.asked == []
+    [embedded, compared] = await compare(office.store, office.connectors(), 0.0, NOW, own)
+    assert (embedded.calls, embedded.records, compared.calls, compared.missing) == (2, 2, 0, ())
+    [_, third_party] = await compare(office.store, office.connectors(), 0.0, NOW)
+    assert sorted(third_party.missing) == ["c1", "c2"]
+
+
+async def test_a_crm_that_was_told_before_a_call_came_to_a_workstation_hears_of_its_end(office: Office) -> None:
+    [crm] = office.crms
+    await office.write(answered())
+    await office.carry()
+    own = office.desk.journal.first_party = frozenset({"101"})    # as if it had been handed over to him
+    await office.write(ended())
+    await office.carry()
+    assert crm.only()[0].ended_at == 1060.25
+    [_, compared] = await compare(office.store, office.connectors(), 0.0, NOW, own)
+    assert (compared.calls, compared.records, compared.missing) == (1, 1, ())
 
 
 async def test_why_a_crm_is_told_nothing_just_now(office: Office) -> None:

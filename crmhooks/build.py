@@ -19,7 +19,7 @@ from crmhooks.runner import Runner
 from crmhooks.trail import Route, Trail
 from pbxcore.bus import Bus
 from pbxcore.control import Invalid
-from pbxcore.hooks import CallSnapshot, Decision
+from pbxcore.hooks import CallSnapshot, Decision, IncomingCall
 from pbxcore.settings import CrmHook, Settings
 from pbxcore.store import Store
 from pbxcore.store.sql import beside
@@ -69,6 +69,7 @@ def build_runner(
     keep: Callable[[Trail], None] | None = None,
     rules: RuleBook | None = None,
     first_party: Callable[[CallSnapshot], bool] | None = None,
+    owner_first: Callable[[IncomingCall], bool] = lambda call: True,
 ) -> Runner:
     """The runner with the hooks of the settings, in file order, and the connectors that were made of them. Raises
     InvalidHook.
@@ -100,6 +101,7 @@ def build_runner(
         keep=keep,
         rules=rules,
         first_party=first_party,
+        owner_first=owner_first if crm.owner_first == "always" else lambda call: False,
     )
 
 

@@ -83,6 +83,7 @@ class Runner:
     its own deadline in seconds; `connectors` likewise. `annotate(call_id, contact_id)` tells the journal whose call it
     was, when that is found out late, and `learned(call_id, decision)` the exchange, for the phones' displays. `route`
     says where a call rings for a decision, and `keep(trail)` keeps for good what was asked for a call that has ended.
+    `owner_first` says whether a known customer's call may ring at his owner's desk before its own targets.
     Of a call that is `first_party` the hooks are not told: its workstation does that.
     """
 
@@ -104,6 +105,7 @@ class Runner:
         keep: Callable[[Trail], None] | None = None,
         rules: RuleBook | None = None,
         first_party: Callable[[CallSnapshot], bool] | None = None,
+        owner_first: Callable[[IncomingCall], bool] = lambda call: True,
     ) -> None:
         self._desk = desk
         self._bus = bus
@@ -120,6 +122,7 @@ class Runner:
         self._keep = keep
         self._rules = rules
         self._first_party = first_party
+        self._owner_first = owner_first
         self._trails: dict[str, Trail] = {}      # of live calls
         self._ended: dict[str, Trail] = {}
         self._hooks = [hook for hook, _ in hooks]
@@ -236,7 +239,7 @@ class Runner:
             return None
         name, decision = matched
         card = self._finished_card(trail, card, decision, ())
-        decision = completed(decision, decide(call, card))
+        decision = completed(decision, decide(call, card, owner_first=self._owner_first(call)))
         trail.add(RULES, (("matched", {"name": name}), decides(decision)), elapsed, decision)
         if self._bus.wanted and not trail.quiet:
             self._bus.publish(CardFound(self._wall(), call.call_id, late=False))
@@ -292,7 +295,7 @@ class Runner:
     def _settle(
         self, call: IncomingCall, trail: Trail, card: Card, started: float, answer: _Answer | None = None
     ) -> Decision | None:
-        own = decide(call, card)
+        own = decide(call, card, owner_first=self._owner_first(call))
         if self._bus.wanted and not trail.quiet:
             self._bus.publish(CardFound(self._wall(), call.call_id, late=False))
         if answer is None:

@@ -33,6 +33,7 @@ from pbxcore.call.keeper import TrunkKeeper
 from pbxcore.call.panel import Control
 from pbxcore.call.registrar import Binding, Registrar
 from pbxcore.call.registration import Tools
+from pbxcore.call.router import owner_may_ring
 from pbxcore.call.texts import Text
 from pbxcore.call.trunks import Trunks
 from pbxcore.collector import Collector
@@ -262,6 +263,7 @@ class App:
             settings, self.crm, self.bus, annotate=self.crm.journal.annotate, crms=connectors,
             learned=lambda call_id, decision: self.exchange.found_late(call_id, decision),
             route=self._route, keep=self.explained.keep, rules=self.rules, first_party=self._first_party,
+            owner_first=lambda call: owner_may_ring(call, self.exchange.dial_plan),
         )  # fmt: skip
         await self._start_sip()
         self.control = Control(self.exchange, self.endpoint.ring, kept=self.explained.find)

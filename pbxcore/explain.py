@@ -14,7 +14,7 @@ from crmhooks.runner import Explanation
 from pbxcore import office
 from pbxcore.bus import Bus
 from pbxcore.call.explained import route
-from pbxcore.call.router import asks_crm
+from pbxcore.call.router import asks_crm, owner_may_ring
 from pbxcore.hooks import ExplainStep, IncomingCall
 from pbxcore.settings import Settings
 from pbxcore.store import Store, StoreUnavailable
@@ -43,8 +43,11 @@ async def _explain(store: Store, settings: Settings, number: str, called: str, a
     crm = build_crm(settings, store, bus)
     crm.load()
     connectors = build_connectors(settings)
-    runner = build_runner(settings, crm, bus, crms=connectors, rules=build_rules(settings, store))
     dial_plan = office.build(settings, Extensions(store).load(), "").dial_plan
+    runner = build_runner(
+        settings, crm, bus, crms=connectors, rules=build_rules(settings, store),
+        owner_first=lambda call: owner_may_ring(call, dial_plan),
+    )  # fmt: skip
     called = called or next((rule.number for rule in settings.inbound if rule.number != "*"), "")
     inside = number in dial_plan.extensions or called in dial_plan.extensions
     call = IncomingCall("explain", number, called, "internal" if inside else "inbound", 0.0)

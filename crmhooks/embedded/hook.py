@@ -15,8 +15,9 @@ LONGEST_NAME = 128
 NAMES_SHOWN = 2
 
 
-def decide(call: IncomingCall, card: Card | None) -> Decision | None:
-    """None when the CRM knows nobody and has no instructions for this call."""
+def decide(call: IncomingCall, card: Card | None, *, owner_first: bool = True) -> Decision | None:
+    """None when the CRM knows nobody and has no instructions for this call. Without `owner_first` it rings where the
+    dial plan says."""
     if card is None or not (card.contacts or card.instructions):
         return None
     instructions = card.instructions or None
@@ -26,7 +27,7 @@ def decide(call: IncomingCall, card: Card | None) -> Decision | None:
     contact = card.contacts[0]
     contact_id, tags = contact.id or None, _tags(contact)
     proceed = Proceed(display_name=name, instructions=instructions, contact_id=contact_id, tags=tags)
-    if contact.owner is None or call.direction != "inbound":
+    if contact.owner is None or call.direction != "inbound" or not owner_first:
         return proceed
     return Ring(
         (contact.owner,),

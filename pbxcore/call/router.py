@@ -138,6 +138,16 @@ def asks_crm(call: IncomingCall, plan: DialPlan) -> bool:
     return entry is None or entry.crm_control == "third-party"
 
 
+def owner_may_ring(call: IncomingCall, plan: DialPlan) -> bool:
+    """Whether a customer's call may ring at his owner's desk before where the dial plan leads it: not where that is a
+    queue, a menu, a group or a mailbox, nor an extension whose own number (its caller id) was dialled."""
+    number = default_target(call, plan)
+    if number is None:
+        return True
+    entry = plan.extensions.get(number)
+    return entry is not None and (not entry.caller_id or digits(entry.caller_id) != digits(call.called))
+
+
 def is_own_mailbox(call: IncomingCall, plan: DialPlan) -> bool:
     """Whether somebody of the office wants to hear his messages."""
     return call.called == plan.mailbox_number and call.extension in plan.boxes

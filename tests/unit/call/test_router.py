@@ -19,6 +19,7 @@ from pbxcore.call.router import (
     asks_crm,
     default_target,
     digits,
+    owner_may_ring,
     plan,
 )
 from pbxcore.hooks import (
@@ -183,3 +184,15 @@ def test_whom_the_plan_rings() -> None:
 
 def test_a_party_by_name() -> None:
     assert (Target("101").party, Target("+1555", "carrier").party) == ("101", "trunk:carrier")
+
+
+def test_the_owner_of_a_customer_rings_first_only_where_nobody_else_was_called() -> None:
+    known = {"101": ExtensionEntry("101"), "102": ExtensionEntry("102", caller_id="+1 555 0102")}
+    inbound = {"15550100": "101", "15550101": "102", "15550102": "102", "15550103": "queue:sales",
+               "15550104": "ivr:menu", "15550105": "group:all", "15550106": "voicemail:101", "15550107": "600"}
+    dial_plan = DialPlan(extensions=known, inbound=inbound, numbers={"600": "queue:sales"})
+    may = {
+        number[-1]: owner_may_ring(IncomingCall("c", "+15557777", f"+{number}", "inbound", 0.0), dial_plan)
+        for number in [*inbound, "15550108"]
+    }
+    assert [last for last, rings in may.items() if rings] == ["0", "1", "8"]

@@ -269,6 +269,12 @@ def test_a_customer_rings_at_his_owners_desk_first() -> None:
     assert ask(ANNA, instructions="Hi") == Ring(("101",), timeout=20, otherwise=Proceed(**named), **named)
 
 
+def test_he_does_not_where_somebody_else_was_called() -> None:
+    call = IncomingCall("c1", "+15550100", "100", "inbound", 1.0)
+    decision = decide(call, Card("c1", "+15550100", (ANNA,), ""), owner_first=False)
+    assert decision == Proceed(display_name="Anna Ivanova", contact_id="1", tags=("gold", "vip"))
+
+
 def test_a_customer_without_an_owner_is_shown_by_name() -> None:
     assert ask(BORIS) == Proceed(display_name="Boris Petrov", contact_id="2")
 

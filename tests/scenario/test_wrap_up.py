@@ -9,6 +9,7 @@ from pbxcore.control import NotFound
 from pbxcore.events import AgentStateChanged
 from pbxcore.hooks import Ring
 from tests.scenario.office import EXCHANGE, Office
+from tests.scenario.watcher import Watcher
 
 SECONDS = 30.0
 
@@ -122,3 +123,14 @@ def test_what_he_says_himself_stands_before_all() -> None:
     assert heard == [("101", "not ready"), ("101", "after-call work"), ("101", "ready")]
     with pytest.raises(NotFound):
         desk.control.agent_says("999", "ready")
+
+
+def test_presence_says_that_he_writes_and_stops_saying_it() -> None:
+    desk = Desk()
+    watch = Watcher(desk.office, "102").subscribe("101", "presence")
+    call_id = desk.talk()
+    desk.office.world.run(6.0)
+    assert "After-call work" in watch.seen[-1].body.decode()
+    desk.control.summary_written(call_id)
+    desk.office.world.run(6.0)
+    assert "After-call work" not in watch.seen[-1].body.decode()

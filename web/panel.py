@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from pbxcore.bus import Bus
-from pbxcore.control import CrmBacklog, CrmDesk, CrmOutbox, DecisionRules, ExtensionState, PbxControl
+from pbxcore.control import CrmBacklog, CrmDesk, CrmOutbox, DecisionRules, ExtensionState, Invalid, PbxControl
 from pbxcore.hooks import CallSnapshot
 from pbxcore.settings import Settings
 from pbxcore.store import StoreUnavailable
@@ -233,6 +233,15 @@ def see_other(request: Request, where: str, note: str = "") -> Response:
     if is_htmx(request):
         return Response(status_code=204, headers={"HX-Redirect": target})
     return RedirectResponse(target, 303)
+
+
+def invalid_words(request: Request, error: Invalid) -> str:
+    """What is wrong with a value: the desk's own words, led in by ours where it speaks another language."""
+    words = words_of(request)
+    if words.language == "en":
+        return str(error)
+    key = f"invalid.{error.field}"
+    return f"{words(key if key in words else 'error.invalid')} ({error})"
 
 
 async def json_body(request: Request) -> dict[str, Any]:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any, TypeVar
 
+from crmhooks.build import build_crm
+from crmhooks.embedded.desk import EmbeddedCrm
+from pbxcore import store as stores
+from pbxcore.settings import Settings
 from tests.unit.web.fakes import World
 from web.server import serve
 
@@ -16,12 +21,13 @@ T = TypeVar("T")
 class Office:
     """Runs the panel; `do` lets something happen on its loop and waits for it."""
 
-    def __init__(self, **more: Any) -> None:
+    def __init__(self, prepare: Callable[[World], dict[str, Any]] = lambda _: {}) -> None:
+        """`prepare` runs on the loop before the panel is made, and says what it is made with."""
         self.world = World()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self.app = self.do(lambda: self.world.app(**more))
+        self.app = self.do(lambda: self.world.app(**prepare(self.world)))
         self._start("127.0.0.1:0")
         self.url = f"http://{self._listening.address}"
 
@@ -32,7 +38,11 @@ class Office:
         async def on_loop() -> T:
             return act()
 
-        return asyncio.run_coroutine_threadsafe(on_loop(), self._loop).result(10)
+        return self.wait(on_loop())
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """The same for what has to be awaited."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     def pause(self) -> None:
         """Stop listening: the exchange goes away."""
@@ -44,6 +54,39 @@ class Office:
 
     def close(self) -> None:
         self.pause()
+        self.finish()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
+
+    def finish(self) -> None:
+        """Ends what was prepared."""
+
+
+class CrmOffice(Office):
+    """The same with the CRM that ships: contacts, instructions, planned calls in a database in `directory`."""
+
+    crm: EmbeddedCrm
+    person = company = ""  # contacts, once there are some
+
+    def __init__(self, directory: Path) -> None:
+        settings = Settings.model_validate(
+            {
+                "office": {"name": "Hookline", "country": "US", "timezone": "Europe/Berlin"},
+                "inbound": [{"number": "+12025550100", "to": "101"}],
+            }
+        )
+        self._store = stores.open(f"sqlite:///{directory}/office.db", serving=True)
+
+        def prepare(world: World) -> dict[str, Any]:
+            self._store.start()
+            self.crm = build_crm(settings, self._store, world.bus, clock=world.wall)
+            self.crm.load()
+            world.desk = self.crm  # type: ignore[assignment]  # the real one
+            return {"settings": settings}
+
+        super().__init__(prepare)
+
+    def finish(self) -> None:
+        self.wait(self.crm.close())
+        self.wait(self._store.close())

@@ -11,7 +11,7 @@ from web.auth import sees_all
 from web.live import may_write
 from web.moments import read_moment
 from web.pages.calls import find_call, show_call
-from web.panel import Refused, number_of, page, panel_of, see_other, user_of, words_of
+from web.panel import Refused, invalid_words, number_of, page, panel_of, see_other, user_of, words_of
 from web.view import Names
 
 PAGE_SIZE = 50
@@ -66,5 +66,5 @@ async def follow_up(request: Request) -> Response:
     try:
         await panel.desk.change_activity(call_id, read_change(await request.form(), panel.settings.office.timezone))
     except Invalid as error:
-        return await show_call(request, await find_call(request), refused={error.field: str(error)})
+        return await show_call(request, await find_call(request), refused={error.field: invalid_words(request, error)})
     return see_other(request, f"/calls/{call_id}", "stored")

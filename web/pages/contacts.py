@@ -11,8 +11,7 @@ from starlette.responses import Response
 from pbxcore.control import Address, AddressKind, ContactEntry, Invalid, NumberKind
 from pbxcore.store.repo import User
 from web.auth import sees_all
-from web.pages.home import invalid_words
-from web.panel import Refused, is_htmx, number_of, page, panel_of, see_other, user_of, words_of
+from web.panel import Refused, invalid_words, is_htmx, number_of, page, panel_of, see_other, user_of, words_of
 
 PAGE_SIZE = 50
 OFFSET_LIMIT = 1_000_000

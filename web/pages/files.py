@@ -8,8 +8,7 @@ from starlette.responses import Response
 
 from pbxcore.control import CardFile, ImportReport, Invalid
 from web.auth import sees_all
-from web.pages.home import invalid_words
-from web.panel import Refused, page, panel_of, see_other, user_of, words_of
+from web.panel import Refused, invalid_words, page, panel_of, see_other, user_of, words_of
 
 KINDS: dict[str, tuple[CardFile, str]] = {
     "csv": ("csv", "text/csv; charset=utf-8"), "vcf": ("vcard", "text/vcard; charset=utf-8"),
@@ -25,13 +24,13 @@ async def take_in(request: Request) -> Response:
     fields = await request.form()
     file = fields.get("file")
     if not isinstance(file, UploadFile) or not file.filename:
-        return _page(request, 422, error=words_of(request)("file.none"))
+        return _page(request, 422, errors={"file": words_of(request)("file.none")})
     data = await file.read()
     kind: CardFile = "vcard" if b"BEGIN:VCARD" in data[:4096].upper() else "csv"
     try:
         report = await panel_of(request).desk.port.take_in(data, kind, merge_all=fields.get("merge_all") == "on")
     except Invalid as error:
-        return _page(request, 422, error=invalid_words(request, error))
+        return _page(request, 422, errors={"file": invalid_words(request, error)})
     return _page(request, report=report)
 
 
@@ -50,11 +49,13 @@ async def merge(request: Request) -> Response:
     try:
         kept = await panel_of(request).desk.port.merge(str(fields.get("contact", "")), str(fields.get("other", "")))
     except Invalid as error:
-        return _page(request, 422, error=invalid_words(request, error))
+        return _page(request, 422, errors={"other": invalid_words(request, error)})
     return see_other(request, f"/contacts/{kept.id}", "merged")
 
 
-def _page(request: Request, status: int = 200, *, report: ImportReport | None = None, error: str = "") -> Response:
+def _page(
+    request: Request, status: int = 200, *, report: ImportReport | None = None, errors: dict[str, str] | None = None
+) -> Response:
     return page(
         request,
         "contacts/files.html",
@@ -63,5 +64,5 @@ def _page(request: Request, status: int = 200, *, report: ImportReport | None = 
         faults=report.faults[:FAULTS_SHOWN] if report is not None else (),
         duplicates=panel_of(request).desk.port.duplicates(),
         may_write=sees_all(user_of(request)),
-        error=error,
+        errors=errors or {},
     )

@@ -9,7 +9,7 @@ from sse_starlette import ServerSentEvent
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pbxcore.control import ContactEntry, Invalid, NotFound
+from pbxcore.control import AGENT_STATES, ContactEntry, Invalid, NotFound
 from web.auth import sees_all
 from web.feed import STREAMS_PER_USER, Entry, Stream, follow
 from web.live import BESIDE, REGIONS, LivePage, may_write, view_card
@@ -18,6 +18,7 @@ from web.pages.calls import find_call, show_call
 from web.panel import (
     Refused,
     fragment,
+    invalid_words,
     is_htmx,
     may_see,
     page,
@@ -37,7 +38,8 @@ PAUSE_LIMIT = 2.0
 
 async def home(request: Request) -> Response:
     live = LivePage(panel_of(request), user_of(request), words_of(request), session_of(request).csrf)
-    return page(request, "live.html", regions=await live.start(), note=request.query_params.get("note", ""))
+    note = request.query_params.get("note", "")
+    return page(request, "live.html", regions=await live.start(), states=AGENT_STATES, note=note)
 
 
 async def feed(request: Request) -> Response:
@@ -134,6 +136,17 @@ async def store_caller(request: Request) -> Response:
     return page(request, "live/stored.html", call_id=call_id, contact=stored, card=card)
 
 
+async def say_state(request: Request) -> Response:
+    """The agent says what he is; the list of phones shows it."""
+    panel, user = panel_of(request), user_of(request)
+    said = (await request.form()).get("state")
+    state = next((one for one in AGENT_STATES if one == said), None)
+    if user.extension is None or state is None:
+        raise Refused(422, words_of(request)("error.invalid"), "state")
+    panel.control.agent_says(user.extension, state)
+    return Response(status_code=204) if is_htmx(request) else see_other(request, "/")
+
+
 async def hang_up(request: Request) -> Response:
     panel, words = panel_of(request), words_of(request)
     call_id = request.path_params["call_id"]
@@ -142,12 +155,3 @@ async def hang_up(request: Request) -> Response:
         raise Refused(403, words("error.not_yours"))
     panel.control.hang_up(call_id)
     return Response(status_code=204) if is_htmx(request) else see_other(request, "/")
-
-
-def invalid_words(request: Request, error: Invalid) -> str:
-    """What is wrong with a value: the desk's own words, led in by ours where it speaks another language."""
-    words = words_of(request)
-    if words.language == "en":
-        return str(error)
-    key = f"invalid.{error.field}"
-    return f"{words(key if key in words else 'error.invalid')} ({error})"

@@ -8,8 +8,7 @@ from starlette.responses import Response
 
 from pbxcore.control import Instruction, Invalid, NotFound
 from web.auth import sees_all
-from web.pages.home import invalid_words
-from web.panel import page, panel_of, see_other, user_of
+from web.panel import invalid_words, page, panel_of, see_other, user_of
 
 DAYS = "1234567"
 

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from pbxcore.control import Invalid, RuleEntry
 from pbxcore.explained import say
-from web.panel import Refused, page, panel_of, see_other, words_of
+from web.panel import Refused, invalid_words, page, panel_of, see_other, words_of
 from web.words import Words
 
 TARGETS = {
@@ -86,7 +86,7 @@ async def save(request: Request) -> Response:
             own.append(rule)
         await panel_of(request).rules.replace(own)
     except Invalid as error:
-        return _page(request, 422, typed=form, error=f"{error.field.partition('.')[2] or error.field}: {error}")
+        return _page(request, 422, typed=form, errors={_field(error.field, form): invalid_words(request, error)})
     return see_other(request, "/rules", "rule")
 
 
@@ -121,7 +121,7 @@ def _decision(form: Mapping[str, str]) -> Any:
         try:
             return from_json(form["json"])
         except ValueError as error:
-            raise Invalid("then", f"this is not JSON: {error}") from None
+            raise Invalid("json", f"this is not JSON: {error}") from None
     kind = form.get("kind", "ring")
     decision: dict[str, Any] = {"kind": kind}
     target = form.get("target", "").strip()
@@ -159,7 +159,19 @@ def _place(text: str, most: int) -> int:
     return int(text)
 
 
-def _page(request: Request, status: int = 200, *, typed: Mapping[str, str] | None = None, error: str = "") -> Response:
+def _field(where: str, form: Mapping[str, str]) -> str:
+    """The field of the form that holds `where` of a rule (`2.then.targets`)."""
+    name, _, part = where.partition(".")[2].partition(".")
+    if name in (*TEXTS, *LISTS, *FLAGS):
+        return name
+    if name and form.get("json", "").strip():
+        return "json"
+    return part if part in SAID else "target" if name else "json"
+
+
+def _page(
+    request: Request, status: int = 200, *, typed: Mapping[str, str] | None = None, errors: dict[str, str] | None = None
+) -> Response:
     panel, words = panel_of(request), words_of(request)
     entries = panel.rules.all()
     if typed is None:
@@ -172,7 +184,7 @@ def _page(request: Request, status: int = 200, *, typed: Mapping[str, str] | Non
         status,
         lines=lines(words, entries),
         typed=typed,
-        error=error,
+        errors=errors or {},
         kinds=[(kind, words(f"rules.kind.{kind}")) for kind in KINDS],
         note=request.query_params.get("note", ""),
     )

@@ -11,10 +11,10 @@ from starlette.routing import Route
 from pbxcore.control import Invalid, ScheduledCall, ScheduleState
 from web.auth import sees_all
 from web.bodies import ScheduledCallIn
-from web.pages.home import invalid_words
 from web.panel import (
     Refused,
     guarded,
+    invalid_words,
     json_body,
     number_of,
     page,
@@ -25,6 +25,7 @@ from web.panel import (
     user_of,
     words_of,
 )
+from web.view import Names
 
 PAGE_SIZE = 100
 LIMIT = 200
@@ -179,6 +180,7 @@ async def _page(
         calls=calls,
         address=await _address(request) if user.extension else "",
         extensions=panel.control.extensions() if sees_all(user) else [],
+        names=Names(panel.control.extensions(), panel.desk.lookup),
         typed=typed or {"number": request.query_params.get("number", "")[:64]},
         errors=errors or {},
         note=request.query_params.get("note", ""),

@@ -136,7 +136,7 @@
         field.setAttribute('aria-label', field.getAttribute('aria-label').replace(/\d+$/, box.children.length + 1));
       }
       box.append(row);
-      fields.at(-1).focus();
+      fields.find((field) => field.tagName === 'INPUT').focus();
     });
   });
   document.addEventListener('click', (event) => {
@@ -144,6 +144,9 @@
     if (asking && !window.confirm(asking.dataset.ask)) event.preventDefault();
     each('details.menu[open]', (menu) => { if (!menu.contains(event.target)) menu.open = false; });
   });
+
+  // Tabs that do not fit are scrolled to: the one of this page can be seen.
+  document.querySelector('.nav [aria-current]')?.scrollIntoView({block: 'nearest', inline: 'center'});
 
   refreshed();
 })();

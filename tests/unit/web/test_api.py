@@ -262,3 +262,10 @@ def test_a_summary_ends_after_call_work(world: World, browse: Browse) -> None:
     world.end(call_id)
     assert browse("anna").send("POST", f"/api/v1/calls/{call_id}/summary", {"summary": "Wants tea."}).status_code == 200
     assert world.control.written == [call_id]
+
+
+def test_the_live_page_says_the_state_of_ones_own_extension(world: World, browse: Browse) -> None:
+    assert browse("anna").post("/live/state", {"state": "not ready"}).status_code == 303
+    assert [one.state for one in world.control.states] == ["not ready", "ready", "ready"]
+    assert browse("anna").post("/live/state", {"state": "asleep"}).status_code == 422
+    assert browse("super").post("/live/state", {"state": "not ready"}).status_code == 422

@@ -46,7 +46,10 @@ def test_what_is_wrong_is_said_and_what_was_typed_stays(world: World, browse: Br
     assert answer.status_code == 422
     assert "are no hours" in answer.text
     assert 'value="Typed"' in answer.text
+    assert 'id="f-hours-says"' in answer.text
     assert browse("admin").post("/rules", {"json": "{"}).status_code == 422
+    assert 'id="f-json-says"' in browse("admin").post("/rules", {"json": "{}"}).text
+    assert browse("admin").post("/rules", {"kind": "ring"}).text.count('<p class="error" id="f-target-says"') == 1
     assert own(world) == []
 
 

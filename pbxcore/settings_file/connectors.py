@@ -30,6 +30,7 @@ KINDS = {   # `crmhooks/connectors/<kind>.py`
     "rest": Kind(("url", "template"), ("api_key", "username", "password")),
     "salesforce": Kind(("url", "client_id", "client_secret"), ("external_id_field",)),
     "suitecrm": Kind(("url", "client_id", "client_secret"), ("external_id_field",)),
+    "tryton": Kind(("url", "database", "username", "password")),
 }
 COMMON = ("kind", "name", "users", "deadline_ms")
 EXAMPLES = {

@@ -17,7 +17,7 @@ from pbxcore.call.outcome import Outcome
 from pbxcore.call.passing import passed_back
 from pbxcore.call.reason import ELSEWHERE
 from pbxcore.call.signal import DURABLE, TIMEOUT, Kind, Signal
-from pbxcore.call.through import offer_by_relay
+from pbxcore.call.through import answer_by_relay, offer_by_relay
 from pbxcore.media.backend import MediaError
 from pbxcore.sip.message import Response
 
@@ -28,10 +28,7 @@ DURABLE_SECONDS = 0.25  # how long an answer waits for a journal that is stuck; 
 
 
 async def their_answer(live: LiveCall, branch: Branch, sdp: bytes) -> bytes:
-    body = await live.exchange.media.answer(
-        live.call.offered.call_id, branch.label, "a", sdp,
-        local=live.a.flow.local[0], source=branch.flow.remote[0],
-    )  # fmt: skip
+    body = await answer_by_relay(live, branch, live.a, sdp)
     live.answers[branch.label] = body
     branch.sdp = sdp
     return body

@@ -59,7 +59,7 @@ class LiveCall(Driven):
 
     __slots__ = (
         "a", "answers", "branches", "call", "conversation", "early", "failure", "joined", "last", "maker", "offer",
-        "reason", "referred", "told_ringing",
+        "reason", "referred", "told_ringing", "unrelayed",
     )  # fmt: skip
 
     def __init__(
@@ -76,6 +76,7 @@ class LiveCall(Driven):
         self.failure: Outcome | None = None
         self.last: Outcome | None = None
         self.told_ringing = False
+        self.unrelayed = False  # what they say of their media passes us by (`through`)
         self.early: EarlyOffers | None = None  # once an extension makes offers possible before the call is answered
         self.reason: str | None = None  # why the caller gave up (RFC 3326)
         self.joined: list[Leg] = []  # legs that came from another call, or came in to take a place in this one
@@ -450,6 +451,8 @@ class LiveCall(Driven):
             self._tell(happened)
         self._untie()
         exchange.endings.cleared(self.call)
+        if self.unrelayed:
+            exchange.endings.uncounted(self.call.offered.call_id)
 
     def _untie(self) -> None:
         self._coroutine = None

@@ -10,6 +10,7 @@ from pbxcore.call.branch import Branch
 from pbxcore.call.connected import shown
 from pbxcore.call.forwarding import told
 from pbxcore.call.tailor import tailored
+from pbxcore.call.through import offer_by_relay
 from pbxcore.sip import build
 from pbxcore.sip.errors import SipError
 
@@ -22,10 +23,7 @@ async def invite(live: LiveCall, branch: Branch, uri: str, *, alone: bool) -> No
     exchange, offer = live.exchange, live.offer
     body = b""
     if offer:
-        body = await exchange.media.offer(
-            live.call.offered.call_id, "a", branch.label, offer,
-            local=branch.flow.local[0], source=live.a.flow.remote[0],
-        )  # fmt: skip
+        body = await offer_by_relay(live, live.a, branch, offer)
         full = branch.trunk is not None and branch.trunk.full()
         if full and not branch.target.urgent:  # another call may have been quicker meanwhile
             raise SipError(503, build.REASONS[503])

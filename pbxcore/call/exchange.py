@@ -434,7 +434,7 @@ class Exchange:
 
     def _media_gone(self, call_id: str, why: str) -> None:
         live = self.live.get(call_id)
-        if live is not None:
+        if live is not None and not live.unrelayed:
             live.post(Notice(Kind.MEDIA_LOST, text=why))
 
     # ---- for the office

@@ -80,6 +80,7 @@ class OrderedCall(LiveCall):
         self.failure = None
         self.last = None
         self.told_ringing = False
+        self.unrelayed = False
         self.early = None
         self.reason = None
         self.joined = []

@@ -1,7 +1,8 @@
 """What goes through the exchange from one leg of a conversation to the other.
 
-Descriptions go by the relay, which puts itself between the two. INFO, MESSAGE and OPTIONS inside of the dialogs go as
-they came, and their answers go back.
+Descriptions go by the relay, which puts itself between the two. A call for help goes on without it: where the relay has
+no port, or is gone, each gets the other's description as it is, for as long as the call lasts. INFO, MESSAGE and
+OPTIONS inside of the dialogs go as they came, and their answers go back.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from typing import TYPE_CHECKING
 from pbxcore.call.leg import Leg
 from pbxcore.call.outcome import as_ours
 from pbxcore.call.passing import passed, with_body
+from pbxcore.call.router import is_emergency
 from pbxcore.call.signal import Signal
+from pbxcore.media.backend import MediaError
 from pbxcore.sip import build
 from pbxcore.sip.message import Request
 from pbxcore.sip.transaction import ClientTransaction, ServerTransaction
@@ -25,16 +28,38 @@ MAX_PENDING = 32
 
 async def offer_by_relay(live: LiveCall, leg: Leg, peer: Leg, sdp: bytes) -> bytes:
     """The offer of `leg`, as its peer may get it. Raises MediaError."""
-    return await live.exchange.media.offer(
-        live.call.offered.call_id, leg.label, peer.label, sdp, local=peer.flow.local[0], source=leg.flow.remote[0]
-    )
+    if live.unrelayed:
+        return sdp
+    try:
+        return await live.exchange.media.offer(
+            live.call.offered.call_id, leg.label, peer.label, sdp, local=peer.flow.local[0], source=leg.flow.remote[0]
+        )
+    except MediaError as error:
+        _go_without(live, error)
+        return sdp
 
 
 async def answer_by_relay(live: LiveCall, leg: Leg, peer: Leg, sdp: bytes) -> bytes:
     """The answer of `leg`, as its peer may get it. Raises MediaError."""
-    return await live.exchange.media.answer(
-        live.call.offered.call_id, leg.label, peer.label, sdp, local=peer.flow.local[0], source=leg.flow.remote[0]
-    )
+    if live.unrelayed:
+        return sdp
+    try:
+        return await live.exchange.media.answer(
+            live.call.offered.call_id, leg.label, peer.label, sdp, local=peer.flow.local[0], source=leg.flow.remote[0]
+        )
+    except MediaError as error:
+        _go_without(live, error)
+        live.early_offers().renew.add(leg.label)  # who answered has been told a port of the relay
+        return sdp
+
+
+def _go_without(live: LiveCall, error: MediaError) -> None:
+    """Raises the error again where the call is not for help, or flows through the relay already."""
+    exchange, offered = live.exchange, live.call.offered
+    if live.conversation is not None or not is_emergency(offered, exchange.dial_plan):
+        raise error
+    exchange.media_refused(offered.call_id, error)
+    live.unrelayed = True
 
 
 class Through:

@@ -93,3 +93,54 @@ def test_a_stranger_who_dials_it_gets_no_further_than_before() -> None:
     assert office.world.until(lambda: call.status is not None and call.state != "calling"), office.world.ladder()
     assert call.status in (401, 403)
     office.assert_nothing_left()
+
+
+@pytest.mark.parametrize("refuses", ["offer", "answer"])
+def test_without_the_relay_the_two_are_told_each_others_address(refuses: str) -> None:
+    office = Office()
+    prepare(office)
+    desk, carrier = office.phone("101"), office.carrier()
+    office.relay.refuses = refuses
+    talk = desk.call("112", EXCHANGE)
+    assert office.world.until(lambda: talk.state == "up"), office.world.ladder()
+    office.relay.refuses = ""
+    office.world.run(6.0)
+    assert carrier.last.remote_sdp == desk.sdp(), office.world.ladder()   # by a re-INVITE when it had the relay's port
+    assert talk.remote_sdp == carrier.sdp()
+    call_id = next(iter(office.exchange.live))
+    office.exchange.media_timed_out(call_id)
+    office.exchange.media_lost(call_id)
+    carrier.hold(carrier.last)
+    office.world.run(1.0)
+    assert talk.state == "up"
+    assert talk.remote_sdp == carrier.sdp("sendonly")
+    desk.bye(talk)
+    office.assert_nothing_left()
+    assert office.exchange.counters.media_refused == 1
+
+
+def test_a_call_for_help_past_the_relay_is_recorded_at_once() -> None:
+    """The relay has nothing to count."""
+    office = Office()
+    prepare(office)
+    desk = office.phone("101")
+    office.carrier()
+    office.relay.refuses = "offer"
+    talk = desk.call("112", EXCHANGE)
+    assert office.world.until(lambda: talk.state == "up"), office.world.ladder()
+    office.relay._listener = None
+    desk.bye(talk)
+    office.assert_nothing_left()
+    assert not office.exchange.endings.counting
+    assert not office.exchange.endings._late
+
+
+def test_other_calls_need_the_relay() -> None:
+    office = Office()
+    prepare(office)
+    desk = office.phone("101")
+    office.carrier()
+    office.relay.refuses = "offer"
+    talk = desk.call("9+15558888", EXCHANGE)
+    assert office.world.until(lambda: talk.status == 488), office.world.ladder()
+    office.assert_nothing_left()

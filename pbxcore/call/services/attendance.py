@@ -217,6 +217,8 @@ class Attendance(Conversation):
     async def agree(self, sdp: bytes) -> bytes:
         """Our answer to an offer of the caller. Raises MediaError."""
         live, flow = self.live, self.live.a.flow
+        if live.unrelayed:
+            raise MediaError("this call goes past the relay")
         here = Here(flow.local[0], SOMEWHERE, 1)
         try:
             offer = Sdp.parse(sdp)

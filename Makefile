@@ -43,7 +43,7 @@ packages:
 
 lint: .venv/.test
 	$(BIN)/ruff check .
-	$(BIN)/mypy --strict -p pbxcore -p crmhooks -p web -p bench
+	$(BIN)/mypy --strict -p pbxcore -p crmhooks -p web -p bench -p tests.scenario.simulator
 	$(BIN)/lint-imports
 
 test: packages lint

@@ -233,7 +233,10 @@ class Handover:
     def _while_coming(self, comer: Leg, signal: Signal) -> None:
         """A request of the newcomer before he is in the call. Raises Gone."""
         request, tx, layer = signal.request, signal.server, self.live.exchange.layer
-        if comer.gives_up(signal) or signal.kind is Kind.NO_ACK:
+        if isinstance(comer, CallerLeg) and comer.gives_up(signal):
+            comer.respond(487)  # now, however long the other side takes over its answer
+            raise Gone
+        if signal.kind is Kind.NO_ACK:
             raise Gone
         if signal.kind is not Kind.REQUEST or request is None or tx is None:
             return

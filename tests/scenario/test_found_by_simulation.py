@@ -230,3 +230,22 @@ def test_who_answers_a_transfer_and_cancels_an_offer_has_not_hung_up() -> None:
     assert office.second.last.state == "up"
     office.second.bye(office.second.last)
     office.assert_nothing_left()
+
+
+def test_who_cancels_a_pickup_is_told_so_at_once() -> None:
+    """The one who stays in the call takes his time over the newcomer's offer."""
+    office = Switchboard()
+    caller, mine = office.inbound()
+    office.outside.manners.answer_reinvite = False
+    place = mine.dialog
+    assert place is not None
+    words = f"{place.call_id};to-tag={place.remote_tag};from-tag={place.local_tag}"
+    late = office.second.call("101", EXCHANGE, headers=[("Replaces", words), ("Require", "replaces")])
+    office.world.run(1.0)
+    office.second.cancel(late)
+    office.world.run(1.0)
+    assert late.status == 487, office.world.ladder()
+    assert caller.state == "up"
+    office.world.run(60.0)
+    office.desk.bye(mine)
+    office.assert_nothing_left()

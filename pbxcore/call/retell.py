@@ -33,6 +33,23 @@ def alike(one: bytes, other: bytes) -> bool:
     return False
 
 
+def within(said: bytes, told: bytes) -> bool:
+    """Whether whoever was told one description may be sent what the other one says: the same streams, and no format
+    that he does not know by that number."""
+    with suppress(SdpError):
+        ours, theirs = Sdp.parse(told).media, Sdp.parse(said).media
+        return len(ours) == len(theirs) and all(map(_fits_into, theirs, ours))
+    return False
+
+
+def _fits_into(media: Media, told: Media) -> bool:
+    if not media.port or not told.port:
+        return not media.port and not told.port
+    known, meant = told.rtpmap(), media.rtpmap()
+    alike = all(n in meant and n in told.formats and _same(meant[n], known.get(n)) for n in media.formats)
+    return alike and media.kind == told.kind and media.proto == told.proto and media.direction == told.direction
+
+
 def _told(sdp: Sdp) -> list[tuple[object, ...]]:
     return [
         (

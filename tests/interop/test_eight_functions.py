@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,12 +24,19 @@ from tests.interop.tool_pjsua import Pjsua
 from tests.interop.tool_sipp import Sipp
 
 ANNA = "+12025550177"
-SETTINGS = """
+SALES = "+12025550101"
+SETTINGS = """wrap_up_seconds = 60
 [[crm.connector]]
 {connector}
 [[outbound]]
 prefix = "+"
 trunks = ["carrier"]
+[[queue]]
+name = "sales"
+agents = ["101"]
+[[inbound]]
+number = "{sales}"
+to = "queue:sales"
 """
 
 
@@ -105,7 +113,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with served(crm):
         anna = crm.add_contact("Anna Ivanova", "(202) 555-0177")
         connector = "\n".join(f"{key} = {json.dumps(value)}" for key, value in crm.settings().items())
-        more = SETTINGS.format(connector=connector)
+        more = SETTINGS.format(connector=connector, sales=SALES)
         with running(directory, listen=LOOPBACK, carrier_port=port, deadline_ms=3000, more=more) as server:
             yield Stage(server, crm, anna, directory, port)
 
@@ -183,3 +191,25 @@ def test_a_new_number_becomes_a_contact_by_itself(stage: Stage, phone: Pjsua) ->
     assert stage.ended(call_id).contact_id is not None
     assert stage.crm.contact_numbers().count(stranger) == 1
     stage.done(call_id)
+
+
+def test_no_queue_offers_a_call_to_whoever_still_writes_his_summary(stage: Stage, phone: Pjsua) -> None:
+    with stage.client(to=SALES) as client:
+        phone.wait("call", state="CONFIRMED")
+        first = stage.panel.calls()[0]["call_id"]
+        client.wait()
+    wait_until(lambda: _agent(stage) == "after-call work", 5, "after-call work")
+    wait_until(lambda: not stage.panel.calls(), 5, "no call that is up")
+    with stage.client(to=SALES, ms=4000) as client:
+        waiting = stage.live()
+        time.sleep(1.5)     # long enough for the first call to be offered
+        assert not [name for _, name in stage.invites(waiting["call_id"]) if "101" in name]
+        stage.done(first)
+        assert "Anna" in phone.wait("incoming")["caller"]
+        client.wait()
+    stage.ended(first)
+    stage.done(waiting["call_id"])
+
+
+def _agent(stage: Stage) -> str:
+    return str(stage.panel.ask("GET", "agents/101/state")["state"])

@@ -226,6 +226,24 @@ class TestQueue:
         office.assert_nothing_left()
         assert record(office)[:2] == ("answered", "101")
 
+    def test_whoever_has_been_told_the_same_media_is_told_nothing_more(self) -> None:
+        """Many a carrier takes a re-INVITE badly."""
+        office = self.office()
+        desk = office.phone("101")
+        sdp = desk.sdp
+        desk.sdp = lambda *_: sdp().replace(b"RTP/AVP 0 8 101", b"RTP/AVP 0 101")  # type: ignore[method-assign]
+        carrier, talk = office.arrives(seconds=2.0)
+        assert desk.last.state == talk.state == "up", office.world.ladder()
+        assert not carrier.seen
+        [(call_id, leg)] = office.relay.bridged.items()
+        assert (call_id, leg) in office.relay.ports
+        carrier.hold(talk)
+        office.world.run(1.0)
+        assert [request.method for request in desk.seen] == ["INVITE", "INVITE"]
+        desk.bye(desk.last)
+        office.assert_nothing_left()
+        assert record(office)[:2] == ("answered", "101")
+
     def test_callers_wait_in_their_order_for_the_one_agent(self) -> None:
         office = self.office()
         desk = office.phone("101")

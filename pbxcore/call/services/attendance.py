@@ -57,13 +57,13 @@ class Attendance(Conversation):
     Everything that waits raises Over when the call has ended, and Taken when somebody in the office takes it away.
     """
 
-    __slots__ = ("_events", "_keys", "_number", "_payload", "_repeats", "_told", "_what")
+    __slots__ = ("_events", "_keys", "_number", "_payload", "_repeats", "_what", "told")
 
     def __init__(self, live: LiveCall, attendant: Attendant) -> None:
         super().__init__(live, attendant, None)
         self._payload = 0
         self._events = NO_EVENTS
-        self._told = b""              # our description, as the caller has it
+        self.told = b""              # our description, as the caller has it
         self._number = 0              # of the last sounds
         self._what: Sequence[str] = ()
         self._repeats = False
@@ -203,13 +203,13 @@ class Attendance(Conversation):
             return
         if sdp:
             try:
-                self._told = await self.agree(sdp)
+                self.told = await self.agree(sdp)
             except MediaError:
                 layer.respond(tx, build.response(request, 488))
                 return
             leg.sdp = sdp
             self._note_hold(leg, sdp)
-        answer = build.response(request, 200, body=self._told)
+        answer = build.response(request, 200, body=self.told)
         answer.fields += [*self._accepting(leg, request), SDP_TYPE]
         tx.owner = leg
         layer.respond(tx, answer)
@@ -263,7 +263,7 @@ async def attendance(live: LiveCall, step: Attend) -> Attendance | None:
     try:
         if not live.offer:
             raise MediaError("a call without an offer cannot be answered by the exchange itself")
-        body = made._told = await made.agree(live.offer)
+        body = made.told = await made.agree(live.offer)
     except MediaError as error:
         live.exchange.media_refused(live.call.offered.call_id, error)
         live.refuse(488, build.REASONS[488])

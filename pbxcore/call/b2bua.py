@@ -462,6 +462,9 @@ class LiveCall(Driven):
         for leg in (*self.branches, *self.joined):
             if leg.call is self:
                 leg.call = None
+                if isinstance(leg, CallerLeg) and leg.tx is not None:  # he was about to pick this call up
+                    leg.respond(487)
+                    leg.leave()
         self._deadline.drop()
         for signal in self.inbox:
             self._left_over(signal)

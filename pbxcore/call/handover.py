@@ -7,6 +7,7 @@ about what it has sent go on to the conversation. Who comes, and why, is for `tr
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from pbxcore.call import inputs
@@ -212,8 +213,7 @@ class Handover:
         while True:
             try:
                 signal = await self.hear(deadline)
-                if signal.leg is comer and signal.client is not self._client:
-                    self._while_coming(comer, signal)
+                self._of_newcomers(comer, signal)
             except (Over, Gone) as error:
                 lost = True
                 if taker is comer or isinstance(error, Over):
@@ -229,6 +229,16 @@ class Handover:
                 raise SipError(signal.status, build.REASONS[signal.status])
             if signal.response.status >= 200:
                 return signal.response, lost
+
+    def _of_newcomers(self, comer: Leg, signal: Signal) -> None:
+        """Raises Gone when it says that this one has hung up; another one is to go anyway."""
+        if signal.client is not None and signal.client is self._client:
+            return
+        if signal.leg is comer:
+            self._while_coming(comer, signal)
+        elif signal.leg is not None and signal.leg in self.comers:
+            with suppress(Gone):
+                self._while_coming(signal.leg, signal)
 
     def _while_coming(self, comer: Leg, signal: Signal) -> None:
         """A request of the newcomer before he is in the call. Raises Gone."""
@@ -252,8 +262,7 @@ class Handover:
         chance = int(self.live.exchange.token()[:4], 16) / 0xFFFF
         until = self.live.exchange.clock() + (2.0 * chance if isinstance(taker, CallerLeg) else 2.1 + 1.9 * chance)
         while (signal := await self.hear(until)).kind is not Kind.TIMEOUT:
-            if signal.leg is comer:
-                self._while_coming(comer, signal)
+            self._of_newcomers(comer, signal)
 
     # ---- the end
 

@@ -249,3 +249,41 @@ def test_who_cancels_a_pickup_is_told_so_at_once() -> None:
     office.world.run(60.0)
     office.desk.bye(mine)
     office.assert_nothing_left()
+
+
+def test_who_picks_up_a_call_that_becomes_part_of_another_is_answered() -> None:
+    """103 wants the place of the phone that rings for 101, and while the relay works at that, 101 transfers."""
+    office = Switchboard()
+    _, mine = office.inbound()
+    office.second.manners.answer_after = None
+    asking = office.desk.call("102", EXCHANGE)
+    assert office.world.until(lambda: 180 in asking.provisionals), office.world.ladder()
+    place = office.second.last.dialog
+    assert place is not None
+    office.relay.delay = 0.5
+    words = f"{place.call_id};to-tag={place.remote_tag};from-tag={place.local_tag}"
+    late = office.third.call("102", EXCHANGE, headers=[("Replaces", words), ("Require", "replaces")])
+    office.world.run(0.1)
+    refer(office.desk, mine, referred_to(asking, "102"))
+    office.world.run(3.0)
+    assert late.status == 487, office.world.ladder()
+    office.outside.bye(office.outside.last)
+    office.assert_nothing_left()
+
+
+def test_who_hangs_up_while_the_call_is_given_back_to_the_one_who_transferred_it_is_answered() -> None:
+    """102 will not take the offer, so the caller is offered 101 again; meanwhile 102 hangs up."""
+    office = Switchboard()
+    _, mine = office.inbound()
+    asking, asked = office.call(office.desk, office.second)
+    office.second.manners.refuse_reinvite = 488
+    refer(office.desk, mine, referred_to(asking, "102"))
+    assert office.world.until(lambda: office.second.seen[-1].to_tag is not None), office.world.ladder()
+    office.outside.manners.answer_reinvite = False
+    office.world.run(0.1)
+    office.second.bye(asked)
+    office.world.run(3.0)
+    assert [answer.status for answer in office.second.answers if answer.cseq.method == "BYE"] == [200]
+    office.world.run(60.0)
+    office.desk.bye(mine)
+    office.assert_nothing_left()

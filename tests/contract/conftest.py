@@ -1,13 +1,17 @@
-"""The databases that the contract tests run on: SQLite in a file and a real PostgreSQL."""
+"""The databases that the contract tests run on, SQLite in a file and a real PostgreSQL; and the CRM of a test file that
+is about one kind alone: its `Fake`, and a connector to it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from crmhooks.connector import CrmConnector
+from tests.contract.connecting import made
+from tests.contract.fakes.base import FakeCrm
 from tests.contract.postgres import Cluster, binaries
 
 _names = count(1)
@@ -40,3 +44,17 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/office.db"
     return str(request.getfixturevalue("postgresql_url"))
+
+
+@pytest.fixture
+async def fake(request: pytest.FixtureRequest) -> AsyncIterator[FakeCrm]:
+    fake: FakeCrm = request.module.Fake()
+    async with fake.serving():
+        yield fake
+
+
+@pytest.fixture
+async def crm(fake: FakeCrm) -> AsyncIterator[CrmConnector]:
+    connector = made(fake.settings())
+    yield connector
+    await connector.close()

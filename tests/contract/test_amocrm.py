@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,20 +16,6 @@ from pbxcore.settings import Crm, Settings
 from pbxcore.settings import CrmConnector as Section
 from tests.contract.fakes.amocrm import LONG_LIVED, Fake, fault
 from tests.contract.test_connectors import NUMBER, OVER, SAID, TALK, made
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[Fake]:
-    fake = Fake()
-    async with fake.serving():
-        yield fake
-
-
-@pytest.fixture
-async def crm(fake: Fake) -> AsyncIterator[CrmConnector]:
-    connector = made(fake.settings())
-    yield connector
-    await connector.close()
 
 
 async def test_after_a_restart_the_newest_refresh_token_is_used(fake: Fake, tmp_path: Path) -> None:

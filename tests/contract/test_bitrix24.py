@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -14,20 +13,6 @@ from pbxcore.settings import Crm, Settings
 from pbxcore.settings import CrmConnector as Section
 from tests.contract.fakes.bitrix24 import SECRET, Fake
 from tests.contract.test_connectors import NUMBER, SAID, TALK, made
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[Fake]:
-    fake = Fake()
-    async with fake.serving():
-        yield fake
-
-
-@pytest.fixture
-async def crm(fake: Fake) -> AsyncIterator[CrmConnector]:
-    connector = made(fake.settings())
-    yield connector
-    await connector.close()
 
 
 async def test_a_full_bucket_is_let_run_out(crm: CrmConnector, fake: Fake) -> None:

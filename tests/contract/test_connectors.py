@@ -13,12 +13,10 @@ from typing import Any
 
 import pytest
 
-from crmhooks.build import build_connectors
 from crmhooks.connector import CrmActivity, CrmConnector, NewContact, Refused, TryAgain, Unreachable, contact_ref
 from crmhooks.connectors.common import Tools
-from pbxcore.settings import Crm, Settings
-from pbxcore.settings import CrmConnector as Section
 from pbxcore.settings_file.connectors import KINDS
+from tests.contract.connecting import made
 from tests.contract.fakes.base import RETRY_AFTER, FakeCrm
 
 NUMBER = "+12025550123"
@@ -29,18 +27,12 @@ SAID = replace(OVER, summary="Wants the printer mended.\nCalls again on Monday."
 NEEDS_NO_ANSWER = Tools("US", timeout=0.2)
 
 
-def made(keys: dict[str, Any], tools: Tools | None = None) -> CrmConnector:
-    section = Section.model_validate(keys | {"name": "crm"})
-    [connector] = build_connectors(Settings(crm=Crm(connector=(section,))), tools or Tools("US", timeout=5.0))
-    return connector
-
-
 def fakes() -> Iterator[Any]:
     """Of each kind its `Fake`, or all of its `FAKES` where its versions differ."""
     for kind in sorted(KINDS):
         module = import_module(f"tests.contract.fakes.{kind}")
-        for made in getattr(module, "FAKES", (module.Fake,)):
-            yield pytest.param(made, id=kind if made is module.Fake else f"{kind}-{made.__name__}")
+        for version in getattr(module, "FAKES", (module.Fake,)):
+            yield pytest.param(version, id=kind if version is module.Fake else f"{kind}-{version.__name__}")
 
 
 @pytest.fixture(params=fakes())

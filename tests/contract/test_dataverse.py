@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -10,21 +9,7 @@ import pytest
 
 from crmhooks.connector import CrmConnector, NewContact, Refused, Unreachable
 from tests.contract.fakes.dataverse import Fake
-from tests.contract.test_connectors import NUMBER, OVER, SAID, TALK, made
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[Fake]:
-    fake = Fake()
-    async with fake.serving():
-        yield fake
-
-
-@pytest.fixture
-async def crm(fake: Fake) -> AsyncIterator[CrmConnector]:
-    connector = made(fake.settings())
-    yield connector
-    await connector.close()
+from tests.contract.test_connectors import NUMBER, OVER, SAID, TALK
 
 
 async def test_a_summary_that_comes_after_the_completion_is_refused_in_plain_words(crm: CrmConnector) -> None:

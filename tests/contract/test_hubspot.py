@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,20 +10,6 @@ import pytest
 from crmhooks.connector import CrmActivity, CrmConnector, Refused, TryAgain
 from tests.contract.fakes.hubspot import Fake
 from tests.contract.test_connectors import AT, NUMBER, OVER, SAID, TALK, made
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[Fake]:
-    fake = Fake()
-    async with fake.serving():
-        yield fake
-
-
-@pytest.fixture
-async def crm(fake: Fake) -> AsyncIterator[CrmConnector]:
-    connector = made(fake.settings())
-    yield connector
-    await connector.close()
 
 
 async def test_the_property_is_made_once(crm: CrmConnector, fake: Fake) -> None:

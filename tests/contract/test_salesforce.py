@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -10,20 +9,6 @@ import pytest
 from crmhooks.connector import CrmConnector, NewContact, Refused, TryAgain, Unreachable
 from tests.contract.fakes.salesforce import Fake
 from tests.contract.test_connectors import AT, NUMBER, OVER, SAID, TALK, made
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[Fake]:
-    fake = Fake()
-    async with fake.serving():
-        yield fake
-
-
-@pytest.fixture
-async def crm(fake: Fake) -> AsyncIterator[CrmConnector]:
-    connector = made(fake.settings())
-    yield connector
-    await connector.close()
 
 
 async def test_somebody_new_is_known_before_the_search_shows_him(crm: CrmConnector, fake: Fake) -> None:

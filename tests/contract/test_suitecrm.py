@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -10,20 +9,6 @@ import pytest
 from crmhooks.connector import CrmConnector, NewContact, Refused
 from tests.contract.fakes.suitecrm import Fake
 from tests.contract.test_connectors import AT, NUMBER, OVER, SAID, TALK, made
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[Fake]:
-    fake = Fake()
-    async with fake.serving():
-        yield fake
-
-
-@pytest.fixture
-async def crm(fake: Fake) -> AsyncIterator[CrmConnector]:
-    connector = made(fake.settings())
-    yield connector
-    await connector.close()
 
 
 async def test_all_spellings_cost_two_requests_a_module(crm: CrmConnector, fake: Fake) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -11,20 +10,6 @@ from crmhooks.connector import CrmConnector, NewContact, Refused, TryAgain, Unre
 from crmhooks.connectors.common import iso
 from tests.contract.fakes.tryton import Fake
 from tests.contract.test_connectors import AT, NUMBER, OVER, SAID, TALK, made
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[Fake]:
-    fake = Fake()
-    async with fake.serving():
-        yield fake
-
-
-@pytest.fixture
-async def crm(fake: Fake) -> AsyncIterator[CrmConnector]:
-    connector = made(fake.settings())
-    yield connector
-    await connector.close()
 
 
 async def test_a_note_says_all_of_the_call(crm: CrmConnector, fake: Fake) -> None:

@@ -42,7 +42,7 @@ def decide(call: IncomingCall, card: Card | None, *, owner_first: bool = True) -
 
 def shown_name(contacts: tuple[ContactEntry, ...]) -> str | None:
     """One name, or what to show for a number that several share."""
-    if not contacts:
+    if not contacts or (len(contacts) == 1 and contacts[0].name in contacts[0].numbers):   # a number is no name
         return None
     if len(contacts) > NAMES_SHOWN:
         return f"{len(contacts)} contacts"

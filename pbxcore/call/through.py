@@ -35,7 +35,8 @@ async def offer_by_relay(live: LiveCall, leg: Leg, peer: Leg, sdp: bytes) -> byt
             live.call.offered.call_id, leg.label, peer.label, sdp, local=peer.flow.local[0], source=leg.flow.remote[0]
         )
     except MediaError as error:
-        _go_without(live, error)
+        if not _goes_without(live, error):
+            raise
         return sdp
 
 
@@ -48,18 +49,20 @@ async def answer_by_relay(live: LiveCall, leg: Leg, peer: Leg, sdp: bytes) -> by
             live.call.offered.call_id, leg.label, peer.label, sdp, local=peer.flow.local[0], source=leg.flow.remote[0]
         )
     except MediaError as error:
-        _go_without(live, error)
+        if not _goes_without(live, error):
+            raise
         live.early_offers().renew.add(leg.label)  # who answered has been told a port of the relay
         return sdp
 
 
-def _go_without(live: LiveCall, error: MediaError) -> None:
-    """Raises the error again where the call is not for help, or flows through the relay already."""
+def _goes_without(live: LiveCall, error: MediaError) -> bool:
+    """False where the call is not for help, or flows through the relay already."""
     exchange, offered = live.exchange, live.call.offered
     if live.conversation is not None or not is_emergency(offered, exchange.dial_plan):
-        raise error
+        return False
     exchange.media_refused(offered.call_id, error)
     live.unrelayed = True
+    return True
 
 
 class Through:

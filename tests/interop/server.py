@@ -50,6 +50,7 @@ class Server:
         accept_from: str = CARRIER,
         media_ports: int = 400,
         deadline_ms: int = 300,
+        on_unknown: str = "create",
         country: str = "US",
         sip: str = "",
         more: str = "",
@@ -92,6 +93,7 @@ trunks = ["carrier"]
 {phones}
 [crm]
 deadline_ms = {deadline_ms}
+on_unknown = "{on_unknown}"
 {more}
 """
 

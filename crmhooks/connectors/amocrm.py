@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from crmhooks.connector import CrmActivity, CrmRecord, NewContact, Refused, TryAgain, Unreachable
-from crmhooks.connectors.common import Found, Tools, Users, having, needed, rows, text
+from crmhooks.connectors.common import Account, Found, Tools, having, needed, rows, text
 from crmhooks.connectors.oauth import Authorised
 from crmhooks.connectors.rotating import RotatingTokens
 from crmhooks.connectors.site import Answer, Denied, Pace, Site, Unauthorised
-from crmhooks.numbers import normalise
+from crmhooks.numbers import Number
 from pbxcore.control import ContactEntry
 from pbxcore.settings import CrmConnector as Settings
 
@@ -38,25 +38,17 @@ TAKEN_BACK = "Taken back: it is a part of another call."
 SHUT_OUT = frozenset((402, 403))
 
 
-class AmoCrm:
+class AmoCrm(Account):
     """One account. Implements `connector.CrmConnector`."""
 
-    lag = 0.0
-    parallel = 4
-
     def __init__(self, settings: Settings, tools: Tools) -> None:
-        self.name = settings.name or settings.kind
-        self._country = tools.country
-        self._users = Users(settings.users)
+        super().__init__(settings, tools)
         self._wall: Callable[[], float] = tools.wall
         self._unknown = ""
         self._lock = asyncio.Lock()
         self._site = _site(settings, tools, self.name)
 
-    async def lookup(self, number: str) -> Sequence[ContactEntry]:
-        wanted = normalise(number, self._country)
-        if wanted is None:
-            return ()
+    async def _who_has(self, wanted: Number) -> Sequence[ContactEntry]:
         found = await asyncio.gather(*(self._having(kind, wanted.national) for kind in KINDS))
         return having(self.name, wanted, self._country, [one for of_kind in found for one in of_kind])
 

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crmhooks.connector import CrmActivity, CrmRecord, NewContact, Refused, TryAgain, Unreachable
-from crmhooks.connectors.common import Found, Tools, Users, having, iso, needed, rows, seconds, text
+from crmhooks.connectors.common import Account, Found, Tools, having, iso, needed, rows, seconds, text
 from crmhooks.connectors.site import Denied, Pace, Site, Unauthorised
-from crmhooks.numbers import normalise, spellings
+from crmhooks.numbers import Number, spellings
 from pbxcore.control import ContactEntry
 from pbxcore.settings import CrmConnector as Settings
 
@@ -41,17 +41,14 @@ NOT_ALLOWED = frozenset((
 _MARKUP = re.compile(r"\[/?[a-z][^\[\]]*\]|<[^<>]*>", re.IGNORECASE)
 
 
-class Bitrix24:
+class Bitrix24(Account):
     """One portal. Implements `connector.CrmConnector`."""
 
-    lag = 0.0
     parallel = 2
 
     def __init__(self, settings: Settings, tools: Tools) -> None:
-        self.name = settings.name or settings.kind
+        super().__init__(settings, tools)
         key = settings.api_key.get_secret_value().strip("/")
-        self._country = tools.country
-        self._users = Users(settings.users)
         self._own_user = key.partition("/")[0]
         self._unknown = ""                  # id of the contact for calls of nobody known
         self._lock = asyncio.Lock()
@@ -64,10 +61,7 @@ class Bitrix24:
             transport=tools.transport,
         )
 
-    async def lookup(self, number: str) -> Sequence[ContactEntry]:
-        wanted = normalise(number, self._country)
-        if wanted is None:
-            return ()
+    async def _who_has(self, wanted: Number) -> Sequence[ContactEntry]:
         asked = {"type": "PHONE", "values": list(spellings(wanted))}
         ids = (await self._ask("crm.duplicate.findbycomm", asked, question=True)).get("result")
         if ids is None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from crmhooks.connectors.site import TIMEOUT
 from crmhooks.numbers import Number, normalise
 from crmhooks.text import one_line, paragraphs
 from pbxcore.control import ContactEntry
+from pbxcore.settings import CrmConnector
 
 EVERYBODY = "*"
 MOST_CONTACTS = 50
@@ -49,6 +51,27 @@ class Users:
 
     def extension_of(self, user_id: object) -> str | None:
         return self._extensions.get(user_id) if isinstance(user_id, str) else None
+
+
+class Account(ABC):
+    """What every connector is: an account at a CRM, with its name, and whose user is whose there. `lag` and `parallel`
+    as in `connector.CrmConnector`."""
+
+    lag = 0.0
+    parallel = 4
+
+    def __init__(self, settings: CrmConnector, tools: Tools) -> None:
+        self.name = settings.name or settings.kind
+        self._country = tools.country
+        self._users = Users(settings.users)
+
+    async def lookup(self, number: str) -> Sequence[ContactEntry]:
+        wanted = normalise(number, self._country)
+        return () if wanted is None else await self._who_has(wanted)
+
+    @abstractmethod
+    async def _who_has(self, wanted: Number) -> Sequence[ContactEntry]:
+        """Everybody with this number; raises as `lookup` does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crmhooks.connector import CrmActivity, CrmRecord, NewContact, Refused, Unreachable
-from crmhooks.connectors.common import Found, Tools, Users, having, iso, needed, rows, seconds, text
-from crmhooks.connectors.oauth import Authorised, Tokens
+from crmhooks.connectors.common import Account, Found, Tools, having, iso, needed, rows, seconds, text
+from crmhooks.connectors.oauth import Authorised, Tokens, client_credentials
 from crmhooks.connectors.site import Answer, Denied, Pace, Site
-from crmhooks.numbers import normalise, spellings
+from crmhooks.numbers import Number, spellings
 from pbxcore.control import ContactEntry
 from pbxcore.settings import CrmConnector as Settings
 
@@ -45,16 +45,11 @@ RATE, BURST = 20.0, 40           # requests a second: 6,000 in five minutes are 
 HEADERS = {"odata-version": "4.0", "odata-maxversion": "4.0", "if-none-match": "null"}
 
 
-class Dataverse:
+class Dataverse(Account):
     """One organisation. Implements `connector.CrmConnector`."""
 
-    lag = 0.0
-    parallel = 4
-
     def __init__(self, settings: Settings, tools: Tools) -> None:
-        self.name = settings.name or settings.kind
-        self._country = tools.country
-        self._users = Users(settings.users)
+        super().__init__(settings, tools)
         self._field = settings.external_id_field or "subcategory"
         root = settings.url.rstrip("/")
         site = Site(
@@ -67,18 +62,10 @@ class Dataverse:
             transport=tools.transport,
         )
         login = settings.tenant if settings.tenant.startswith("http") else f"{LOGIN}/{settings.tenant}"
-        form = {
-            "grant_type": "client_credentials",
-            "client_id": settings.client_id,
-            "client_secret": settings.client_secret.get_secret_value(),
-            "scope": f"{root}/.default",
-        }
+        form = client_credentials(settings) | {"scope": f"{root}/.default"}
         self._site = Authorised(site, Tokens(site, f"{login.rstrip('/')}/oauth2/v2.0/token", form, tools.clock))
 
-    async def lookup(self, number: str) -> Sequence[ContactEntry]:
-        wanted = normalise(number, self._country)
-        if wanted is None:
-            return ()
+    async def _who_has(self, wanted: Number) -> Sequence[ContactEntry]:
         found = await asyncio.gather(*(self._having(entity, spellings(wanted)) for entity in SETS))
         return having(self.name, wanted, self._country, [one for of_entity in found for one in of_entity])
 

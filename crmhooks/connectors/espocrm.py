@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crmhooks.connector import CrmActivity, CrmRecord, NewContact, Refused, Unreachable
-from crmhooks.connectors.common import Found, Tools, Users, has, having, needed, rows, seconds, text, utc
+from crmhooks.connectors.common import Account, Found, Tools, has, having, needed, rows, seconds, text, utc
 from crmhooks.connectors.site import Denied, Site
-from crmhooks.numbers import normalise
+from crmhooks.numbers import Number, normalise
 from pbxcore.control import ContactEntry
 from pbxcore.settings import CrmConnector as Settings
 
@@ -29,16 +29,11 @@ HITS = 20
 CONFLICT = 409
 
 
-class EspoCrm:
+class EspoCrm(Account):
     """One EspoCRM. Implements `connector.CrmConnector`."""
 
-    lag = 0.0
-    parallel = 4
-
     def __init__(self, settings: Settings, tools: Tools) -> None:
-        self.name = settings.name or settings.kind
-        self._country = tools.country
-        self._users = Users(settings.users)
+        super().__init__(settings, tools)
         self._field = settings.external_id_field
         self._own_user = ""
         self._site = Site(
@@ -50,10 +45,7 @@ class EspoCrm:
             transport=tools.transport,
         )
 
-    async def lookup(self, number: str) -> Sequence[ContactEntry]:
-        wanted = normalise(number, self._country)
-        if wanted is None:
-            return ()
+    async def _who_has(self, wanted: Number) -> Sequence[ContactEntry]:
         found = await asyncio.gather(*(self._ending(entity, wanted.national) for entity in ENTITIES))
         return having(self.name, wanted, self._country, [one for of_entity in found for one in of_entity])
 

@@ -15,9 +15,9 @@ from typing import Any
 from urllib.parse import quote
 
 from crmhooks.connector import CrmActivity, CrmRecord, NewContact, Refused, TryAgain, Unreachable
-from crmhooks.connectors.common import Found, Tools, Users, having, needed, rows, seconds, text
+from crmhooks.connectors.common import Account, Found, Tools, having, needed, rows, seconds, text
 from crmhooks.connectors.site import Answer, Denied, Pace, Site
-from crmhooks.numbers import normalise, spellings
+from crmhooks.numbers import Number, spellings
 from pbxcore.control import ContactEntry
 from pbxcore.settings import CrmConnector as Settings
 
@@ -36,16 +36,13 @@ UP = ("RINGING", "IN_PROGRESS")
 UNANSWERED = {"busy": "BUSY", "failed": "FAILED", "cancelled": "CANCELED"}
 
 
-class HubSpot:
+class HubSpot(Account):
     """One account. Implements `connector.CrmConnector`."""
 
     lag = 15.0
-    parallel = 4
 
     def __init__(self, settings: Settings, tools: Tools) -> None:
-        self.name = settings.name or settings.kind
-        self._country = tools.country
-        self._users = Users(settings.users)
+        super().__init__(settings, tools)
         self._field = settings.external_id_field or FIELD
         self._field_is_there = False
         self._searches = Pace(SEARCHES, SEARCH_BURST, tools.clock)
@@ -59,10 +56,7 @@ class HubSpot:
             transport=tools.transport,
         )
 
-    async def lookup(self, number: str) -> Sequence[ContactEntry]:
-        wanted = normalise(number, self._country)
-        if wanted is None:
-            return ()
+    async def _who_has(self, wanted: Number) -> Sequence[ContactEntry]:
         typed = list(spellings(wanted))
         groups = [
             [_is("hs_searchable_calculated_phone_number", wanted.national)],

@@ -10,9 +10,16 @@ from typing import Any
 from crmhooks.connector import Unreachable
 from crmhooks.connectors.common import needed
 from crmhooks.connectors.site import Answer, Denied, Site, Unauthorised
+from pbxcore.settings import CrmConnector
 
 EARLY = 120.0        # seconds before its end that a token is not used any more
 LIFETIME = 3600.0    # of one whose answer does not say
+
+
+def client_credentials(settings: CrmConnector) -> dict[str, str]:
+    """What is posted for a token of the application's own (RFC 6749 section 4.4.2, and 2.3.1)."""
+    secret = settings.client_secret.get_secret_value()
+    return {"grant_type": "client_credentials", "client_id": settings.client_id, "client_secret": secret}
 
 
 class Tokens:

@@ -16,11 +16,11 @@ from html import unescape
 from typing import Any
 
 from crmhooks.connector import CrmActivity, CrmRecord, NewContact, Refused
-from crmhooks.connectors.common import Found, Tools, Users, having, text
+from crmhooks.connectors.common import Account, Found, Tools, having, text
 from crmhooks.connectors.odoo_records import Activities, Book, Phonecalls
 from crmhooks.connectors.odoo_rpc import ExecuteKw, Json2, Rpc, created, found
 from crmhooks.connectors.site import Unauthorised
-from crmhooks.numbers import normalise, spellings
+from crmhooks.numbers import Number, spellings
 from pbxcore.control import ContactEntry
 from pbxcore.settings import CrmConnector as Settings
 
@@ -30,26 +30,18 @@ _TAG = re.compile(r"<[^<>]*>")
 _LINE_END = re.compile(r"<br\s*/?>|</(?:p|div|li)>", re.IGNORECASE)
 
 
-class Odoo:
+class Odoo(Account):
     """One database. Implements `connector.CrmConnector`."""
 
-    lag = 0.0
-    parallel = 4
-
     def __init__(self, settings: Settings, tools: Tools, rpc: Rpc) -> None:
-        self.name = settings.name or settings.kind
-        self._country = tools.country
-        self._users = Users(settings.users)
+        super().__init__(settings, tools)
         self._field = settings.external_id_field
         self._rpc = rpc
         self._partner: frozenset[str] = frozenset()     # names of a contact's fields, once asked
         self._book: Book | None = None
         self._lock = asyncio.Lock()
 
-    async def lookup(self, number: str) -> Sequence[ContactEntry]:
-        wanted = normalise(number, self._country)
-        if wanted is None:
-            return ()
+    async def _who_has(self, wanted: Number) -> Sequence[ContactEntry]:
         if not self._partner:
             self._partner = await fields_of(self._rpc, "res.partner")
         typed = spellings(wanted)

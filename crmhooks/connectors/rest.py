@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 from crmhooks.connector import CrmActivity, CrmRecord, NewContact, Refused, Unreachable
-from crmhooks.connectors.common import Found, Tools, Users, having, iso, seconds, utc
+from crmhooks.connectors.common import Account, Found, Tools, having, iso, seconds, utc
 from crmhooks.connectors.site import Answer, Denied, Pace, Site
 from crmhooks.numbers import Number, normalise, spellings
 from pbxcore.control import ContactEntry
@@ -23,15 +23,13 @@ MOST_PAGES = 1000
 MESSAGES = ("error_description", "message", "error.message", "detail", "title", "error", "errors.0.message")
 
 
-class Rest:
+class Rest(Account):
     """One CRM. Implements `connector.CrmConnector`."""
 
     def __init__(self, settings: Settings, tools: Tools, template: Template) -> None:
-        self.name = settings.name or settings.kind
+        super().__init__(settings, tools)
         self.lag = template.lag
         self.parallel = template.parallel
-        self._country = tools.country
-        self._users = Users(settings.users)
         self._template = template
         user, password = settings.username, settings.password.get_secret_value()
         self._secrets = {
@@ -50,10 +48,7 @@ class Rest:
             transport=tools.transport,
         )
 
-    async def lookup(self, number: str) -> Sequence[ContactEntry]:
-        wanted = normalise(number, self._country)
-        if wanted is None:
-            return ()
+    async def _who_has(self, wanted: Number) -> Sequence[ContactEntry]:
         ask = self._template.requests["lookup"]
         texts = spellings(wanted) if ask.each_spelling else (wanted.e164,)
         found = await asyncio.gather(*(self._rows(ask, _number(text, wanted)) for text in texts))

@@ -16,10 +16,10 @@ from typing import Any
 from urllib.parse import quote
 
 from crmhooks.connector import CrmActivity, CrmRecord, NewContact, Refused, TryAgain, Unreachable
-from crmhooks.connectors.common import Found, Tools, Users, having, iso, needed, rows, seconds, text
-from crmhooks.connectors.oauth import Authorised, Tokens
+from crmhooks.connectors.common import Account, Found, Tools, having, iso, needed, rows, seconds, text
+from crmhooks.connectors.oauth import Authorised, Tokens, client_credentials
 from crmhooks.connectors.site import Answer, Denied, Site
-from crmhooks.numbers import Number, normalise, spellings
+from crmhooks.numbers import Number, spellings
 from pbxcore.control import ContactEntry
 from pbxcore.settings import CrmConnector as Settings
 
@@ -41,16 +41,11 @@ NO_CONTENT, NOT_FOUND = 204, 404
 LATER = frozenset({"REQUEST_LIMIT_EXCEEDED", "UNABLE_TO_LOCK_ROW", "SERVER_UNAVAILABLE", "API_CURRENTLY_DISABLED"})
 
 
-class Salesforce:
+class Salesforce(Account):
     """One organisation. Implements `connector.CrmConnector`."""
 
-    lag = 0.0
-    parallel = 4
-
     def __init__(self, settings: Settings, tools: Tools) -> None:
-        self.name = settings.name or settings.kind
-        self._country = tools.country
-        self._users = Users(settings.users)
+        super().__init__(settings, tools)
         self._field = settings.external_id_field
         self._root = settings.url.rstrip("/")
         site = Site(
@@ -60,17 +55,10 @@ class Salesforce:
             timeout=tools.timeout,
             transport=tools.transport,
         )
-        form = {
-            "grant_type": "client_credentials",
-            "client_id": settings.client_id,
-            "client_secret": settings.client_secret.get_secret_value(),
-        }
+        form = client_credentials(settings)
         self._site = Authorised(site, Tokens(site, f"{self._root}/services/oauth2/token", form, tools.clock))
 
-    async def lookup(self, number: str) -> Sequence[ContactEntry]:
-        wanted = normalise(number, self._country)
-        if wanted is None:
-            return ()
+    async def _who_has(self, wanted: Number) -> Sequence[ContactEntry]:
         answer = await self._ask("GET", "search", params={"q": _sosl(wanted)})
         known = having(self.name, wanted, self._country, map(self._found, rows(answer.body, "searchRecords")))
         if known:

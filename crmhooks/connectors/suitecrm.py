@@ -15,10 +15,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from crmhooks.connector import CrmActivity, CrmRecord, NewContact, Refused, Unreachable
-from crmhooks.connectors.common import Found, Tools, Users, having, needed, rows, seconds, text, utc
-from crmhooks.connectors.oauth import Authorised, Tokens
+from crmhooks.connectors.common import Account, Found, Tools, having, needed, rows, seconds, text, utc
+from crmhooks.connectors.oauth import Authorised, Tokens, client_credentials
 from crmhooks.connectors.site import Answer, Denied, Site
-from crmhooks.numbers import normalise, spellings
+from crmhooks.numbers import Number, spellings
 from pbxcore.control import ContactEntry
 from pbxcore.settings import CrmConnector as Settings
 
@@ -45,16 +45,11 @@ LONGEST_DESCRIPTION = 10_000
 JSON_API = {"content-type": "application/vnd.api+json"}
 
 
-class SuiteCrm:
+class SuiteCrm(Account):
     """One SuiteCRM. Implements `connector.CrmConnector`."""
 
-    lag = 0.0
-    parallel = 4
-
     def __init__(self, settings: Settings, tools: Tools) -> None:
-        self.name = settings.name or settings.kind
-        self._country = tools.country
-        self._users = Users(settings.users)
+        super().__init__(settings, tools)
         self._field = settings.external_id_field
         site = Site(
             settings.url.rstrip("/") + "/Api",
@@ -64,17 +59,10 @@ class SuiteCrm:
             timeout=tools.timeout,
             transport=tools.transport,
         )
-        form = {
-            "grant_type": "client_credentials",
-            "client_id": settings.client_id,
-            "client_secret": settings.client_secret.get_secret_value(),
-        }
+        form = client_credentials(settings)
         self._site = Authorised(site, Tokens(site, "access_token", form, tools.clock))
 
-    async def lookup(self, number: str) -> Sequence[ContactEntry]:
-        wanted = normalise(number, self._country)
-        if wanted is None:
-            return ()
+    async def _who_has(self, wanted: Number) -> Sequence[ContactEntry]:
         typed = spellings(wanted)
         some = [typed[start : start + len(EQUALS)] for start in range(0, len(typed), len(EQUALS))]
         asked = [self._having(module, numbers) for numbers in some for module in NUMBERS]

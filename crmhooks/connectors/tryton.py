@@ -17,9 +17,9 @@ from os import path
 from typing import Any
 
 from crmhooks.connector import CrmActivity, CrmError, CrmRecord, NewContact, Refused, TryAgain, Unreachable
-from crmhooks.connectors.common import Found, Tools, Users, having, iso, seconds, text
+from crmhooks.connectors.common import Account, Found, Tools, having, iso, seconds, text
 from crmhooks.connectors.site import Denied, Site, Unauthorised
-from crmhooks.numbers import normalise
+from crmhooks.numbers import Number
 from crmhooks.text import one_line
 from pbxcore.control import ContactEntry
 from pbxcore.settings import CrmConnector as Settings
@@ -33,16 +33,11 @@ LONGEST_SUMMARY = 30_000
 FOR_GOOD = frozenset(("UserError", "UserWarning"))
 
 
-class Tryton:
+class Tryton(Account):
     """One database. Implements `connector.CrmConnector`."""
 
-    lag = 0.0
-    parallel = 4
-
     def __init__(self, settings: Settings, tools: Tools) -> None:
-        self.name = settings.name or settings.kind
-        self._country = tools.country
-        self._users = Users(settings.users)
+        super().__init__(settings, tools)
         self._login = settings.username
         self._password = settings.password.get_secret_value()
         self._site = Site(
@@ -54,10 +49,7 @@ class Tryton:
         self._lock = asyncio.Lock()
         self._asked = 0
 
-    async def lookup(self, number: str) -> Sequence[ContactEntry]:
-        wanted = normalise(number, self._country)
-        if wanted is None:
-            return ()
+    async def _who_has(self, wanted: Number) -> Sequence[ContactEntry]:
         ends = "%" + "%".join(wanted.national)
         having_it = [["type", "in", PHONES], ["value", "like", ends], ["party.active", "=", True]]
         hits = await self._search("party.contact_mechanism", having_it, ["party"], HITS)

@@ -66,9 +66,7 @@ class Baresip:
             directory=directory, modules=MODULES, more=more,
         )  # fmt: skip
         (directory / "config").write_text(config)
-        account = f"<{self.uri};transport={transport}>;auth_pass={password_of(number)};regint=300"
-        account += ";mediaenc=srtp-mand\n" if secure else "\n"
-        (directory / "accounts").write_text(account)
+        (directory / "accounts").write_text("\n")
         (directory / "contacts").write_text("")
         family = "-6" if ":" in host else "-4"
         with (directory / "log").open("w") as log:
@@ -77,6 +75,9 @@ class Baresip:
                 cwd=directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
         self._control = self._connected(control)
+        # Only now: its mwi subscribes without an end when an account registers while modules are still being loaded.
+        account = f"<{self.uri};transport={transport}>;auth_pass={password_of(number)};regint=300"
+        self.tell("uanew", account + ";mediaenc=srtp-mand" * secure)
 
     def _connected(self, port: int) -> socket.socket:
         deadline = time.monotonic() + 10

@@ -41,7 +41,12 @@ class Emptied:
     def takes(self, leg: Leg, tx: ServerTransaction, request: Request) -> bool:
         layer = self.conversation.live.exchange.layer
         if leg is not self.other:
-            return False
+            if request.method != "REFER":
+                return False
+            # What it began would end with this call, and nobody would be told.
+            self.conversation.live.referred += 1
+            layer.respond(tx, build.response(request, 491))
+            return True
         if request.method == "BYE":
             layer.respond(tx, build.response(request, 200))
             self.gone = True

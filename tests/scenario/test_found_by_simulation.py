@@ -287,3 +287,23 @@ def test_who_hangs_up_while_the_call_is_given_back_to_the_one_who_transferred_it
     office.world.run(60.0)
     office.desk.bye(mine)
     office.assert_nothing_left()
+
+
+def test_who_transfers_in_a_consultation_that_becomes_part_of_another_call_is_told_to_wait() -> None:
+    """The caller has an offer under way, so the two calls are not one yet when 102 transfers 101, too."""
+    office = Switchboard()
+    caller, mine = office.inbound()
+    asking, asked = office.call(office.desk, office.second)
+    office.desk.manners.answer_reinvite = False
+    office.outside.hold(caller)
+    office.world.run(0.1)
+    refer(office.desk, mine, referred_to(asking, "102"))
+    office.world.run(0.1)
+    refer(office.second, asked, "103")
+    office.world.run(0.1)
+    assert answer_to_refer(office.second).status == 491, office.world.ladder()
+    assert told(office.second) == []
+    office.world.run(60.0)
+    office.desk.bye(mine)
+    office.desk.bye(asking)
+    office.assert_nothing_left()

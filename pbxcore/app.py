@@ -442,6 +442,7 @@ class App:
             await self._panel.stop()
         if hasattr(self, "exchange"):
             await self.exchange.media.close()
+            await self.exchange.mailroom.close()
             self.exchange.endings.close()
         if hasattr(self, "runner"):
             await self.runner.close()

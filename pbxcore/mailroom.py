@@ -2,6 +2,9 @@
 
 A message is a WAV file with a JSON file of the same name beside it that says who has called and when. What a crash has
 left in `tmp` is taken into `new` at the next start: whoever said something is heard.
+
+Calls never wait for the disk: it is used on one thread, in the order of what was asked for; what came of it is counted
+and told on the event loop.
 """
 
 from __future__ import annotations
@@ -10,8 +13,11 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import structlog
 
@@ -24,6 +30,8 @@ MOST_MESSAGES = 200       # in a box; then callers are not asked to leave one
 HEAD = 44                 # octets of a WAV file before its sound
 BYTES_A_SECOND = 16_000
 
+Outcome = TypeVar("Outcome")
+
 
 class FileMailroom:
     """A `Mailroom`. `told` hears how many messages a box has, `sent` of each new one, on a thread of its own."""
@@ -35,6 +43,8 @@ class FileMailroom:
         self._told = told
         self._sent = sent
         self._counts: dict[str, Counts] = {}
+        self._disk = ThreadPoolExecutor(1, "hookline-mailroom")
+        self._under_way: set[asyncio.Future[Any]] = set()
 
     def restore(self, boxes: frozenset[str]) -> None:
         """At start, before calls: count what is there, and take in what a crash left. Raises OSError."""
@@ -51,7 +61,7 @@ class FileMailroom:
             self._count(box, Counts(new, old))
 
     async def messages(self, box: str) -> list[Message]:
-        return await asyncio.get_running_loop().run_in_executor(None, self.read, box)
+        return await asyncio.get_running_loop().run_in_executor(self._disk, self.read, box)
 
     def read(self, box: str) -> list[Message]:
         """Those of a box as `messages` gives them; blocks for as long as a directory is read."""
@@ -65,25 +75,6 @@ class FileMailroom:
                 found.append(replace(kept, file=str(beside.with_suffix(".wav")), new=place == "new"))
         return sorted(found, key=lambda message: (not message.new, -message.at))
 
-    def heard(self, message: Message) -> None:
-        """It is new no longer."""
-        file = Path(message.file)
-        if file.parent.name == "new" and file.exists():
-            for each in (file, file.with_suffix(".json")):
-                each.replace(file.parent.parent / "cur" / each.name)
-            counts = self._counts[message.box]
-            self._count(message.box, Counts(counts.new - 1, counts.old + 1))
-
-    def delete(self, message: Message) -> None:
-        file = Path(message.file)
-        new = file.parent.name == "new"
-        if not file.exists():   # heard or deleted meanwhile, by another phone of the box
-            return
-        counts = self._counts[message.box]
-        for each in (file, file.with_suffix(".json")):
-            each.unlink(missing_ok=True)
-        self._count(message.box, Counts(counts.new - new, counts.old - (not new)))
-
     # --- Mailroom
 
     def file_for(self, box: str, call_id: str) -> str:
@@ -93,18 +84,55 @@ class FileMailroom:
         return str(self._directory / box / "tmp" / f"{call_id}.wav")
 
     def keep(self, message: Message) -> None:
+        self._do("keep", message.file, lambda: self._take_in(message), self._count_kept)
+
+    def discard(self, file: str) -> None:
+        self._do("discard", file, lambda: Path(file).unlink(missing_ok=True), lambda _: None)
+
+    def heard(self, message: Message) -> None:
+        """It is new no longer."""
+        self._do("move", message.file, lambda: _moved(Path(message.file)), partial(self._count_moved, message.box))
+
+    def delete(self, message: Message) -> None:
+        self._do("delete", message.file, lambda: _deleted(Path(message.file)), partial(self._count_deleted, message))
+
+    async def close(self) -> None:
+        """What was asked for is on the disk; there is no later."""
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+        self._disk.shutdown(wait=False)
+
+    # --- what came of it, on the loop
+
+    def _do(self, what: str, file: str, work: Callable[[], Outcome], done: Callable[[Outcome], None]) -> None:
+        future = asyncio.get_running_loop().run_in_executor(self._disk, work)
+        self._under_way.add(future)
+        future.add_done_callback(partial(self._done, what, file, done))
+
+    def _done(self, what: str, file: str, done: Callable[[Outcome], None], future: asyncio.Future[Outcome]) -> None:
+        self._under_way.discard(future)
         try:
-            kept = self._take_in(message)
+            outcome = future.result()
         except OSError as error:
-            log.error("message not kept", box=message.box, file=message.file, error=str(error))
+            log.error("the room for messages does not obey", wanted=what, file=file, error=str(error))
             return
-        counts = self._counts[message.box]
-        self._count(message.box, Counts(counts.new + 1, counts.old))
+        done(outcome)
+
+    def _count_kept(self, kept: Message) -> None:
+        counts = self._counts[kept.box]
+        self._count(kept.box, Counts(counts.new + 1, counts.old))
         if self._sent is not None:
             threading.Thread(target=self._sent, args=(kept,), name="hookline-mail", daemon=True).start()
 
-    def discard(self, file: str) -> None:
-        Path(file).unlink(missing_ok=True)
+    def _count_moved(self, box: str, moved: bool) -> None:
+        if moved:
+            counts = self._counts[box]
+            self._count(box, Counts(counts.new - 1, counts.old + 1))
+
+    def _count_deleted(self, message: Message, deleted: bool) -> None:
+        if deleted:
+            counts, new = self._counts[message.box], Path(message.file).parent.name == "new"
+            self._count(message.box, Counts(counts.new - new, counts.old - (not new)))
 
     def _take_in(self, message: Message) -> Message:
         """First what is known of it, then the sound: what is in `new` is whole."""
@@ -117,3 +145,22 @@ class FileMailroom:
     def _count(self, box: str, counts: Counts) -> None:
         self._counts[box] = counts
         self._told(box, counts)
+
+
+# --- on the thread; false for what another phone of the box has moved or deleted meanwhile
+
+
+def _moved(file: Path) -> bool:
+    if file.parent.name != "new" or not file.exists():
+        return False
+    for each in (file, file.with_suffix(".json")):
+        each.replace(file.parent.parent / "cur" / each.name)
+    return True
+
+
+def _deleted(file: Path) -> bool:
+    if not file.exists():
+        return False
+    for each in (file, file.with_suffix(".json")):
+        each.unlink(missing_ok=True)
+    return True

@@ -48,6 +48,9 @@ class Mail:
     def delete(self, message: Message) -> None:
         self.kept.remove(message)
 
+    async def close(self) -> None:
+        return
+
 
 class Served(Office):
     """An office with services; what it plays to the caller is in `heard`."""

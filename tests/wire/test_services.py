@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pbxcore.attending import CannotAttend
+from pbxcore.mailroom import FileMailroom
 from pbxcore.media import tone, wav
 from tests.wire.shell import until
 from tests.wire.test_app import HIGH, LOW, rows, running, settings
@@ -85,6 +86,21 @@ async def test_a_message_is_left_and_the_lamp_shines(tmp_path: Path, office: dic
     assert tone.share(pcm[-8000:], HIGH) > 0.95
     [call_id] = rows(tmp_path, "select call_id from calls")[0]
     assert file.stem == call_id
+
+
+async def test_the_mailroom_is_waited_for_at_the_end(
+    tmp_path: Path, office: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, close = [], FileMailroom.close
+
+    async def noted(mailroom: FileMailroom) -> None:
+        await close(mailroom)
+        closed.append(mailroom)
+
+    monkeypatch.setattr(FileMailroom, "close", noted)
+    async with running(settings(tmp_path, **office)) as running_office:
+        mailroom = running_office.app.exchange.mailroom
+    assert closed == [mailroom]
 
 
 async def test_a_directory_that_cannot_be_used(tmp_path: Path, office: dict[str, Any]) -> None:

@@ -36,7 +36,8 @@ class Message:
 
 
 class Mailroom(Protocol):
-    """Who keeps the messages. Only `messages` may wait."""
+    """Who keeps the messages. Only `messages` and `close` may wait: what is asked for is done behind the calls, in
+    order."""
 
     def file_for(self, box: str, call_id: str) -> str:
         """Where a new message goes; empty when there is no room."""
@@ -58,6 +59,10 @@ class Mailroom(Protocol):
 
     def delete(self, message: Message) -> None: ...
 
+    async def close(self) -> None:
+        """What was asked for is done."""
+        ...
+
 
 class NoMail:
     """An office without mailboxes."""
@@ -78,6 +83,9 @@ class NoMail:
         return
 
     def delete(self, message: Message) -> None:
+        return
+
+    async def close(self) -> None:
         return
 
 

@@ -34,6 +34,7 @@ from pbxcore.call.panel import Control
 from pbxcore.call.registrar import Binding, Registrar
 from pbxcore.call.registration import Tools
 from pbxcore.call.router import owner_may_ring
+from pbxcore.call.services.states import LAMP_STATES
 from pbxcore.call.texts import Text
 from pbxcore.call.trunks import Trunks
 from pbxcore.collector import Collector
@@ -321,6 +322,7 @@ class App:
             settings=settings.sip,
             crm_seconds=settings.crm.deadline_ms / 1000,
             wrap_up_seconds=settings.crm.wrap_up_seconds,
+            lamp_states=LAMP_STATES[settings.crm.agent_lamp],
         )
         made = office.build(settings, Extensions(self.store).load(), exchange.realm)
         exchange.cards.base = settings.web.public_url

@@ -137,6 +137,7 @@ class CrmRule(Section):
 class Crm(Section):
     deadline_ms: Milliseconds = 300
     wrap_up_seconds: Seconds = 0.0   # after a call, unless its summary is stored before: no queue rings this agent
+    agent_lamp: Literal["never", "wrap-up", "not-ready"] = "wrap-up"   # what lights an agent's busy lamp besides calls
     owner_first: Literal["always", "never"] = "always"   # whether a known customer rings at his owner's desk first
     on_unknown: Literal["create", "ask", "ignore"] = "create"   # what a call with a number that nobody has does
     rule: tuple[CrmRule, ...] = ()

@@ -31,7 +31,7 @@ from pbxcore.call.router import DialPlan, Target
 from pbxcore.call.servers import Key
 from pbxcore.call.services.agents import Agents
 from pbxcore.call.services.sounds import Silence, Sounds
-from pbxcore.call.services.states import AgentStates
+from pbxcore.call.services.states import LAMP_STATES, AgentStates
 from pbxcore.call.services.voicemail import UNTOLD, Mailroom, NoMail
 from pbxcore.call.session_timer import Wanted
 from pbxcore.call.signal import Kind, Notice, Signal
@@ -39,6 +39,7 @@ from pbxcore.call.subscriptions.package import Refused
 from pbxcore.call.subscriptions.service import EventService
 from pbxcore.call.texts import Texts
 from pbxcore.call.trunks import SECURE, Trunk, Trunks
+from pbxcore.control import AgentState
 from pbxcore.events import AgentStateChanged
 from pbxcore.hooks import CallHooks, CallJournal, CallSnapshot, Decision, StreamStats
 from pbxcore.media.backend import MediaBackend
@@ -102,6 +103,7 @@ class Exchange:
         settings: Sip | None = None,
         crm_seconds: float = 0.3,
         wrap_up_seconds: float = 0.0,
+        lamp_states: Collection[AgentState] = LAMP_STATES["wrap-up"],
     ) -> None:
         self.hooks = doors.hooks
         self.journal = doors.journal
@@ -137,6 +139,7 @@ class Exchange:
         self.endings = Endings(self)
         self.cards = Cards(clock, token)
         self.states = AgentStates(timers, clock, wrap_up_seconds, self._agent_changed)
+        self.lamp_states = lamp_states
         self.agents = Agents(self, self.states.ready)
         self.sounds: Sounds = Silence()
         self.mailroom: Mailroom = NoMail()

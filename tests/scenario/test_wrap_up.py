@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from pbxcore.call.panel import Control
+from pbxcore.call.services.states import LAMP_STATES
 from pbxcore.control import NotFound
 from pbxcore.events import AgentStateChanged
 from pbxcore.hooks import Ring
 from tests.scenario.office import EXCHANGE, Office
-from tests.scenario.watcher import Watcher
+from tests.scenario.watcher import DIALOG, Watcher
 
 SECONDS = 30.0
 
@@ -134,3 +135,55 @@ def test_presence_says_that_he_writes_and_stops_saying_it() -> None:
     desk.control.summary_written(call_id)
     desk.office.world.run(6.0)
     assert "After-call work" not in watch.seen[-1].body.decode()
+
+
+def test_his_lamp_shines_until_the_summary_is_stored() -> None:
+    """As a call of its own: a phone that shows calls alone keeps apart the one that is over and the work after it."""
+    desk = Desk()
+    watch = Watcher(desk.office, "102").subscribe("101")
+    call_id = desk.talk()
+    desk.office.world.run(3.0)
+    shown = [dialog for document in watch.documents() for dialog in document]
+    working = shown[-1]
+    assert working.findtext(f"{DIALOG}state") == "confirmed"
+    assert set(working.keys()) == {"id"}                      # there is nothing that could be picked up
+    assert working.find(f"{DIALOG}remote") is None
+    assert shown[-2].findtext(f"{DIALOG}state") == "terminated"
+    assert working.get("id") not in {dialog.get("id") for dialog in shown[:-1]}
+    late = Watcher(desk.office, "103", 20_103).subscribe("101")
+    assert late.dialog_states() == [["confirmed"]]
+    desk.control.summary_written(call_id)
+    desk.office.world.run(3.0)
+    [dialog] = watch.documents()[-1]
+    assert (dialog.get("id"), dialog.findtext(f"{DIALOG}state")) == (working.get("id"), "terminated")
+    assert late.dialog_states()[-1] == ["terminated"]
+    assert Watcher(desk.office, "104", 20_104).subscribe("101").dialog_states() == [[]]
+
+
+def test_it_shines_through_his_next_call_and_goes_out_when_the_time_is_up() -> None:
+    desk = Desk()
+    desk.talk()
+    watch = Watcher(desk.office, "102").subscribe("101")
+    talk = desk.carrier.call("+15550100", EXCHANGE)           # by a colleague's hand, not by a queue
+    assert desk.office.world.until(lambda: talk.state == "up" and desk.one.last.acked)
+    desk.office.world.run(2.0)
+    assert Watcher(desk.office, "103", 20_103).subscribe("101").dialog_states() == [["confirmed", "confirmed"]]
+    desk.office.world.run(SECONDS)
+    assert Watcher(desk.office, "104", 20_104).subscribe("101").dialog_states() == [["confirmed"]]
+    assert watch.dialog_states()[-1] == ["terminated"]
+    desk.carrier.bye(talk)
+    desk.office.world.run(1.0)
+
+
+@pytest.mark.parametrize(
+    ("setting", "working", "away"),
+    [("never", [], []), ("wrap-up", ["confirmed"], []), ("not-ready", ["confirmed"], ["confirmed"])],
+)
+def test_what_lights_the_lamp_is_the_offices_choice(setting: str, working: list[str], away: list[str]) -> None:
+    desk = Desk()
+    desk.office.exchange.lamp_states = LAMP_STATES[setting]
+    seen = []
+    for at, state in enumerate(("after-call work", "not ready", "ready")):
+        desk.control.agent_says("101", state)                 # type: ignore[arg-type]  # they are all three
+        seen += Watcher(desk.office, f"10{at + 2}", 20_102 + at).subscribe("101").dialog_states()
+    assert seen == [working, away, []]

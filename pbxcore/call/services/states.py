@@ -7,12 +7,17 @@ of a call that is being set up: a queue asks when it looks for somebody.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from pbxcore.call.call import Call, Leg
 from pbxcore.control import AgentState
 from pbxcore.sip.timers import Timers
 
+LAMP_STATES: Mapping[str, tuple[AgentState, ...]] = {     # by `crm.agent_lamp`
+    "never": (),
+    "wrap-up": ("after-call work",),
+    "not-ready": ("after-call work", "not ready"),
+}
 AT_ONCE = 1.0    # seconds: legs end one after the other
 
 

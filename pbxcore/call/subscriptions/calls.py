@@ -27,10 +27,11 @@ MAX_ENTRIES = 32  # calls of one extension that are told of
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One dialog of a watched phone, as that phone sees it: `remote` is the other party's number, `local_tag` the
-    phone's own; tags that are not known are empty. `since` is Unix time in seconds."""
+    phone's own; tags that are not known are empty. `since` is Unix time in seconds. One that stands for no call has no
+    direction."""
 
     id: str
-    direction: Literal["initiator", "recipient"]
+    direction: Literal["initiator", "recipient", ""]
     state: State
     since: float
     remote: str = ""

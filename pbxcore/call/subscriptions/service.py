@@ -24,7 +24,7 @@ from pbxcore.sip.message import Request
 from pbxcore.sip.transaction import ServerTransaction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from pbxcore.call.b2bua import LiveCall
     from pbxcore.call.router import DialPlan
@@ -43,6 +43,7 @@ class Exchange(notifier.Exchange, Protocol):
     dial_plan: DialPlan
     wall: Callable[[], float]
     states: AgentStates
+    lamp_states: Collection[AgentState]    # which of them light the agent's busy lamp
 
 
 class EventService:
@@ -57,9 +58,9 @@ class EventService:
         self.mailboxes = Mailboxes(self._extensions, changed)
         self._presence = PresencePackage(calls, registrar, self.publications, self._extensions, changed, self._says)
         registrations = RegistrationPackage(registrar, self._extensions, changed, exchange.wall)
-        dialogs = DialogPackage(calls, self._extensions, changed, exchange.wall)
+        self._dialogs = DialogPackage(calls, self._extensions, changed, exchange.wall, exchange.token)
         registrar.watchers += [registrations, self._presence]
-        packages: tuple[Package, ...] = (dialogs, self._presence, self.mailboxes, registrations)
+        packages: tuple[Package, ...] = (self._dialogs, self._presence, self.mailboxes, registrations)
         made.packages = {package.name: package for package in packages}
 
     def on_request(self, tx: ServerTransaction, request: Request, extension: str) -> None:
@@ -87,8 +88,9 @@ class EventService:
         self._exchange.layer.respond(tx, self.publications.publish(request, extension))
 
     def agent_changed(self, extension: str) -> None:
-        """Ready, not ready or in after-call work now: presence tells of it."""
+        """Ready, not ready or in after-call work now: presence tells of it, and the lamp if it is to."""
         self._presence.published(extension)
+        self._dialogs.light(extension, on=self._says(extension) in self._exchange.lamp_states)
 
     def _published(self, extension: str) -> None:
         self._presence.published(extension)

@@ -39,7 +39,7 @@ def test_text_in_xml() -> None:
 
 
 def test_a_dialog_with_a_hostile_name() -> None:
-    package = DialogPackage(CallWatch(Bus(), {}), dict, nothing, lambda: 110.0)
+    package = DialogPackage(CallWatch(Bus(), {}), dict, nothing, lambda: 110.0, lambda: "t1")
     entry = Entry(
         "x-b1", "recipient", "terminated", 100.0, '"><a>', 'Eve "><b/>', "call<", "t&", 'f"', event="rejected", code=486
     )

@@ -26,6 +26,11 @@ class Weather:
     spike: float = 0.0
     spike_seconds: float = 0.0
 
+    @property
+    def slowest(self) -> float:
+        """Seconds that no datagram takes longer than."""
+        return self.delay + self.jitter + (self.spike_seconds if self.spike else 0.0)
+
 
 class Peer(Protocol):
     """Whoever has an address."""

@@ -65,8 +65,10 @@ class Client:
                 self.then(self, None)
 
     def fresh(self) -> bool:
-        """Whether a copy of it may still be on its way."""
-        return self.reply is None or self.agent.net.now - self.replied < T4 - 1.0
+        """Whether a copy of it may still be on its way: one that is sent now must arrive within T4 of the answer, for
+        what was sent before that has arrived by then (17.1.1.2)."""
+        net = self.agent.net
+        return self.reply is None or net.now + net.weather.slowest < self.replied + T4
 
     def cancel(self) -> None:
         """Now, or when a provisional response has come (9.1)."""

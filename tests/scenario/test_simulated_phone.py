@@ -1,0 +1,61 @@
+"""The simulator's own phones go by the RFC where they blame the exchange for not doing so."""
+
+from __future__ import annotations
+
+import random
+
+from tests.scenario.simulator.agent import Agent
+from tests.scenario.simulator.deeds import sends_the_invite_again_late
+from tests.scenario.simulator.network import Net, Weather
+from tests.scenario.simulator.people import People
+from tests.scenario.simulator.session import Session
+from tests.scenario.simulator.transactions import T4
+from tests.scenario.simulator.wire import Wire, reply
+from tests.scenario.world import Address
+
+EXCHANGE: Address = ("127.0.0.1", 5060)
+PHONE: Address = ("127.0.1.1", 10_001)
+
+
+class Answers:
+    """In the exchange's place: `status` to INVITE, 200 to everything else."""
+
+    alive = True
+
+    def __init__(self, net: Net, status: int = 200) -> None:
+        self.net, self.status = net, status
+        self.invited: list[float] = []       # when an INVITE or a copy of one arrived
+        net.peers[EXCHANGE] = self
+
+    def receive(self, transport: str, source: Address, data: bytes) -> None:
+        request = Wire(data)
+        if request.method == "INVITE":
+            self.invited.append(self.net.now)
+        if request.method != "ACK":
+            status = self.status if request.method == "INVITE" else 200
+            self.net.send(transport, EXCHANGE, source, reply(request, status, "x", "sip:127.0.0.1"))
+
+    def stream_lost(self, flow: Address) -> None:
+        raise AssertionError("no streams here")
+
+
+def _session(net: Net) -> Session:
+    people = People(net)
+    return Session(Agent(net, people, PHONE, "101", exchange=EXCHANGE), None, "caller", "c", "t")
+
+
+def test_a_late_copy_of_an_invite_arrives_while_its_transaction_is_known() -> None:
+    """RFC 3261 17.2.1: Timer I is T4, as long as a message may remain in the network; who comes later is new."""
+    copies = 0
+    for seed in range(60):
+        net = Net(seed)
+        net.weather = Weather(delay=0.1, spike=0.5, spike_seconds=4.0)
+        exchange, session = Answers(net, 503), _session(net)
+        sends_the_invite_again_late(session, random.Random(seed))
+        session.call("102")
+        net.run(60.0)
+        client = session.client
+        assert client is not None
+        assert max(exchange.invited) <= client.replied + T4, seed
+        copies += sum(at > client.replied for at in exchange.invited)
+    assert copies

@@ -70,7 +70,7 @@ class Prompts:
         sentence = SENTENCES[self._language].get(say, say if " " in say or "{" in say else "")
         key = f"{say}\n{fill(sentence, variables)}"
         found = self._spoken.pop(key, None)
-        if found is None or not all(map(os.path.exists, found)):
+        if found is None:
             loop = asyncio.get_running_loop()
             found = await loop.run_in_executor(None, self._make, say, fill(sentence, variables))
             if len(self._spoken) >= MOST_SPOKEN:

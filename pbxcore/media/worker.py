@@ -241,9 +241,19 @@ class Worker:
             player.play(ringback.sound(), now, repeat=True)
             return
         number = int(str(words["number"]))
-        player.play(b"".join(map(_sound_of, files)), now, number=number, repeat=words["repeat"] == "yes")
+        sound = b"".join(map(self._sound_of, files))
+        player.play(sound, now, number=number, repeat=words["repeat"] == "yes")
         if not player.playing:
             self._say(event="played", call_id=call_id, number=number)
+
+    def _sound_of(self, file: bencode.Value) -> bytes:
+        """What cannot be read is not heard, and told of; the call goes on as if it had been."""
+        try:
+            with open(str(file), "rb") as opened:
+                return opened.read()
+        except OSError as error:
+            self._say(event="failed", command="play media", reason=str(error))
+            return b""
 
     def _stop(self, words: Words) -> None:
         self._players.pop(str(words["call-id"]), None)
@@ -363,11 +373,6 @@ class Worker:
     def start(self, most: int) -> None:
         self._say(event="ready", pairs=most)
         self._flush()
-
-
-def _sound_of(file: bencode.Value) -> bytes:
-    with open(str(file), "rb") as opened:
-        return opened.read()
 
 
 def main() -> None:

@@ -162,11 +162,21 @@ class TestAttended:
             pass    # what was on its way
         assert heard.played == []
 
-    async def test_a_file_that_is_not_there(self, relay: Relay, alice: Party, tmp_path: Path) -> None:
+    async def test_a_file_that_is_not_there(
+        self, relay: Relay, heard: Heard, alice: Party, tmp_path: Path
+    ) -> None:
+        """It is nothing: whoever waits for its end is told at once, and what goes with it is heard."""
         await self.attended(relay, alice)
-        relay.play(CALL, "a", [str(tmp_path / "none")], payload=0, number=1)
-        await settled(relay)
+        none = str(tmp_path / "none")
+        relay.play(CALL, "a", [none], payload=0, number=1)
+        await heard.until(lambda: heard.played == [1])
         assert relay.commands_failed == 1
+        (tmp_path / "one").write_bytes(b"\x01" * 160)
+        relay.play(CALL, "a", [none, str(tmp_path / "one")], payload=0, number=2)
+        packet = rtp.parse(await receive(alice.rtp))
+        assert packet is not None
+        assert packet.payload[0] == 1
+        await heard.until(lambda: heard.played == [1, 2])
 
     async def test_keys_and_a_recording(self, relay: Relay, heard: Heard, alice: Party, tmp_path: Path) -> None:
         to = await self.attended(relay, alice)

@@ -92,6 +92,20 @@ async def test_the_exchange_s_own_sentences_in_the_office_s_language(own: Path, 
     assert "под номером 3" in said(voice)
 
 
+async def test_what_was_said_before_asks_no_disk(
+    own: Path, tmp_path: Path, voice: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = Prompts(own, tmp_path / "cache", "en")
+    said_before = await prompts.files("Good day to you", {})
+
+    asked = []
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", lambda path, **_: asked.append(path))
+        again = await prompts.files("Good day to you", {})
+    assert asked == []
+    assert again == said_before
+
+
 async def test_what_is_said_is_no_option_and_no_command(own: Path, tmp_path: Path, voice: Path) -> None:
     await Prompts(own, tmp_path / "cache", "en").files("{who} calls", {"who": "--version; touch /tmp/x"})
     assert "--version; touch" not in said(voice).splitlines()[0]

@@ -59,7 +59,7 @@ class LiveCall(Driven):
 
     __slots__ = (
         "a", "answers", "branches", "call", "conversation", "early", "failure", "joined", "last", "maker", "offer",
-        "reason", "referred", "told_ringing", "unrelayed",
+        "reason", "told_ringing", "unrelayed",
     )  # fmt: skip
 
     def __init__(
@@ -80,7 +80,6 @@ class LiveCall(Driven):
         self.early: EarlyOffers | None = None  # once an extension makes offers possible before the call is answered
         self.reason: str | None = None  # why the caller gave up (RFC 3326)
         self.joined: list[Leg] = []  # legs that came from another call, or came in to take a place in this one
-        self.referred = 0            # transfers that were asked for
         self.inbox = deque()
         self._deadline = Deadline(self, exchange.timers)
         self._waiting = False

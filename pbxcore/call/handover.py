@@ -71,7 +71,7 @@ class Handover:
         self.leaver = leaver
         self.stays = conversation.peer(leaver)
         self.by = by
-        self.report = report or Report(self.live.exchange, leaver, None, silent=True)
+        self.report = report or Report(self.live.exchange, leaver, 0, silent=True)
         self.gone = False
         self.comers: list[Leg] = []  # who may come
         self._client: ClientTransaction | None = None  # a re-INVITE of ours under way
@@ -81,7 +81,6 @@ class Handover:
     def takes(self, leg: Leg, tx: ServerTransaction, request: Request) -> bool:
         layer, method = self.live.exchange.layer, request.method
         if method == "REFER":
-            self.live.referred += 1
             layer.respond(tx, build.response(request, 491))
         elif method == "SUBSCRIBE" and leg is self.leaver and not self.report.silent:
             self.report.subscribed(tx, request)

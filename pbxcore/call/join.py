@@ -44,7 +44,6 @@ class Emptied:
             if request.method != "REFER":
                 return False
             # What it began would end with this call, and nobody would be told.
-            self.conversation.live.referred += 1
             layer.respond(tx, build.response(request, 491))
             return True
         if request.method == "BYE":
@@ -156,7 +155,6 @@ class Join:
         emptied.conversation.leaves(self.other)
         if not emptied.gone:
             self.other.bye()
-        live.referred += theirs.referred
         theirs.absorbed(live.call.offered.call_id)
 
     def _failed(self, handover: Handover, error: Exception) -> None:

@@ -84,7 +84,6 @@ class OrderedCall(LiveCall):
         self.early = None
         self.reason = None
         self.joined = []
-        self.referred = 0
         self.inbox = deque()
         self._deadline = Deadline(self, exchange.timers)
         self._waiting = False

@@ -70,7 +70,6 @@ def order(live: LiveCall, to: str, party: str | None) -> None:
 async def _referred(conversation: Conversation, leg: Leg, tx: ServerTransaction, request: Request) -> None:
     live = conversation.live
     exchange = live.exchange
-    live.referred += 1
     try:
         wanted = reference(request)
         _check(conversation, leg, wanted)
@@ -82,8 +81,7 @@ async def _referred(conversation: Conversation, leg: Leg, tx: ServerTransaction,
     if wanted.silent:
         rows.append(("Refer-Sub", "false"))
     exchange.layer.respond(tx, build.response(request, 202, headers=rows))
-    number = request.cseq.number if live.referred > 1 else None
-    report = Report(exchange, leg, number, silent=wanted.silent)
+    report = Report(exchange, leg, request.cseq.number, silent=wanted.silent)
     report.tell(100)
     if join is None:
         await Transfer(conversation, leg, leg.party, report).to(wanted.number)

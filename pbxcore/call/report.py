@@ -30,15 +30,16 @@ class Host(Protocol):
 
 
 class Report:
-    """`number` is the CSeq of the REFER, given when it is not the first of its dialog, taken or not (2.4.6). With
-    `silent` nothing is sent (RFC 4488), and what is to follow follows at once."""
+    """`number` is the CSeq of the REFER, by which every notification says what it is about (2.4.6 allows it for the
+    first of a dialog, too: which that was its sender cannot know when two overtake each other). With `silent` nothing
+    is sent (RFC 4488), and what is to follow follows at once."""
 
     __slots__ = ("_event", "_host", "_leg", "_next", "_then", "_waits", "over", "silent", "told")
 
-    def __init__(self, host: Host, leg: Leg, number: int | None, *, silent: bool = False) -> None:
+    def __init__(self, host: Host, leg: Leg, number: int, *, silent: bool = False) -> None:
         self._host = host
         self._leg = leg
-        self._event = "refer" if number is None else f"refer;id={number}"
+        self._event = f"refer;id={number}"
         self._next: str | None = None
         self._waits = False
         self._then: Callable[[], None] | None = None

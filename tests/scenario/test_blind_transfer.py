@@ -22,7 +22,7 @@ def test_a_caller_from_outside_is_transferred_to_a_colleague() -> None:
     assert answer.contact is not None
     assert told(office.desk) == ["SIP/2.0 100 Trying", "SIP/2.0 180 Ringing", "SIP/2.0 200 OK"]
     notices = [request for request in office.desk.seen if request.method == "NOTIFY"]
-    assert {notice.first("event") for notice in notices} == {"refer"}
+    assert {notice.first("event") for notice in notices} == {f"refer;id={answer.cseq.number}"}
     assert {notice.first("content-type") for notice in notices} == {"message/sipfrag;version=2.0"}
     assert [(notice.first("subscription-state") or "").split(";")[0] for notice in notices] == [
         "active", "active", "terminated",

@@ -83,6 +83,28 @@ def test_the_second_transfer_of_a_dialog_is_reported_by_its_number_when_the_firs
     office.assert_nothing_left()
 
 
+def test_a_transfer_that_overtakes_another_is_reported_by_its_number() -> None:
+    """The first REFER is lost, and sent again behind the second: its sender knows of two, we of one that we took."""
+    office = Switchboard()
+    _, mine = office.inbound()
+    office.second.manners.answer_after = 3.0
+    office.world.network.loss = 1.0
+    refer(office.desk, mine, "103")
+    office.world.run(0.1)
+    office.world.network.loss = 0.0
+    refer(office.desk, mine, "102")
+    office.world.run(5.0)
+    refused, taken = sorted(
+        (one for one in office.desk.answers if one.cseq.method == "REFER"), key=lambda one: one.cseq
+    )
+    assert (refused.status, taken.status) == (500, 202), office.world.ladder()
+    notices = [request for request in office.desk.seen if request.method == "NOTIFY"]
+    assert {notice.first("event") for notice in notices} == {f"refer;id={taken.cseq.number}"}
+    assert told(office.desk)[-1] == "SIP/2.0 200 OK"
+    office.second.bye(office.second.last)
+    office.assert_nothing_left()
+
+
 def test_a_transfer_is_reported_on_a_connection_that_was_made_anew() -> None:
     office = Switchboard()
     desk = office.phone("104", transport="TCP")

@@ -34,15 +34,8 @@ class Referral:
         self.session.did(f"refer: {response.status}")
 
     def is_meant(self, notify: Wire) -> bool:
-        event = notify.head.get("event", "")
-        number = event.partition(";id=")[2]
-        if not event.startswith("refer"):
-            return False
-        if number:
-            return number == str(self.client.number)
-        # Which was the first to arrive its sender may not know; one that wanted to hear nothing is not meant.
-        taken = [one for one in self.session.referrals if one.accepted or not one.client.finals]
-        return bool(taken) and self is next((one for one in taken if not one.silent), taken[0])
+        """By its number: which of two was the first to arrive, their sender does not know (RFC 3515 section 2.4.6)."""
+        return notify.head.get("event", "") == f"refer;id={self.client.number}"
 
     def notified(self, served: Served, status: int) -> None:
         agent, notify = self.session.agent, served.request

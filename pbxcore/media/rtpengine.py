@@ -19,6 +19,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
 
+import structlog
+
 from pbxcore.hooks import StreamStats
 from pbxcore.media import wav
 from pbxcore.media.backend import MediaError, MediaListener, itself
@@ -27,6 +29,8 @@ from pbxcore.media.rewrite import Body, read
 from pbxcore.media.ringback import payload_for, recording
 from pbxcore.sip.addresses import is_stranded
 
+log = structlog.get_logger("hookline.media")
+
 NOTHING = StreamStats()
 CHECKS = 4                # looks at a call within its time-out
 OURSELVES = "x"           # the label of the exchange itself, when it talks to a party
@@ -34,10 +38,12 @@ OURSELVES = "x"           # the label of the exchange itself, when it talks to a
 
 class _Call:
     """`offerer` is the tag of the first offer; `lines` are the streams each leg has, by label; `seen` counts packets
-    and `changed_at` is when it last grew."""
+    and `changed_at` is when it last grew. `sounds` counts what was to be heard: a sound that is read from the disk
+    meanwhile is not played any more."""
 
     __slots__ = (
-        "answered", "changed_at", "daemon", "held", "lines", "offered", "offerer", "reported", "seen", "speaks",
+        "answered", "changed_at", "daemon", "held", "lines", "offered", "offerer", "reported", "seen", "sounds",
+        "speaks",
     )  # fmt: skip
 
     def __init__(self, daemon: Daemon, offerer: str) -> None:
@@ -49,6 +55,7 @@ class _Call:
         self.speaks = ""                  # the leg that speaks to `a`
         self.held = False
         self.seen = -1
+        self.sounds = 0
         self.changed_at = 0.0
         self.reported = False
 
@@ -82,6 +89,7 @@ class Rtpengine:
     async def close(self) -> None:
         if self._check_timer is not None:
             self._check_timer.cancel()
+        self._calls.clear()
         for daemon in self._daemons:
             daemon.close()
 
@@ -188,11 +196,22 @@ class Rtpengine:
         call = self._calls.get(call_id)
         if call is None:
             return
-        sound = b"".join(Path(file).read_bytes() for file in files)
-        words: dict[str, Any] = {"command": "play media", "call-id": call_id, "from-tag": leg}
-        words |= {"blob": wav.wrap_ulaw(sound)} | ({"repeat-times": 100} if repeat else {})
-        call.daemon.request(words)
-        if not repeat:
+        call.sounds += 1
+        reading = self._loop.run_in_executor(None, _sound_of, tuple(files))
+        reading.add_done_callback(partial(self._on_read, call_id, leg, call.sounds, number, repeat))
+
+    def _on_read(
+        self, call_id: str, leg: str, turn: int, number: int, repeat: bool, reading: asyncio.Future[bytes]
+    ) -> None:
+        call = self._calls.get(call_id)
+        if call is None or call.sounds != turn:
+            return
+        sound = reading.result()
+        if sound:
+            words: dict[str, Any] = {"command": "play media", "call-id": call_id, "from-tag": leg}
+            words |= {"blob": wav.wrap_ulaw(sound)} | ({"repeat-times": 100} if repeat else {})
+            call.daemon.request(words)
+        if not repeat or not sound:
             self._loop.call_later(len(sound) / wav.RATE, self._listener.media_played, call_id, number)
 
     def listen(self, call_id: str, leg: str, events: int) -> None:
@@ -208,12 +227,14 @@ class Rtpengine:
     def ring(self, call_id: str, leg: str, sdp: bytes) -> None:
         call = self._calls.get(call_id)
         if call is not None and payload_for(sdp) is not None:
+            call.sounds += 1
             words: dict[str, Any] = {"command": "play media", "call-id": call_id, "from-tag": leg}
             call.daemon.request({**words, "blob": recording(), "repeat-times": 100})
 
     def quiet(self, call_id: str) -> None:
         call = self._calls.get(call_id)
         if call is not None:
+            call.sounds += 1
             call.daemon.request({"command": "stop media", "call-id": call_id, "all": "all"})
 
     def delete(self, call_id: str) -> None:
@@ -260,6 +281,17 @@ class Rtpengine:
         elif now - call.changed_at > self._timeout and not call.reported:
             call.reported = True
             self._listener.media_timed_out(call_id)
+
+
+def _sound_of(files: Iterable[str]) -> bytes:
+    """On a thread. What cannot be read is not heard."""
+    sound = b""
+    for file in files:
+        try:
+            sound += Path(file).read_bytes()
+        except OSError as error:
+            log.error("sound not heard", file=file, error=str(error))
+    return sound
 
 
 def _sdp(reply: Words) -> bytes:

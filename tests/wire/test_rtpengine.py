@@ -6,11 +6,16 @@ import asyncio
 import secrets
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pbxcore.media import bencode
 from pbxcore.media.backend import MediaBackend, MediaError
 from pbxcore.media.factory import make_backend
 from pbxcore.media.ng import Daemon
@@ -245,6 +250,7 @@ class FakeDaemon(asyncio.DatagramProtocol):
         self.willing = willing
         self.deaf = deaf
         self.cookies: list[bytes] = []
+        self.told: list[dict[str, Any]] = []
 
     async def open(self) -> str:
         self.transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
@@ -258,6 +264,7 @@ class FakeDaemon(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         cookie, _, body = data.partition(b" ")
         self.cookies.append(cookie)
+        self.told += bencode.decode_dictionaries(body)
         if self.deaf:
             self.deaf -= 1
         elif b"4:ping" in body:
@@ -265,6 +272,74 @@ class FakeDaemon(asyncio.DatagramProtocol):
         elif self.willing:
             sdp = description(LOCAL, 30000)
             self.transport.sendto(cookie + b" d6:result2:ok3:sdp%d:%be" % (len(sdp), sdp), addr)
+
+
+class TestSounds:
+    """They are read from the disk while the loop goes on."""
+
+    @pytest.fixture
+    async def fake(self) -> AsyncIterator[FakeDaemon]:
+        fake = FakeDaemon()
+        yield fake
+        fake.transport.close()
+
+    @pytest.fixture
+    async def attending(self, fake: FakeDaemon, heard: Heard) -> AsyncIterator[Rtpengine]:
+        backend = Rtpengine([await fake.open()])
+        await backend.start(heard)
+        with closing(Party("127.0.0.2", 1)) as party:
+            await backend.attend(CALL, "a", party.sdp(), description(LOCAL, 9999), local=LOCAL)
+        fake.told.clear()
+        yield backend
+        await backend.close()
+
+    async def test_a_sound_is_played_and_its_end_told(
+        self, attending: Rtpengine, fake: FakeDaemon, heard: Heard, tmp_path: Path
+    ) -> None:
+        for name, sound in (("one", b"\x01"), ("two", b"\x02")):
+            (tmp_path / name).write_bytes(sound * 80)
+        files = [str(tmp_path / name) for name in ("one", "none", "two")]
+        attending.play(CALL, "a", files, payload=0, number=3)
+        assert fake.told == []
+        await heard.until(lambda: heard.played == [3])
+        [command] = fake.told
+        assert command["command"] == "play media"
+        assert str(command["blob"]).endswith("\x01" * 80 + "\x02" * 80)
+
+    async def test_nothing_that_can_be_heard_is_over_at_once(
+        self, attending: Rtpengine, fake: FakeDaemon, heard: Heard, tmp_path: Path
+    ) -> None:
+        attending.play(CALL, "a", [str(tmp_path / "none")], payload=0, number=3)
+        await heard.until(lambda: heard.played == [3])
+        assert fake.told == []
+
+    @pytest.mark.parametrize("later", ["quiet", "ring", "play", "delete"])
+    async def test_what_comes_later_wins(
+        self, attending: Rtpengine, fake: FakeDaemon, heard: Heard, monkeypatch: pytest.MonkeyPatch, later: str
+    ) -> None:
+        read, loop = threading.Event(), asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+
+        def slowly(files: Sequence[str]) -> bytes:
+            read.wait()
+            return files[0].encode() * 40
+
+        monkeypatch.setattr("pbxcore.media.rtpengine._sound_of", slowly)
+        attending.play(CALL, "a", ["slow"], payload=0, number=1)
+        if later == "play":
+            attending.play(CALL, "a", ["next"], payload=0, number=2)
+        elif later == "ring":
+            attending.ring(CALL, "a", description(LOCAL, 9999))
+        elif later == "quiet":
+            attending.quiet(CALL)
+        else:
+            attending.delete(CALL)
+        read.set()
+        await loop.run_in_executor(None, int)       # behind what was to be read
+        await attending._daemons[0].ping()          # and behind what was said then
+        assert not any("slow" in str(told.get("blob", "")) for told in fake.told)
+        if later == "play":
+            await heard.until(lambda: heard.played == [2])
 
 
 class TestFailOver:

@@ -195,12 +195,11 @@ class KeptTexts:
     def __init__(self, store: Store) -> None:
         self._texts = StoredTexts(store)
 
-    def put_text(self, text: Text) -> None:
-        self._texts.put(
-            StoredText(
-                text.id, text.receiver, text.sender, text.content_type, text.body, text.sent_at, text.expires_at
-            )
+    def put_text(self, text: Text, then: Callable[[], None]) -> bool:
+        kept = StoredText(
+            text.id, text.receiver, text.sender, text.content_type, text.body, text.sent_at, text.expires_at
         )
+        return self._texts.put(kept, then)
 
     def drop_text(self, text_id: str) -> None:
         self._texts.drop(text_id)

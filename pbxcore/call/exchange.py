@@ -281,7 +281,7 @@ class Exchange:
             found = []  # one of the office, and no phone: the text may wait
         ways = [(flow, uri, path) for flow, uri, _, path in found]
         MessageRelay(
-            self.layer, tx, request, sender, self.domain, lambda: self.texts.keep(request, sender)
+            self.layer, tx, request, sender, self.domain, lambda then: self.texts.keep(request, sender, then)
         ).start(ways)
 
     def _invite(self, tx: ServerTransaction, request: Request) -> None:

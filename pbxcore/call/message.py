@@ -1,7 +1,7 @@
 """A MESSAGE outside of any dialog (RFC 3428), passed on to the phones of an extension.
 
 The sender gets 200 as soon as one phone has taken it. Where no phone can be reached the text may be kept for later
-(`texts`), and the sender gets 202; else he gets the best of the refusals.
+(`texts`), and the sender gets 202 when it is durable; else he gets the best of the refusals.
 """
 
 from __future__ import annotations
@@ -16,11 +16,15 @@ from pbxcore.sip.message import Request, Response
 from pbxcore.sip.transaction import ClientTransaction, ServerTransaction
 from pbxcore.sip.uri import escape_user, join_host
 
+Keep = Callable[[Callable[[], None]], Callable[[], None] | None]
+"""Is given whom to tell when the text is durable, maybe at once; gives what takes it back, None when it is not kept."""
+
 PhoneWay = tuple[Flow, str, tuple[str, ...]]
 """The flow to a phone, its Contact, and the proxies before it."""
 
 UNREACHED = frozenset({408, 480})
 PATIENCE = 10.0  # seconds before a phone that says nothing counts as unreachable: the sender waits for 32 at most
+STUCK = 10.0  # seconds before a text that is not durable yet is taken back: its sender is told that, not nothing
 MAX_FORWARDS = 70
 
 
@@ -40,14 +44,14 @@ def text_to(layer: Layer, way: PhoneWay, sender: str, number: str, domain: str, 
 
 
 class MessageRelay:
-    """The owner of the copies of one MESSAGE. `keep` is asked to keep one that reached nobody: it gives what takes it
-    back when a phone answers late after all, or None when it is not kept."""
+    """The owner of the copies of one MESSAGE. `keep` is asked to keep one that reached nobody; it is taken back when a
+    phone answers late after all."""
 
     __slots__ = ("_best", "_domain", "_forget", "_keep", "_layer", "_request", "_sender", "_tx", "_waiting")
 
     def __init__(
         self, layer: Layer, tx: ServerTransaction, request: Request, sender: str, domain: str,
-        keep: Callable[[], Callable[[], None] | None] | None = None,
+        keep: Keep | None = None,
     ) -> None:  # fmt: skip
         self._layer = layer
         self._tx: ServerTransaction | None = tx
@@ -81,8 +85,12 @@ class MessageRelay:
         return copy
 
     def on_timer(self, name: str, now: float) -> None:
-        """Nobody has taken it: whoever answers from now on is late."""
-        if self._tx is not None and self._best is None:
+        """Nobody has taken it: whoever answers from now on is late. Or the disk is."""
+        if name == "stuck":
+            if self._tx is not None and self._best is not None:
+                self._take_back()
+                self._answer(self._best)
+        elif self._tx is not None and self._best is None:
             self._best = Outcome(408, build.REASONS[408])
             self._finish(last=False)
 
@@ -100,9 +108,7 @@ class MessageRelay:
         self._waiting -= 1
         if outcome.status < 300:
             self._best = outcome
-            forget, self._forget = self._forget, None
-            if forget is not None:
-                forget()
+            self._take_back()
             self._answer(outcome)
             return
         if self._best is None or worse(self._best, outcome):
@@ -113,17 +119,27 @@ class MessageRelay:
     def _finish(self, *, last: bool = True) -> None:
         """Nobody took it, or nobody has yet."""
         best = self._best
-        if self._tx is None or best is None:
+        if self._tx is None or best is None or self._forget is not None:
             return
         if self._keep is not None and best.status in UNREACHED:
-            self._forget = self._keep()
+            self._forget = self._keep(self._durable)
             if self._forget is not None:
-                self._answer(Outcome(202, build.REASONS[202]))
+                if self._tx is not None:
+                    self._layer.timers.start(self._layer.clock() + STUCK, self, "stuck")
                 return
         if last:
             self._answer(best)
         else:
             self._best = None  # it cannot be kept: whatever the phones say in the end is the answer
+
+    def _durable(self) -> None:
+        """It will reach its phone whatever becomes of this process: the sender may forget it."""
+        self._answer(Outcome(202, build.REASONS[202]))
+
+    def _take_back(self) -> None:
+        forget, self._forget = self._forget, None
+        if forget is not None:
+            forget()
 
     def _answer(self, outcome: Outcome) -> None:
         tx, self._tx = self._tx, None

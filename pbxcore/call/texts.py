@@ -49,7 +49,9 @@ class Text:
 class TextStore(Protocol):
     """Where texts survive a restart. Neither call blocks."""
 
-    def put_text(self, text: Text) -> None: ...
+    def put_text(self, text: Text, then: Callable[[], None]) -> bool:
+        """True when the text is durable already; otherwise `then` is called once it is."""
+        ...
 
     def drop_text(self, text_id: str) -> None: ...
 
@@ -57,8 +59,8 @@ class TextStore(Protocol):
 class NoTextStore:
     """Texts live as long as the process."""
 
-    def put_text(self, text: Text) -> None:
-        return
+    def put_text(self, text: Text, then: Callable[[], None]) -> bool:
+        return True
 
     def drop_text(self, text_id: str) -> None:
         return
@@ -97,9 +99,9 @@ class Texts:
             if text.expires_at > self._wall():
                 self._put(text)
 
-    def keep(self, request: Request, sender: str) -> Callable[[], None] | None:
-        """Keep this MESSAGE; what is returned takes it back. None when it is not kept: too long, too many, of no use
-        later."""
+    def keep(self, request: Request, sender: str, then: Callable[[], None]) -> Callable[[], None] | None:
+        """Keep this MESSAGE, and call `then` when it is durable; what is returned takes it back. None when it is not
+        kept: too long, too many, of no use later."""
         receiver = request.request_uri.username
         now, asked = self._wall(), request.expires
         self._expire(receiver)
@@ -116,7 +118,8 @@ class Texts:
         kind = one_line(request.first("content-type") or "text/plain")[:256]
         text = Text(self._layer.token(), receiver, sender, kind, request.body, now, now + lifetime)
         self._put(text)
-        self.store.put_text(text)
+        if self.store.put_text(text, then):
+            then()
         return lambda: self._drop(text)
 
     def binding_changed(self, binding: Binding, event: str) -> None:

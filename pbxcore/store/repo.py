@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -165,14 +166,16 @@ class StoredText:
 
 
 class StoredTexts:
-    """Texts through a restart. Changes are queued: nobody waits for them."""
+    """Texts through a restart. Changes are queued."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._plan = store.plans["texts"]
 
-    def put(self, text: StoredText) -> None:
-        self._store.writer.put(self._plan, text.text_id, text, _pack_text)
+    def put(self, text: StoredText, then: Callable[[], None]) -> bool:
+        """True when it is durable already; otherwise `then` is called once it is."""
+        writer = self._store.writer
+        return writer.when_settled(writer.put(self._plan, text.text_id, text, _pack_text), then)
 
     def drop(self, text_id: str) -> None:
         self._store.writer.put(self._plan, text_id, (text_id,))

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -385,12 +386,14 @@ class TestRepositories:
     async def test_texts_survive_a_restart_and_expired_ones_do_not(self, store: Store, url: str) -> None:
         kept = StoredText("a", "101", "102", "text/plain", b"\x00\r\n\xff '; --", 1000.0, 2000.0)
         texts = StoredTexts(store)
-        texts.put(kept)
-        texts.put(replace(kept, text_id="old", expires_at=999.0))
-        texts.put(replace(kept, text_id="gone"))
+        durable: list[StoredText] = []
+        for text in (kept, replace(kept, text_id="old", expires_at=999.0), replace(kept, text_id="gone")):
+            assert not texts.put(text, partial(durable.append, text))
         await store.settle()
+        await store.writer.flush()
+        assert len(durable) == 3
         texts.drop("gone")
-        texts.put(replace(kept, text_id="short"))
+        texts.put(replace(kept, text_id="short"), lambda: None)
         texts.drop("short")
         store, _ = await again(store, url)
         assert StoredTexts(store).load(1000.0) == [kept]

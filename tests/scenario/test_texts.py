@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from pbxcore.call import texts
@@ -11,13 +13,23 @@ from tests.scenario.watcher import Watcher
 
 
 class Kept:
-    """A text store that outlives an exchange."""
+    """A text store that outlives an exchange. What it takes while `stalled` is durable when `settle` is called."""
 
     def __init__(self) -> None:
         self.kept: dict[str, Text] = {}
+        self.stalled = False
+        self.waiting: list[Callable[[], None]] = []
 
-    def put_text(self, text: Text) -> None:
+    def put_text(self, text: Text, then: Callable[[], None]) -> bool:
         self.kept[text.id] = text
+        if self.stalled:
+            self.waiting.append(then)
+        return not self.stalled
+
+    def settle(self) -> None:
+        self.stalled = False
+        while self.waiting:
+            self.waiting.pop()()
 
     def drop_text(self, text_id: str) -> None:
         del self.kept[text_id]
@@ -147,6 +159,61 @@ def test_texts_survive_a_restart() -> None:
     again.world.run(5.0)
     assert heard(receiver) == ["before the fall"]
     assert not store.kept
+
+
+def stalled_office() -> tuple[Office, Kept, Watcher]:
+    """102 writes to 101, whose phone is not there, while the disk is stuck."""
+    office, store = office_with_store()
+    sender = Watcher(office, "102")
+    store.stalled = True
+    assert sender.text("101", "wait for the disk").status == 401
+    return office, store, sender
+
+
+def test_a_text_is_accepted_when_it_is_durable() -> None:
+    """Killed before that, the exchange would know nothing of what its sender believes to be on its way."""
+    office, store, sender = stalled_office()
+    office.world.run(5.0)
+    assert sender.answers[-1].status == 401
+    store.settle()
+    office.world.run(1.0)
+    assert sender.answers[-1].status == 202
+    office.world.run(30.0)
+    assert [answer.status for answer in sender.answers].count(202) == 1
+    assert len(store.kept) == 1
+
+
+def test_a_text_that_does_not_become_durable_is_not_accepted() -> None:
+    office, store, sender = stalled_office()
+    office.world.run(11.0)
+    assert sender.answers[-1].status == 480
+    assert not store.kept
+    assert len(office.exchange.texts) == 0
+    store.settle()
+    office.world.run(30.0)
+    assert {answer.status for answer in sender.answers} == {401, 480}
+    office.assert_nothing_left()
+
+
+def test_a_phone_that_takes_a_text_while_the_disk_is_stuck() -> None:
+    office, store = office_with_store()
+    sender, receiver = Watcher(office, "102"), Watcher(office, "101")
+    receiver.register(EXCHANGE)
+    office.world.run(1.0)
+    store.stalled = True
+    receiver.alive = False
+    sender.text("101", "late")
+    office.world.run(12.0)
+    assert len(store.kept) == 1
+    receiver.alive = True
+    office.world.run(5.0)
+    assert sender.answers[-1].status == 200
+    store.settle()
+    office.world.run(30.0)
+    assert heard(receiver) == ["late"]
+    assert not store.kept
+    assert {answer.status for answer in sender.answers} == {401, 200}
+    office.assert_nothing_left()
 
 
 def test_texts_run_out() -> None:

@@ -20,7 +20,6 @@ class Text:
     sender: str
     receiver: str
     status: int = 0
-    told_at: float = 0.0
     delivered: list[str] = field(default_factory=list)
     refused: bool = False
 
@@ -42,7 +41,7 @@ def write(agent: Agent, number: str, tries: int = 3, text: Text | None = None) -
         if tries and agent.challenged(response):
             write(agent, number, tries - 1, written)
             return
-        written.status, written.told_at = response.status, agent.net.now
+        written.status = response.status
         agent.net.done[f"text: {response.status}"] += 1
 
     extra = "Content-Type: text/plain\r\n" + agent.authorization("MESSAGE", uri)

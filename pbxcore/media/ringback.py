@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from pbxcore.media import g711, tone, wav
+from pbxcore.media import g711, tone
 from pbxcore.sip.sdp import Sdp, SdpError
 
 HERTZ = 425.0
@@ -28,17 +28,6 @@ def payload_for(sdp: bytes) -> int | None:
 
 
 @cache
-def _pcm() -> bytes:
-    return tone.sine(HERTZ, ON, amplitude=LOUD) + tone.silence(OFF)
-
-
-@cache
 def sound() -> bytes:
     """The tone once, in mu-law."""
-    return g711.ulaw_encode(_pcm())
-
-
-@cache
-def recording() -> bytes:
-    """The tone once as a WAV file, for a relay that plays files."""
-    return wav.encode(_pcm())
+    return g711.ulaw_encode(tone.sine(HERTZ, ON, amplitude=LOUD) + tone.silence(OFF))

@@ -26,7 +26,7 @@ from pbxcore.media import wav
 from pbxcore.media.backend import MediaError, MediaListener, itself
 from pbxcore.media.ng import Daemon, NoAnswer, Words
 from pbxcore.media.rewrite import Body, read
-from pbxcore.media.ringback import payload_for, recording
+from pbxcore.media.ringback import payload_for, sound
 from pbxcore.sip.addresses import is_stranded
 
 log = structlog.get_logger("hookline.media")
@@ -229,7 +229,7 @@ class Rtpengine:
         if call is not None and payload_for(sdp) is not None:
             call.sounds += 1
             words: dict[str, Any] = {"command": "play media", "call-id": call_id, "from-tag": leg}
-            call.daemon.request({**words, "blob": recording(), "repeat-times": 100})
+            call.daemon.request({**words, "blob": wav.wrap_ulaw(sound()), "repeat-times": 100})
 
     def quiet(self, call_id: str) -> None:
         call = self._calls.get(call_id)

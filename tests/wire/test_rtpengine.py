@@ -9,20 +9,20 @@ import subprocess
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pbxcore.media import bencode
+from pbxcore.media import bencode, ringback, tone, wav
 from pbxcore.media.backend import MediaBackend, MediaError
 from pbxcore.media.factory import make_backend
 from pbxcore.media.ng import Daemon
 from pbxcore.media.rtpengine import Rtpengine
 from pbxcore.settings import Media
 from tests.conftest import require_tool
-from tests.wire.parties import Heard, Party, description, free_range, line, silent
+from tests.wire.parties import Heard, Party, description, free_range, line, receive, silent
 
 LOCAL = "127.0.0.1"
 CALL = "c1"
@@ -132,7 +132,12 @@ async def test_a_third_party_takes_the_place_of_one(
     to_one = await backend.offer(call_id, "b2", stays, carol.sdp(), local=LOCAL, source=carol.host)
     to_carol = await backend.answer(call_id, stays, "b2", one.sdp(), local=LOCAL, source=one.host)
     backend.ring(call_id, stays, one.sdp())
+    assert await receive(one.rtp)
     backend.quiet(call_id)
+    with suppress(TimeoutError):
+        while True:
+            async with asyncio.timeout(0.2):    # ten packets' time
+                await receive(one.rtp)
     backend.drop_leg(call_id, leaves)
     await talk(backend, one, to_one, carol, to_carol)
     backend.delete(call_id)
@@ -312,6 +317,15 @@ class TestSounds:
         attending.play(CALL, "a", [str(tmp_path / "none")], payload=0, number=3)
         await heard.until(lambda: heard.played == [3])
         assert fake.told == []
+
+    async def test_the_ringing_tone_fits_into_a_datagram(
+        self, attending: Rtpengine, fake: FakeDaemon, heard: Heard
+    ) -> None:
+        attending.ring(CALL, "a", description(LOCAL, 9999))
+        await heard.until(lambda: fake.told)
+        pcm = wav.decode(str(fake.told[0]["blob"]).encode("utf-8", "surrogateescape"))
+        assert len(pcm) == 2 * wav.RATE * (ringback.ON + ringback.OFF)
+        assert tone.share(pcm[: 2 * wav.RATE], ringback.HERTZ) > 0.99
 
     @pytest.mark.parametrize("later", ["quiet", "ring", "play", "delete"])
     async def test_what_comes_later_wins(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pbxcore.media import g711, tone, wav
-from pbxcore.media.ringback import HERTZ, OFF, ON, payload_for, recording, sound
+from pbxcore.media import g711, tone
+from pbxcore.media.ringback import HERTZ, OFF, ON, payload_for, sound
 
 HEAD = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
 
@@ -31,9 +31,3 @@ def test_one_second_sounds_and_four_are_silent() -> None:
     assert len(pcm) == 2 * tone.RATE * (ON + OFF)
     assert tone.share(pcm[: int(2 * tone.RATE * ON)], HERTZ) > 0.99
     assert tone.level(pcm[int(2 * tone.RATE * ON) :]) < 0.01
-
-
-def test_as_a_file() -> None:
-    pcm = wav.decode(recording())
-    assert len(pcm) == 2 * tone.RATE * 5
-    assert tone.share(pcm[: 2 * tone.RATE], HERTZ) > 0.99

@@ -11,16 +11,11 @@ if TYPE_CHECKING:
     from pbxcore.call.exchange import Exchange
 
 
-def everybody(number: str) -> bool:
-    """Where nobody says otherwise, an agent is ready."""
-    return True
-
-
 class Agents:
     """`ready` says whether an agent wants calls now: not while he writes his summary, or has gone for lunch. `rung` are
     those whom a queue rings just now."""
 
-    def __init__(self, exchange: Exchange, ready: Callable[[str], bool] = everybody) -> None:
+    def __init__(self, exchange: Exchange, ready: Callable[[str], bool]) -> None:
         self._exchange = exchange
         self.ready = ready
         self.rung: set[str] = set()

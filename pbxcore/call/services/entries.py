@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-SERVICES = ("queue", "ivr", "voicemail", "mailbox", "play")
 Strategy = Literal["all", "in_order", "longest_idle"]
 
 
@@ -60,7 +59,7 @@ class Menu:
 
 @dataclass(frozen=True, slots=True)
 class Attend:
-    """A step of a route: the exchange itself takes the call. `service` is one of `SERVICES`."""
+    """A step of a route: the exchange itself takes the call. `service` is one of those in `serve.SERVICES`."""
 
     service: str
     name: str

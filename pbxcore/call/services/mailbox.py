@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from pbxcore.call.router import Step
 from pbxcore.call.services.attendance import Attendance
 from pbxcore.call.services.entries import Attend
-from pbxcore.call.services.sounds import BEEP, spoken
+from pbxcore.call.services.sounds import spoken
+from pbxcore.media.prompts import BEEP
 
 if TYPE_CHECKING:
     from pbxcore.call.services.voicemail import Message

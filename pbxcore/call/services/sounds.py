@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from pbxcore.call.services.attendance import Attendance
 
-BEEP = "beep"      # names that `media.prompts` knows, too
-WRONG_KEY = "wrong-key"
+WRONG_KEY = "wrong-key"      # names that `media.prompts` knows, too
 YOUR_PLACE = "your-place"
 GREETING = "voicemail"
 

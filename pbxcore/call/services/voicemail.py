@@ -10,8 +10,9 @@ from pbxcore.call.handover import Over
 from pbxcore.call.router import Step
 from pbxcore.call.services.attendance import Attendance
 from pbxcore.call.services.entries import Attend
-from pbxcore.call.services.sounds import BEEP, GREETING, spoken
+from pbxcore.call.services.sounds import GREETING, spoken
 from pbxcore.call.signal import Kind
+from pbxcore.media.prompts import BEEP
 
 if TYPE_CHECKING:
     from pbxcore.call.b2bua import LiveCall

@@ -1,4 +1,4 @@
-"""`python -m bench setup | relay | parse | peers | report`: what each measures is told by its own --help."""
+"""`python -m bench setup | relay | parse | crm | peers | report`: what each measures is told by its own --help."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ COMMANDS = {
     "setup": "call set-up: latency from the intended arrival, failures, CPU a call",
     "relay": "RTP: CPU a packet, delay, loss",
     "parse": "the SIP parser and builder",
+    "crm": "what asking the CRM on the way costs; first-party against third-party control",
     "peers": "the same set-up load against whichever peers are installed",
     "report": "all of it, written to bench/RESULTS.md",
 }

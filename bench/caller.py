@@ -194,6 +194,8 @@ class Caller:
             figures.without_ringing += 1
         if call.counted:
             figures.counted_ok += 1
+            apart = call.number % 10 == self.options.apart
             if call.ringing:
-                figures.ringing_ms.append((call.ringing - call.meant) * 1000)
-            figures.answered_ms.append((call.answered - call.meant) * 1000)
+                (figures.apart_ms if apart else figures.ringing_ms).append((call.ringing - call.meant) * 1000)
+            if not apart:
+                figures.answered_ms.append((call.answered - call.meant) * 1000)

@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench import machine, wire
-from bench.crm import crm_server
+from bench.crm_server import SECRET
 from bench.subject import HOST, ROOT, CannotStart, Subject, last_words, process
 
 CARRIER = "127.0.0.2"
 CONTACTS = 900              # of 1000 numbers that call: nine in ten are known
 START_SECONDS = 30.0
 WRITTEN_SECONDS = 5.0       # that the journal gets to reach the database
-SECRET = "whsec_" + "aG9va2xpbmUtYmVuY2gtc2VjcmV0LWtleSE="  # of the bench's own CRM, on loopback
 NAME = "Hookline"
 
 
@@ -60,13 +59,9 @@ to = "101"
 
 
 @contextmanager
-def exchange(hook: str, *, relay: bool, cpu: int, load_cpu: int) -> Iterator[Subject]:
-    """A running exchange. Raises CannotStart."""
-    with (
-        tempfile.TemporaryDirectory(prefix="hookline-bench-") as name,
-        machine.on_cpu(load_cpu),
-        crm_server(hook == "http") as hook_url,
-    ):
+def exchange(hook: str, *, relay: bool, cpu: int, load_cpu: int, hook_url: str = "") -> Iterator[Subject]:
+    """A running exchange; at `hook_url` is the CRM of an HTTP hook. Raises CannotStart."""
+    with tempfile.TemporaryDirectory(prefix="hookline-bench-") as name, machine.on_cpu(load_cpu):
         directory = Path(name)
         sip_port, carrier_port, password = wire.free_port(HOST), wire.free_port(CARRIER), secrets.token_urlsafe(9)
         config = directory / "hookline.toml"
@@ -88,6 +83,7 @@ def exchange(hook: str, *, relay: bool, cpu: int, load_cpu: int) -> Iterator[Sub
                 media=machine.children(started.pid),
                 panel=panel,
                 database=directory / "bench.db",
+                config=config,
             )
 
 

@@ -62,6 +62,7 @@ class Run:
     audio: dict[str, Any] = field(default_factory=dict)
     leaks: dict[str, Any] = field(default_factory=dict)
     ringing_curve: list[list[float]] = field(default_factory=list)
+    apart: dict[str, float] = field(default_factory=dict)       # latency to the 180 of the callers kept apart
 
     @property
     def total_cpu_ms(self) -> float:

@@ -24,6 +24,7 @@ class Options:
     answer_after: float = 0.0
     settle: float = 0.5         # listened on after the last call: what is still said then was said too late
     audio: bool = False
+    apart: int | None = None    # latencies of callers whose number ends in this digit are kept apart
     password: str = ""          # of the callee's registration; empty: he does not register
     watch: list[int] = field(default_factory=list)      # processes whose CPU is read when the warm-up is over
 
@@ -46,6 +47,7 @@ class Figures:
     without_ringing: int = 0
     ringing_ms: list[float] = field(default_factory=list)
     answered_ms: list[float] = field(default_factory=list)
+    apart_ms: list[float] = field(default_factory=list)    # to the 180, of the callers kept apart
     late_ms: list[float] = field(default_factory=list)     # how much later than meant an INVITE left: ours, not theirs
     resent: int = 0             # INVITE and BYE sent again by the caller
     repeated: int = 0           # final responses to INVITE that came again

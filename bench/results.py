@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.budgets import OURS, runs_of, verdicts
+from bench.budgets import OURS, SLOWLY, runs_of, verdicts
 from bench.document import Section, Table
 from bench.figures import Run, median_run
 from bench.plots import Bar, bars, distribution
@@ -85,6 +85,33 @@ def setup_section(setup: Mapping[str, Any]) -> Section:
     )
 
 
+def crm_section(crm: Mapping[str, Any]) -> Section:
+    """What asking the CRM on the way costs, and what not asking costs the CRM."""
+    runs = runs_of(crm)
+    first = next(iter(runs))
+    kept = [
+        [
+            row["scheme"], row["workstation"], str(row["calls"]), str(row["recorded"]), str(row["told"]),
+            _ms(row["ringing"], "p50"), _ms(row["ringing"], "p99"),
+        ]
+        for row in crm["kept"]
+    ]  # fmt: skip
+    apart = median_run(runs[SLOWLY]).apart if SLOWLY in runs else {}
+    return Section(
+        f"The CRM asked on the way, at {crm['plan']['rate']:g} calls/s",
+        [
+            f"{crm['words']}; the first and the others in turn, {len(runs[first])} runs of each. Latencies of the last "
+            f"are those of the nine callers in ten who were not late; the late ones' p50 was {_ms(apart, 'p50')} ms.",
+            "Below: both schemes at one desk. The exchange has every call in its record, the CRM those it was told of.",
+        ],
+        [
+            Table(SETUP_HEAD, [_setup_row(name, found) for name, found in runs.items()]),
+            Table(("scheme", "workstation", "calls", "recorded", "CRM told", "180 p50", "p99"), kept),
+        ],
+        _remarks(runs, {}),
+    )
+
+
 def relay_section(relay: Sequence[Mapping[str, Any]]) -> Section:
     """Audio through the worker."""
     rows = [
@@ -119,7 +146,7 @@ def parse_section(parse: Mapping[str, Any]) -> Section:
 def noise_of(data: Mapping[str, Any]) -> list[str]:
     """What disturbed the runs, by contestant and rate."""
     told = []
-    for setup in data["setups"]:
+    for setup in [*data["setups"], *([data["crm"]] if data["crm"] else ())]:
         for name, found in runs_of(setup).items():
             for number, run in enumerate(found, 1):
                 if run.noise:
@@ -149,6 +176,8 @@ def sections(data: Mapping[str, Any]) -> list[Section]:
     if found:
         made.append(Section("Budgets", (), [Table(("", "allowed", "measured", ""), found, words=True)]))
     made += [setup_section(setup) for setup in data["setups"]]
+    if data["crm"]:
+        made.append(crm_section(data["crm"]))
     if data["relay"]:
         made.append(relay_section(data["relay"]))
     if data["parse"]:

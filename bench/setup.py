@@ -14,10 +14,12 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bench import machine, table
+from bench.crm_server import SLOW_DIGIT, crm_server
 from bench.exchange import NAME, book_faults, exchange, written
 from bench.figures import Run, median_run
 from bench.leaks import Watch
@@ -32,7 +34,8 @@ LOOK_UP = {"none": "no look-up", "embedded": "CRM look-up inline", "http": "a CR
 
 @dataclass(frozen=True)
 class Plan:
-    """One kind of run. `hold` is seconds that a call stays up, `cpus` those of the server and of the load."""
+    """One kind of run. `hold` is seconds that a call stays up, `cpus` those of the server and of the load.
+    `slow` is seconds that an HTTP hook takes for one caller in ten, whose latencies are kept apart."""
 
     rate: float = 50.0
     seconds: float = 10.0
@@ -42,13 +45,14 @@ class Plan:
     hold: float = 0.0
     answer_after: float = 0.0
     leaks: bool = False
+    slow: float = 0.0
     cpus: tuple[int, int] = field(default_factory=machine.two_cpus)
 
     def options(self) -> Options:
         """The load of this plan; where to is filled in by the trial."""
         return Options(
             ("", 0), rate=self.rate, seconds=self.seconds, hold=self.hold, answer_after=self.answer_after,
-            audio=self.audio,
+            audio=self.audio, apart=SLOW_DIGIT if self.slow else None,
         )  # fmt: skip
 
     def words(self) -> str:
@@ -66,15 +70,19 @@ class Plan:
 def ours(plan: Plan) -> Run:
     """One run on a fresh exchange."""
     server_cpu, load_cpu = plan.cpus
-    with exchange(plan.hook, relay=plan.relay, cpu=server_cpu, load_cpu=load_cpu) as subject:
+    with ExitStack() as stack:
+        asked = stack.enter_context(crm_server(load_cpu, slow=plan.slow)) if plan.hook == "http" else ""
+        subject = stack.enter_context(
+            exchange(plan.hook, relay=plan.relay, cpu=server_cpu, load_cpu=load_cpu, hook_url=asked)
+        )
         watch = Watch(subject, load_cpu) if plan.leaks else None
         run = trial(subject, plan.options(), load_cpu)
         primed = watch.primed if watch else 0
         assert subject.database is not None
         book = written(subject.database, run.offered + primed)
         run.records, run.activities = book.records - primed, book.activities - primed
-        asked = plan.hook != "none"
-        run.faults += book_faults(run.offered + primed, run.ok + primed, run.failed, book, look_up=asked)
+        looked_up = plan.hook != "none"
+        run.faults += book_faults(run.offered + primed, run.ok + primed, run.failed, book, look_up=looked_up)
         if watch is not None:
             run.leaks = watch.finish(run.offered)
             run.faults += run.leaks["left"]

@@ -37,6 +37,7 @@ class Subject:
     media: list[int] = field(default_factory=list)
     panel: str = ""
     database: Path | None = None
+    config: Path | None = None
 
     @property
     def pids(self) -> list[int]:

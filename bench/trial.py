@@ -106,6 +106,7 @@ def trial(subject: Subject, options: Options, load_cpu: int) -> Run:
         faults=faults(figures),
         audio=figures.audio,
         ringing_curve=curve(figures.ringing_ms),
+        apart=percentiles(figures.apart_ms),
     )
     run.noise = noise(run, figures)
     return run

@@ -227,3 +227,14 @@ def test_every_socket_is_bound_where_it_was_told() -> None:
         taken.bind(("127.0.0.1", 0))
         with pytest.raises(OSError, match="in use"):
             wire.udp_socket("127.0.0.1", taken.getsockname()[1])
+
+
+def test_latencies_of_some_callers_are_kept_apart(server: Server) -> None:
+    server.caller.options.apart = 0
+    for _ in range(2):
+        invite = server.place()
+        server.say(invite, b"180 Ringing")
+        bye = server.say(invite, b"200 OK", sdp=True)
+        server.say(server.hear() if b"BYE" not in bye else bye, b"200 OK")
+    figures = server.figures
+    assert (figures.ok, len(figures.apart_ms), len(figures.ringing_ms), len(figures.answered_ms)) == (2, 1, 1, 1)

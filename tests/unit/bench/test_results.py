@@ -33,10 +33,21 @@ def relayed(calls: int, **changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def data(*setups: dict[str, Any], relay: tuple[dict[str, Any], ...] = ()) -> dict[str, Any]:
+def crm(**changes: Run) -> dict[str, Any]:
+    runs = {
+        budgets.ASKED: run(cpu_ms=1.04), budgets.NOBODY: run(), budgets.BY_HTTP: run(),
+        budgets.SLOWLY: run(apart={"p50": 101.0}), **changes,
+    }  # fmt: skip
+    kept = {"scheme": "first-party", "workstation": "off", "calls": 45, "recorded": 45, "told": 0, "ringing": {}}
+    return {**setup(200), "runs": {name: [asdict(one)] for name, one in runs.items()}, "kept": [kept]}
+
+
+def data(
+    *setups: dict[str, Any], relay: tuple[dict[str, Any], ...] = (), crm: dict[str, Any] | None = None
+) -> dict[str, Any]:
     return {
         "taken": {"taken": "today"}, "machine": {"kernel": "6.1"}, "setups": list(setups), "relay": list(relay),
-        "parse": {},
+        "parse": {}, "crm": crm,
     }  # fmt: skip
 
 
@@ -130,13 +141,22 @@ def test_a_relay_that_loses_one_packet_does_not_hold_600_calls() -> None:
     )
 
 
-def test_the_price_of_the_look_up_is_taken_from_one_run() -> None:
-    runs = {"Hookline": run(cpu_ms=1.0), "Hookline,_no_look-up": run(cpu_ms=0.94)}
-    assert verdicts(data(setup(500, **runs)))["the look-up's share of CPU a call"] == "missed"
-    runs["Hookline,_no_look-up"] = run(cpu_ms=0.96)
-    assert verdicts(data(setup(500, **runs)))["the look-up's share of CPU a call"] == "met"
-    runs["Hookline,_no_look-up"] = run(cpu_ms=0.96, failed=1)
-    assert verdicts(data(setup(500, **runs)))["the look-up's share of CPU a call"] == "a server fell behind"
+ADDED, LATE = "CPU a call that the look-up adds at 200/s", "p99 that 100 ms for one in ten adds to the others at 200/s"
+
+
+def test_the_price_of_asking_is_taken_from_one_run() -> None:
+    found = verdicts(data(crm=crm()))
+    assert (found[ADDED], found[LATE]) == ("met", "met")
+    assert verdicts(data(crm=crm(**{budgets.ASKED: run(cpu_ms=1.06)})))[ADDED] == "missed"
+    late = run(ringing={"p50": 1.0, "p99": 5.0}, apart={"p50": 101.0})
+    assert verdicts(data(crm=crm(**{budgets.SLOWLY: late})))[LATE] == "missed"
+    assert verdicts(data(crm=crm(**{budgets.NOBODY: run(failed=1)})))[ADDED] == "a server fell behind"
+
+
+def test_both_schemes_stand_side_by_side() -> None:
+    text = markdown("Results", results.sections(data(crm=crm())))
+    assert "| first-party | off | 45 | 45 | 0 | - | - |" in text
+    assert "the late ones' p50 was 101.00 ms" in text
 
 
 def test_both_documents_are_written_again_from_what_was_kept(tmp_path: Path) -> None:

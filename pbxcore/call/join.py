@@ -73,14 +73,16 @@ class Join:
 
     async def run(self, conversation: Conversation) -> None:
         theirs = self.other.call
+        their_talk = None if theirs is None else theirs.conversation
         mine = self.leaver in (conversation.a, conversation.b) and not conversation.over
-        if theirs is None or not mine or conversation.transfer is not None:
+        moving = any(talk is not None and talk.transfer is not None for talk in (conversation, their_talk))
+        if theirs is None or not mine or moving:
             if self.report is not None:
                 self.report.close(491 if mine and theirs is not None else 481)
-        elif theirs.conversation is None:
+        elif their_talk is None:
             await self._take_ringing(conversation, theirs)
         else:
-            await self._take_party(conversation, theirs, theirs.conversation)
+            await self._take_party(conversation, theirs, their_talk)
 
     def void(self) -> None:
         if self.report is not None:

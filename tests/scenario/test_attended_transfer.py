@@ -268,3 +268,25 @@ def test_both_calls_are_transferred_to_each_other_at_once() -> None:
     assert office.talk_together((office.outside, caller), (office.second, asked)), office.world.ladder()
     office.outside.bye(caller)
     office.assert_nothing_left()
+
+
+def test_a_consultation_that_is_being_transferred_itself_becomes_no_part_of_another_call() -> None:
+    """The caller's call waits for the relay when 101 puts the two together; meanwhile 102 transfers 101."""
+    office = Switchboard()
+    caller, mine = office.inbound()
+    asking, asked = office.call(office.desk, office.second)
+    office.third.manners.answer_after = 3.0
+    office.relay.delay = 0.5
+    office.outside.hold(caller)
+    office.world.run(0.1)
+    refer(office.desk, asking, referred_to(mine, "101"))
+    office.world.run(0.1)
+    refer(office.second, asked, "103")
+    office.world.run(10.0)
+    assert answer_to_refer(office.second).status == 202, office.world.ladder()
+    assert told(office.desk)[-1] == "SIP/2.0 491 Request Pending"
+    assert told(office.second)[-1] == "SIP/2.0 200 OK"
+    assert (caller.state, mine.state, asking.state, asked.state) == ("up", "up", "up", "ended")
+    office.desk.bye(mine)
+    office.desk.bye(asking)
+    office.assert_nothing_left()

@@ -23,12 +23,11 @@ import structlog
 
 from pbxcore.call.services.voicemail import LEAST_SECONDS, Message
 from pbxcore.call.subscriptions.mailboxes import Counts
+from pbxcore.media import wav
 
 log = structlog.get_logger("hookline.mail")
 
 MOST_MESSAGES = 200       # in a box; then callers are not asked to leave one
-HEAD = 44                 # octets of a WAV file before its sound
-BYTES_A_SECOND = 16_000
 
 Outcome = TypeVar("Outcome")
 
@@ -52,7 +51,7 @@ class FileMailroom:
             for place in ("tmp", "new", "cur"):
                 (self._directory / box / place).mkdir(mode=0o700, parents=True, exist_ok=True)
             for left in (self._directory / box / "tmp").glob("*.wav"):
-                seconds = (left.stat().st_size - HEAD) / BYTES_A_SECOND
+                seconds = wav.seconds(left)
                 if seconds < LEAST_SECONDS:
                     left.unlink()
                 else:

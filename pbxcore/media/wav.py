@@ -156,6 +156,11 @@ def wrap_ulaw(sound: bytes) -> bytes:
     return head + form + struct.pack("<4sI", b"data", len(sound)) + sound
 
 
+def seconds(path: str | Path) -> float:
+    """How long a file of `write` or `Writer` sounds, by its size: also one that was not closed. Raises OSError."""
+    return max(0, Path(path).stat().st_size - len(_head(RATE, 0))) / (2 * RATE)
+
+
 def write(path: str | Path, pcm: bytes, *, rate: int = RATE) -> None:
     """Raises OSError."""
     Path(path).write_bytes(encode(pcm, rate=rate))

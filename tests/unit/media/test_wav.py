@@ -84,6 +84,17 @@ def test_closed_recorder_has_its_true_length(tmp_path: Path) -> None:
     assert (tmp_path / "done.wav").read_bytes() == wav.encode(bytes(640))
 
 
+def test_how_long_a_file_is_while_it_grows_and_when_it_is_done(tmp_path: Path) -> None:
+    file = tmp_path / "said.wav"
+    with wav.Writer(file) as writer:
+        writer.write(tone.sine(440.0, 0.5))
+        writer._file.flush()
+        assert wav.seconds(file) == 0.5
+    assert wav.seconds(file) == 0.5
+    file.write_bytes(b"RIFF")
+    assert wav.seconds(file) == 0.0
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [

@@ -10,6 +10,7 @@ and told on the event loop.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 from collections.abc import Callable
@@ -55,9 +56,16 @@ class FileMailroom:
                 if seconds < LEAST_SECONDS:
                     left.unlink()
                 else:
-                    self._take_in(Message(box, left.stem, "", "", left.stat().st_mtime, seconds, str(left)))
+                    self._take_in(self._left(box, left, seconds))
             new, old = (sum(1 for _ in (self._directory / box / place).glob("*.wav")) for place in ("new", "cur"))
             self._count(box, Counts(new, old))
+
+    def _left(self, box: str, file: Path, seconds: float) -> Message:
+        """Whose it is stands on its card, if the crash came between the two."""
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            card = self._directory / box / "new" / f"{file.stem}.json"
+            return replace(Message(**json.loads(card.read_text())), file=str(file))
+        return Message(box, file.stem, "", "", file.stat().st_mtime, seconds, str(file))
 
     async def messages(self, box: str) -> list[Message]:
         return await asyncio.get_running_loop().run_in_executor(self._disk, self.read, box)
@@ -137,8 +145,13 @@ class FileMailroom:
         """First what is known of it, then the sound: what is in `new` is whole."""
         file = Path(message.file)
         kept = replace(message, file=str(self._directory / message.box / "new" / file.name))
-        Path(kept.file).with_suffix(".json").write_text(json.dumps(asdict(kept), ensure_ascii=False))
-        file.replace(kept.file)
+        card = Path(kept.file).with_suffix(".json")
+        try:
+            card.write_text(json.dumps(asdict(kept), ensure_ascii=False))
+            file.replace(kept.file)
+        except OSError:
+            card.unlink(missing_ok=True)    # or the box would have a message that nobody can hear
+            raise
         return kept
 
     def _count(self, box: str, counts: Counts) -> None:

@@ -131,6 +131,20 @@ async def test_a_disk_that_takes_nothing_is_told_of(
     await room.close()
     assert "No space left on device" in capsys.readouterr().out
     assert lamp.now == {"101": Counts(0, 0)}
+    assert room.read("101") == []
+
+
+async def test_a_crash_between_the_card_and_the_sound(
+    tmp_path: Path, room: FileMailroom, lamp: Lamp
+) -> None:
+    left(room)
+    await room.close()
+    (tmp_path / "101" / "new" / "c1.wav").rename(tmp_path / "101" / "tmp" / "c1.wav")
+    again = FileMailroom(tmp_path, told=lamp.set)
+    again.restore(BOXES)
+    [kept] = again.read("101")
+    assert (kept.caller, kept.name, kept.at) == ("+15557777", "Anna", 1000.0)
+    assert lamp.now == {"101": Counts(1, 0)}
 
 
 async def test_what_a_crash_cut_off_is_there_after_the_next_start(

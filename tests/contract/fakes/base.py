@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ class FakeCall:
     subject: str
 
 
-class FakeCrm:
+class FakeCrm(ABC):
     """Use as `async with fake.serving():`. Routes run in the test's own loop, so that tests may look inside at once."""
 
     kind: str
@@ -70,30 +71,30 @@ class FakeCrm:
 
     # -- of each vendor
 
-    def routes(self) -> list[BaseRoute]:
-        raise NotImplementedError
+    @abstractmethod
+    def routes(self) -> list[BaseRoute]: ...
 
+    @abstractmethod
     def settings(self) -> dict[str, Any]:
         """The keys of its `[[crm.connector]]`; user 101 is `self.user`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def wrong_credentials(self) -> dict[str, Any]:
         """The same keys, with a secret that it does not take."""
-        raise NotImplementedError
 
+    @abstractmethod
     def add_contact(self, name: str, *numbers: str, company: str = "") -> str:
         """Somebody, with numbers as people typed them; the id as the connector names it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def contact_numbers(self) -> list[str]:
         """The first number of everybody in it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def calls(self) -> list[FakeCall]:
         """In the order in which they were made."""
-        raise NotImplementedError
 
-    def expire_tokens(self) -> None:
+    def expire_tokens(self) -> None:  # noqa: B027  # most vendors have none
         """What was given out is not good any more; nothing where there are no tokens."""
 
     # -- of all

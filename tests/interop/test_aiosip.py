@@ -21,6 +21,7 @@ from pbxcore.phone.host import Phone, PhoneHost
 from tests.conftest import require_module
 from tests.interop import wire
 from tests.interop.server import CARRIER, LOOPBACK, NUMBER, Server, password_of, running
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ class Client:
     ) -> None:
         self.aiosip = aiosip
         self.server = server
-        self.local = (host, wire.free_port(host))
+        self.local = (host, free_port(host))
         self.user = user
         self.called = called
         self.password = password

@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.interop import wire
 from tests.interop.server import CARRIER, NUMBER, Server, password_of, wait_until
 from tests.interop.tool_sipp import Sipp
+from tests.ports import free_port
 
 CALLS = 20
 OTHER_NUMBER = "+12025550102"   # rings 102
@@ -24,7 +25,7 @@ def running(pid: int) -> bool:
 
 def caller(server: Server, directory: Path, calls: int, hold: float) -> Sipp:
     options = ("-s", NUMBER, "-d", str(int(hold * 1000)), "-r", str(CALLS))
-    port = wire.free_port(CARRIER)
+    port = free_port(CARRIER)
     return Sipp(
         "calls_and_hangs_up", directory, server.at, *options, host=CARRIER, port=port, calls=calls, seconds=60,
         caller="+12025550177",
@@ -34,7 +35,7 @@ def caller(server: Server, directory: Path, calls: int, hold: float) -> Sipp:
 def test_twenty_calls_are_up_when_the_exchange_is_killed(tmp_path: Path) -> None:
     more = f'[[inbound]]\nnumber = "{OTHER_NUMBER}"\nto = "102"\n'
     server = Server(tmp_path, more=more).start()
-    desk_port = wire.free_port()
+    desk_port = free_port()
     try:
         with wire.Udp(server.address(), port=desk_port) as phone:
             assert wire.register(phone, server.address(), "101", password_of("101")).status == 200

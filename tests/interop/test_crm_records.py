@@ -13,6 +13,7 @@ from tests.contract.test_every_call_once import reconciled
 from tests.interop import wire
 from tests.interop.server import CARRIER, NUMBER, Server, password_of, running
 from tests.interop.tool_sipp import Sipp
+from tests.ports import free_port
 
 CALLS = 5
 CALLER = "+12025550177"
@@ -26,14 +27,14 @@ def sections(*fakes: FakeCrm) -> str:
 
 
 def calls(server: Server, directory: Path) -> None:
-    port = wire.free_port()
+    port = free_port()
     with wire.Udp(server.address(), port=port) as phone:
         assert wire.register(phone, server.address(), "101", password_of("101")).status == 200
     with (
         Sipp("shown_the_name", directory, server.at, port=port, calls=CALLS, name="Anna Ivanova") as desk,
         Sipp(
             "calls_and_hangs_up", directory, server.at, "-s", NUMBER, "-d", "100", "-r", "2", host=CARRIER,
-            port=wire.free_port(CARRIER), calls=CALLS, caller=CALLER,
+            port=free_port(CARRIER), calls=CALLS, caller=CALLER,
         ) as carrier,
     ):  # fmt: skip
         carrier.wait()

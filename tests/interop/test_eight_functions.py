@@ -16,12 +16,12 @@ import pytest
 
 from tests.conftest import require_module
 from tests.contract.fakes import espocrm
-from tests.interop import wire
 from tests.interop.server import CARRIER, LOOPBACK, NUMBER, Server, running, wait_until
 from tests.interop.test_pjsua2 import wheel_expected
 from tests.interop.tool_panel import PanelApi
 from tests.interop.tool_pjsua import Pjsua
 from tests.interop.tool_sipp import Sipp
+from tests.ports import free_port
 
 ANNA = "+12025550177"
 SALES = "+12025550101"
@@ -52,7 +52,7 @@ class Stage:
     def client(self, caller: str = ANNA, to: str = NUMBER, ms: int = 1500) -> Sipp:
         return Sipp(
             "calls_whoever_answers", self.directory, self.server.at, "-s", to, "-d", str(ms), host=CARRIER,
-            port=wire.free_port(CARRIER), caller=caller,
+            port=free_port(CARRIER), caller=caller,
         )  # fmt: skip
 
     def carrier(self) -> Sipp:
@@ -109,7 +109,7 @@ def served(crm: espocrm.Fake) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     directory = tmp_path_factory.mktemp("eight")
-    crm, port = espocrm.Fake(), wire.free_port(CARRIER)
+    crm, port = espocrm.Fake(), free_port(CARRIER)
     with served(crm):
         anna = crm.add_contact("Anna Ivanova", "(202) 555-0177")
         connector = "\n".join(f"{key} = {json.dumps(value)}" for key, value in crm.settings().items())

@@ -15,6 +15,7 @@ from tests.interop.test_pjsua2 import wheel_expected
 from tests.interop.tool_baresip import Baresip
 from tests.interop.tool_pjsua import Pjsua
 from tests.interop.tool_sipp import Sipp
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="module")
@@ -24,21 +25,21 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def test_sipp_sees_a_colleague_ring_talk_and_hang_up(server: Server, tmp_path: Path) -> None:
-    port = wire.free_port()
+    port = free_port()
     with wire.Udp(server.address(), port=port) as phone:
         assert wire.register(phone, server.address(), "101", password_of("101")).status == 200
     words = {"user": "102", "password": password_of("102")}
     with (
         Sipp(
             "watches_a_call", tmp_path, server.at, "-s", "101", "-auth_uri", f"101@{server.at}",
-            port=wire.free_port(), **words,
+            port=free_port(), **words,
         ) as watcher,
         Sipp("rings_and_answers", tmp_path, server.at, port=port) as desk,
     ):
         time.sleep(1.2)   # the first NOTIFY was a second ago: the next may follow
         with Sipp(
             "calls_and_hangs_up", tmp_path, server.at, "-s", NUMBER, "-d", "2500", host=CARRIER,
-            port=wire.free_port(CARRIER), caller="+12025550199",
+            port=free_port(CARRIER), caller="+12025550199",
         ) as caller:  # fmt: skip
             caller.wait()
         desk.wait()

@@ -16,12 +16,13 @@ from tests.interop.test_pjsua2 import DESK_HZ, PJSIP_HZ, talk, told, wheel_expec
 from tests.interop.test_sipp import Stage
 from tests.interop.tool_pjsua import Pjsua
 from tests.interop.tool_sipp import Sipp
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     directory = tmp_path_factory.mktemp("extensions")
-    carrier_port = wire.free_port("127.0.0.2")
+    carrier_port = free_port("127.0.0.2")
     with running(directory, carrier_port=carrier_port, extensions=("101", "102")) as server:
         yield Stage(server, directory, carrier_port)
 
@@ -48,7 +49,7 @@ def test_extensions_on_either_leg(stage: Stage, caller: str, desk: str) -> None:
 
 
 def test_a_phone_that_forwards(stage: Stage) -> None:
-    port = wire.free_port()
+    port = free_port()
     with wire.Udp(stage.server.address(), port=port) as phone:
         assert wire.register(phone, stage.server.address(), "102", password_of("102")).status == 200
     before = len(stage.records())

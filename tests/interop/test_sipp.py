@@ -15,6 +15,7 @@ from pbxcore.phone.host import PhoneHost
 from tests.interop import wire
 from tests.interop.server import CARRIER, NUMBER, TRUNK_PASSWORD, TRUNK_USER, Server, password_of, running, wait_until
 from tests.interop.tool_sipp import Sipp
+from tests.ports import free_port
 
 KNOWN, UNKNOWN = "+12025550177", "+12025550199"
 HOOK = f"""
@@ -38,7 +39,7 @@ class Stage:
         self.server = server
         self.directory = directory
         self.carrier_port = carrier_port
-        self.desk_port = wire.free_port()
+        self.desk_port = free_port()
         with wire.Udp(server.address(), port=self.desk_port) as phone:
             assert wire.register(phone, server.address(), "101", password_of("101")).status == 200
 
@@ -51,7 +52,7 @@ class Stage:
         host, port = self.server.address(transport)
         return Sipp(
             scenario, self.directory, f"{host}:{port}", "-s", NUMBER, "-d", "200",
-            host=CARRIER, port=wire.free_port(CARRIER), transport=f"{transport[0]}1", **{"caller": UNKNOWN, **words},
+            host=CARRIER, port=free_port(CARRIER), transport=f"{transport[0]}1", **{"caller": UNKNOWN, **words},
         )  # fmt: skip
 
     def carrier(self, scenario: str, **words: str) -> Sipp:
@@ -66,7 +67,7 @@ class Stage:
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     directory = tmp_path_factory.mktemp("sipp")
     (directory / "office_crm.py").write_text(HOOK)
-    carrier_port = wire.free_port(CARRIER)
+    carrier_port = free_port(CARRIER)
     extensions = ("101", "103")
     with running(directory, carrier_port=carrier_port, extensions=extensions, more=MORE) as server:
         yield Stage(server, directory, carrier_port)

@@ -22,6 +22,7 @@ from pbxcore.sip.message import Request, parse
 from tests.interop import wire
 from tests.interop.server import CARRIER, LOOPBACK, NUMBER, Server, password_of, running, wait_until
 from tests.interop.tool_sipp import Sipp
+from tests.ports import free_port
 
 RATE = 100
 SECONDS = 60 if os.environ.get("HOOKLINE_LONG") else 5
@@ -46,7 +47,7 @@ LEFT_OVER = ("live_calls", "dialogs", "server_transactions", "client_transaction
 
 def registered(server: Server) -> int:
     """The port of phone 101."""
-    with wire.Udp(server.address(), port=wire.free_port()) as phone:
+    with wire.Udp(server.address(), port=free_port()) as phone:
         assert wire.register(phone, server.address(), "101", password_of("101")).status == 200
         return phone.port
 
@@ -65,7 +66,7 @@ def unacknowledged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Unackno
         running(directory, listen=LOOPBACK) as server,
         Sipp("rings_and_answers", directory, server.at, port=registered(server), seconds=PATIENCE) as desk,
         Sipp(
-            "never_acknowledges", directory, server.at, "-s", NUMBER, host=CARRIER, port=wire.free_port(CARRIER),
+            "never_acknowledges", directory, server.at, "-s", NUMBER, host=CARRIER, port=free_port(CARRIER),
             seconds=PATIENCE, caller="+12025550199",
         ) as caller,
     ):  # fmt: skip
@@ -123,7 +124,7 @@ def under_load(server: Server, directory: Path) -> None:
             trace=False, name="Caller of .12025550100",
         ) as desk,
         Sipp(
-            "calls_and_hangs_up", directory, server.at, *load, host=CARRIER, port=wire.free_port(CARRIER), calls=CALLS,
+            "calls_and_hangs_up", directory, server.at, *load, host=CARRIER, port=free_port(CARRIER), calls=CALLS,
             seconds=allowed, trace=False, caller="+12025550177",
         ) as carrier,
     ):  # fmt: skip

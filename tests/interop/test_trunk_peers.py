@@ -13,7 +13,7 @@ from pbxcore.phone.host import PhoneHost
 from tests.interop import tool_kamailio
 from tests.interop.server import LOOPBACK, Server, password_of, running, wait_until
 from tests.interop.tool_sipp import Sipp
-from tests.interop.wire import free_port
+from tests.ports import free_port
 
 CITY = "127.0.0.4"
 REGISTERED = 'hookline_trunk_registered{trunk="city"}'

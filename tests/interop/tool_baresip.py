@@ -13,6 +13,7 @@ from typing import Any
 from pbxcore.media import tone, wav
 from tests.conftest import require_tool
 from tests.interop.server import Server, password_of, wait_until
+from tests.ports import free_port
 
 PLAYED_SECONDS = 60.0
 MODULES = "/usr/lib/baresip/modules"
@@ -60,7 +61,7 @@ class Baresip:
         self._events: list[dict[str, Any]] = []
         played = directory / "played.wav"
         wav.write(played, tone.sine(hz, PLAYED_SECONDS))
-        control = _free_tcp_port()
+        control = free_port()
         config = CONFIG.format(
             host=f"[{host}]" if ":" in host else host, address=host, control=control, played=played,
             directory=directory, modules=MODULES, more=more,
@@ -170,9 +171,3 @@ class Baresip:
 def _uri(number: str, server: Server, transport: str, host: str) -> str:
     address, port = server.address(transport, host)
     return f"sip:{number}@[{address}]:{port}" if ":" in address else f"sip:{number}@{address}:{port}"
-
-
-def _free_tcp_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])

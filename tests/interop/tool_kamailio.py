@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.conftest import require_tool
-from tests.interop.wire import free_port
+from tests.ports import free_port
 
 CONFIG = Path(__file__).with_name("kamailio-registrar.cfg")
 OPTIONS = (

@@ -184,14 +184,3 @@ def register(peer: Peer, server: tuple[str, int], user: str, password: str, expi
 
 def _md5(text: str) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A UDP port that was free a moment ago, above those that the kernel hands out by itself."""
-    while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            try:
-                sock.bind((host, 61_000 + secrets.randbelow(4_000)))
-            except OSError:
-                continue
-            return int(sock.getsockname()[1])

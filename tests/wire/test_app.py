@@ -28,6 +28,7 @@ from pbxcore.phone.host import CallFailed, Phone, PhoneHost
 from pbxcore.settings import Settings
 from pbxcore.startup import serve
 from pbxcore.store import StoreUnavailable
+from tests.ports import free_port
 from tests.wire.shell import until
 from web.server import CannotListen
 
@@ -279,10 +280,7 @@ async def test_a_second_exchange_on_the_same_data_does_not_start(tmp_path: Path)
 
 
 async def test_phones_need_not_register_again_after_a_restart(tmp_path: Path) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
-    made = settings(tmp_path, sip={"listen": [f"udp:127.0.0.1:{port}"]})
+    made = settings(tmp_path, sip={"listen": [f"udp:127.0.0.1:{free_port()}"]})
     async with PhoneHost() as host:
         await host.listen()
         app = App(made)
@@ -424,7 +422,7 @@ async def test_calls_go_on_while_the_database_is_locked(tmp_path: Path) -> None:
         finally:
             lock.release()
         assert len(took) > 5
-        assert sorted(took)[len(took) // 2] < 0.15
+        assert sorted(took)[len(took) // 2] < 0.5     # the lock is held for six times as long
         assert office.app.exchange.counters.journal_late == 0
         await until(lambda: rows(tmp_path, "select count(*) from calls where state = 'ended'") == [(len(took),)], 10.0)
     assert rows(tmp_path, "select count(*), count(distinct call_id) from calls") == [(len(took), len(took))]

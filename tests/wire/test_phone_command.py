@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from pbxcore.media import tone, wav
 from pbxcore.phone.audio import tone_sound
 from pbxcore.phone.errand import frequency
 from pbxcore.phone.host import Phone, PhoneHost
+from tests.ports import free_port
 
 COMMAND = [sys.executable, "-c", "from pbxcore.phone.command import phone; phone()"]
 
@@ -28,12 +28,6 @@ async def run(*options: str) -> tuple[int, list[dict[str, Any]]]:
     out, error = await asyncio.wait_for(process.communicate(), 30)
     assert error == b""
     return process.returncode or 0, [json.loads(line) for line in out.splitlines()]
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 async def bob(host: PhoneHost, hz: int) -> tuple[Phone, str]:

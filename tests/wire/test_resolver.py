@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import dns.rcode
@@ -121,18 +120,15 @@ async def test_a_slow_dns_never_stops_the_loop() -> None:
     """While a look-up hangs, the loop turns, and the watch gives what it has."""
     async with NameServer(ZONE) as server:
         server.silent = True
-        resolver = Resolver(asking(server, seconds=0.4), loopback=True)
-        began, longest, before = time.monotonic(), 0.0, time.monotonic()
+        resolver = Resolver(asking(server, seconds=60.0), loopback=True)
         watch = resolver.watch(Question(CARRIER))
         assert watch.located is None
-        while time.monotonic() - began < 0.3:
-            await asyncio.sleep(0.005)
-            longest, before = max(longest, time.monotonic() - before), time.monotonic()
-        assert longest < 0.25
-        assert not watch.asked
+        for _ in range(50):
+            await asyncio.sleep(0.002)
         await resolver.settled(0.05)     # gives up waiting, not looking
-        assert time.monotonic() - began < 0.6
-        await resolver.close()
+        assert not watch.asked           # so the look-up hangs still: neither the turns nor the waiting waited for it
+        async with asyncio.timeout(30):
+            await resolver.close()
 
 
 async def test_the_last_good_answer_outlives_its_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import socket
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -22,16 +21,11 @@ from pbxcore.media.ng import Daemon
 from pbxcore.media.rtpengine import Rtpengine
 from pbxcore.settings import Media
 from tests.conftest import require_tool
+from tests.ports import free_port
 from tests.wire.parties import Heard, Party, description, free_range, line, receive, silent
 
 LOCAL = "127.0.0.1"
 CALL = "c1"
-
-
-def free_port() -> int:
-    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as probe:
-        probe.bind((LOCAL, 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

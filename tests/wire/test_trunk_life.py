@@ -24,6 +24,7 @@ from pbxcore.phone.audio import tone_sound
 from pbxcore.phone.host import Phone, PhoneHost
 from pbxcore.settings import Settings
 from tests.name_server import NameServer
+from tests.ports import free_port
 from tests.wire.shell import until
 
 CARRIER = "127.0.0.2"
@@ -52,6 +53,7 @@ def office_settings(directory: Path, server: str, nameserver: tuple[str, int], *
 
 
 def carrier_settings(directory: Path, port: int = 0, known: str = "trunk") -> Settings:
+    """One that is started again on the same `port` must be told it from the first."""
     return Settings.model_validate(
         {
             "sip": {"listen": [f"udp:{CARRIER}:{port}", f"tcp:{CARRIER}:{port}"], "drain_seconds": 0.0},
@@ -147,8 +149,8 @@ async def test_the_carrier_dies_and_comes_back(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("pbxcore.call.registration.FIRST_PAUSE", 1.0)
     with structlog.testing.capture_logs() as said:
         async with NameServer() as dns:
-            async with running(carrier_settings(tmp_path)) as carrier:
-                port = port_of(carrier)
+            port = free_port(CARRIER)
+            async with running(carrier_settings(tmp_path, port)) as carrier:
                 dns.zone.update(zone(carrier))
                 async with running(office_settings(tmp_path, "carrier.test", dns.address)) as office:
                     await until(lambda: state(office).registration == "registered")

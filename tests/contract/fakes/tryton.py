@@ -7,7 +7,6 @@ import atexit
 import contextlib
 import json
 import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from starlette.routing import BaseRoute, Route
 from tests.conftest import require_module
 from tests.contract.fakes.base import FakeCall, FakeCrm
 from tests.contract.tryton_server import DATABASE, PASSWORD, USER
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 EMPTY = (
@@ -42,9 +42,7 @@ class Server:
         memory = Path("/dev/shm")  # noqa: S108 - SQLite waits for the disk at each of its commits
         made = tempfile.mkdtemp(prefix="hookline-tryton-", dir=memory if memory.is_dir() else None)
         self.directory = Path(made)
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            self.port = sock.getsockname()[1]
+        self.port = free_port()
         command = [sys.executable, "-m", "tests.contract.tryton_server", str(self.directory), str(self.port)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT)
         atexit.register(self.stop)

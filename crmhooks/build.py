@@ -82,10 +82,13 @@ def build_runner(
         (_hook(f"crm.hook[{index + 1}]", index, hook, wall), (hook.deadline_ms or crm.deadline_ms) / 1000)
         for index, hook in enumerate(crm.hook)
     ]
-    asked: list[tuple[NumberLookup, float]] = [
+    timed = [
         (made, (section.deadline_ms or crm.deadline_ms) / 1000)
         for made, section in zip(crms, crm.connector, strict=True)
     ]
+    asked: list[tuple[NumberLookup, float]] = [(made, deadline) for made, deadline in timed if "lookup" in made.can]
+    # First of all, so that whoever shows the call to people hears of it while it rings, whatever a hook decides.
+    hooks = [(made.announcer, deadline) for made, deadline in timed if made.announcer is not None] + hooks
     return Runner(
         desk,
         bus,

@@ -16,6 +16,13 @@ from pbxcore.hooks import CallSnapshot, Decision, IncomingCall
 
 Question = Literal["lookup", "on_incoming", "on_answered", "on_ended"]
 
+Ability = Literal["lookup", "create", "follow", "revise", "list", "remove"]
+"""lookup: knows who has a number. create: takes somebody new. follow: is told of a call before its end, too. revise: a
+record is brought up to date whenever something changes, the summary above all; without it each stage of a call is told
+once, and what changes later is not. list: shows its records (`find_activity`, `activities`); without it a call is told
+once at least, not exactly once, and `hookline reconcile` can only say that it was told. remove: takes a record back."""
+EVERYTHING: frozenset[Ability] = frozenset(("lookup", "create", "follow", "revise", "list", "remove"))
+
 
 class HookError(Exception):
     """A hook that could not be asked, or whose answer cannot be followed; the message says so in plain words."""
@@ -74,7 +81,8 @@ class CrmActivity:
     `external_id` is the call's id: the record carries it, and is found by it. `number` is the other party's, E.164 or
     as it was received. `contact_id` is the CRM's own id of the contact; `agent` is an extension: the connector knows
     whose. `ended_at` is None while the call is up; `answered_at` stays None for one that nobody answered.
-    `summary` is what the agent wrote, empty until then.
+    `summary` is what the agent wrote, empty until then. `name` is what the other party is called, `own_number` the
+    number on our side, as it was dialled or as the call came from it; both may be empty.
     """
 
     external_id: str
@@ -88,6 +96,8 @@ class CrmActivity:
     ended_at: float | None = None
     disposition: str = "open"
     summary: str = ""
+    name: str = ""
+    own_number: str = ""
 
     @property
     def seconds(self) -> int:
@@ -127,11 +137,14 @@ class CrmConnector(NumberLookup, Protocol):
 
     Ids of contacts in `lookup`'s answers begin with the connector's name and a colon (`contact_ref`); everywhere else
     they are the CRM's own. Nothing is asked twice at the same time about the same call, and at most `parallel`
-    questions at once.
+    questions at once. What it is not able to (`can`) it is not asked for; asked all the same, it finds nobody and
+    raises Refused.
     """
 
+    can: frozenset[Ability]
     lag: float        # seconds for which a search may not show what the CRM has stored; 0 for most
     parallel: int
+    announcer: Hook | None    # asked before a call rings, where the CRM is told of it then and may decide
 
     async def create_contact(self, contact: NewContact) -> str:
         """Store somebody new; the id. The outbox has looked the number up before, and asks for one number once."""
@@ -142,7 +155,8 @@ class CrmConnector(NumberLookup, Protocol):
         ...
 
     async def open_activity(self, activity: CrmActivity) -> str:
-        """Make a record that is not completed, whatever the activity says already; the id.
+        """Make a record that is not completed, whatever the activity says already; the id. One that cannot `revise` is
+        told all that there is to tell by now, and gives an empty id where it wants to be told nothing of this call.
 
         When the outbox does not know what became of an earlier attempt it asks `find_activity` first. A CRM that can
         tell a second record by the external id itself gives the id of the first one.

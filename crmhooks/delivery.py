@@ -23,6 +23,7 @@ LONGEST_SUBJECT = 200
 LONGEST_NAME = 100
 REMEMBERED = 1000     # numbers
 REMEMBER = 60.0       # seconds, longer than any search lags behind
+ENDED = "ended"       # the last stage of a call
 
 
 @dataclass(slots=True)
@@ -54,8 +55,12 @@ class Delivery:
         if told is None:
             await self._take_back(job)
             return ""
+        if told.ended_at is None and "follow" not in self._crm.can:
+            return job.sent
         progress.contact_id = own_id(self._crm.name, told.contact_id) or job.contact_id or await self._contact(told)
         activity = activity_of(told, progress.contact_id)
+        if "revise" not in self._crm.can:
+            return await self._tell_stage(job, progress, activity)
         digest = digest_of(activity)
         if digest == job.sent:
             return digest
@@ -72,10 +77,24 @@ class Delivery:
             await self._crm.update_activity(progress.record_id, activity)
         return digest
 
+    async def _tell_stage(self, job: Job, progress: Progress, activity: CrmActivity) -> str:
+        """Each stage once: the stage is what it knows then. Whether an attempt that broke off got through nobody can
+        ask, so it is told again."""
+        stage = stage_of(activity)
+        if job.sent not in (stage, ENDED):
+            if progress.record_id is None:
+                progress.record_id = await self._crm.open_activity(activity)
+            elif "follow" in self._crm.can:
+                await self._crm.update_activity(progress.record_id, activity)
+            return stage
+        return job.sent
+
     async def _take_back(self, job: Job) -> None:
+        if "remove" not in self._crm.can:
+            return
         if job.record_id is not None:
             await self._crm.remove_activity(job.record_id)
-        if job.attempts:
+        if job.attempts and "list" in self._crm.can:
             for record in await self._crm.find_activity(job.call_id):
                 await self._crm.remove_activity(record.record_id)
 
@@ -83,7 +102,7 @@ class Delivery:
         """The only contact with this number. Nobody for a number that several share, because nobody knows who of them
         it was: a hook or the agent may say so yet."""
         number = normalise(told.number, self._country)
-        if number is None:
+        if number is None or "lookup" not in self._crm.can:
             return None
         e164 = number.e164
         async with self._locks.setdefault(e164, asyncio.Lock()):   # however many calls of his there are: one contact
@@ -94,7 +113,7 @@ class Delivery:
             if len(found) > 1:
                 return None
             contact = own_id(self._crm.name, found[0].id) if found else None
-            if not found and self._on_unknown == "create":
+            if not found and self._on_unknown == "create" and "create" in self._crm.can:
                 contact = await self._make(e164, told)
             if contact is not None:
                 self._remember(e164, contact)
@@ -136,7 +155,14 @@ def activity_of(told: Told, contact_id: str | None) -> CrmActivity:
         ended_at=told.ended_at,
         disposition=told.disposition,
         summary=told.summary,
+        name=one_line(told.name),
+        own_number=told.own_number,
     )
+
+
+def stage_of(activity: CrmActivity) -> str:
+    """How far a call has come, for a CRM that is told each stage once."""
+    return ENDED if activity.ended_at is not None else "up"
 
 
 def digest_of(activity: CrmActivity) -> str:

@@ -18,7 +18,8 @@ SINCE = "crm.since."      # and the connector's name: key in `meta`
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A call as its activity has it now. `contact_id` is the journal's, `name` whatever the other party is called."""
+    """A call as its activity has it now. `contact_id` is the journal's, `name` whatever the other party is called;
+    `own_number` is that of our side, as `connector.CrmActivity` has it."""
 
     call_id: str
     direction: str
@@ -31,6 +32,7 @@ class Told:
     ended_at: float | None
     disposition: str
     summary: str
+    own_number: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ def take(session: Session, ids: Sequence[int], now: float, lag: float) -> list[J
     """Say that these are being told, so that after a crash they are looked for before they are made again; and that
     not before the CRM shows what it has."""
     query = (
-        select(OutboxRow, ActivityRow, ContactRow.name, CallRow.caller_name)
+        select(OutboxRow, ActivityRow, ContactRow.name, CallRow)
         .join(ActivityRow, col(ActivityRow.call_id) == col(OutboxRow.call_id), isouter=True)
         .join(ContactRow, col(ContactRow.id) == col(ActivityRow.contact_id), isouter=True)
         .join(CallRow, col(CallRow.call_id) == col(OutboxRow.call_id), isouter=True)
@@ -103,8 +105,8 @@ def take(session: Session, ids: Sequence[int], now: float, lag: float) -> list[J
         .order_by(col(OutboxRow.id))
     )
     jobs = []
-    for row, activity, contact_name, caller_name in session.exec(query).all():
-        jobs.append(_job(row, activity, contact_name or caller_name or ""))
+    for row, activity, contact_name, call in session.exec(query).all():
+        jobs.append(_job(row, activity, contact_name, call))
         row.attempts += 1
         row.due_at = now + lag
         session.add(row)
@@ -207,12 +209,14 @@ def counts(session: Session) -> dict[tuple[str, str], int]:
     return {(connector, state): count for connector, state, count in session.exec(query)}
 
 
-def _job(row: OutboxRow, activity: ActivityRow | None, name: str) -> Job:
+def _job(row: OutboxRow, activity: ActivityRow | None, name: str | None, call: CallRow | None) -> Job:
     told = None
     if activity is not None:
+        own = "" if call is None else call.caller if call.direction == "outbound" else call.called
         told = Told(
-            activity.call_id, activity.direction, activity.number, name, activity.contact_id, activity.agent,
-            activity.started_at, activity.answered_at, activity.ended_at, activity.disposition, activity.summary,
+            activity.call_id, activity.direction, activity.number, name or (call and call.caller_name) or "",
+            activity.contact_id, activity.agent, activity.started_at, activity.answered_at, activity.ended_at,
+            activity.disposition, activity.summary, own,
         )  # fmt: skip
     assert row.id is not None
     return Job(

@@ -2,6 +2,8 @@
 
 What is missing is told again through the outbox; of several records all but one are taken back. Records that carry the
 mark of a call which this journal does not know are shown and left alone: another exchange may use the same CRM.
+
+Of a CRM that shows no records (`connector.Ability`) all that can be known is what the outbox has told it.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ MARGIN = 86_400.0      # seconds by which people may have moved a record
 class Compared:
     """One CRM. `records` are those of `calls` calls; `missing` and `doubled` are ids of calls; `strays` are records of
     calls that are not in the journal. `waiting` and `parked` are rows of the outbox. `fault` says why the CRM could not
-    be asked: then nothing is known of its records."""
+    be asked: then nothing is known of its records. Of one that shows no records (`comparable`) `told` are the calls
+    that it took, `unwanted` those of which it wants to be told nothing, `missing` all others."""
 
     crm: str
     calls: int = 0
@@ -41,6 +44,9 @@ class Compared:
     waiting: int = 0
     parked: int = 0
     fault: str = ""
+    comparable: bool = True
+    told: int = 0
+    unwanted: int = 0
 
     @property
     def good(self) -> bool:
@@ -68,10 +74,10 @@ async def mend(store: Store, connectors: Sequence[CrmConnector], found: Sequence
     by_name = {connector.name: connector for connector in connectors}
     for one in found:
         connector = by_name.get(one.crm)
-        job = _write_activities if connector is None else partial(_tell_again, one.crm)
+        job = _write_activities if connector is None else partial(_tell_again, one.crm, one.comparable)
         for start in range(0, len(one.missing), AT_ONCE):
             await store.change(partial(job, one.missing[start : start + AT_ONCE]))
-        if connector is not None:
+        if connector is not None and one.comparable:
             for call_id in one.doubled:
                 await _keep_one(store, connector, call_id)
 
@@ -101,6 +107,8 @@ async def _connected(
         return calls, Compared(name, len(calls), waiting=waiting, parked=parked)
 
     calls, known = await store.ask(query)
+    if "list" not in connector.can:
+        return await store.ask(lambda session: _only_told(session, known, calls))
     try:
         records = await _records(connector, calls)
     except CrmError as error:
@@ -109,6 +117,16 @@ async def _connected(
     others = {mark for mark in marks if mark not in calls}
     strays = await store.ask(lambda session: len(others - _in_journal(session, others)))
     return replace(_compared(known, calls, marks), strays=strays)
+
+
+def _only_told(session: Session, known: Compared, calls: Mapping[str, float]) -> Compared:
+    """By what became of the rows of the outbox."""
+    rows = select(OutboxRow.call_id, OutboxRow.record_id)
+    rows = rows.where(col(OutboxRow.connector) == known.crm, col(OutboxRow.state) == "sent")
+    sent = {call_id: record for call_id, record in session.exec(rows) if call_id in calls}
+    told = sum(bool(record) for record in sent.values())
+    missing = tuple(call_id for call_id in calls if call_id not in sent)
+    return replace(known, comparable=False, told=told, unwanted=len(sent) - told, missing=missing)
 
 
 async def _records(connector: CrmConnector, calls: Mapping[str, float]) -> list[CrmRecord]:
@@ -166,10 +184,11 @@ def _of_workstations(session: Session, connector: str, first_party: frozenset[st
     return session.exec(query.where(~told.exists())).all()
 
 
-def _tell_again(crm: str, calls: Sequence[str], session: Session) -> None:
+def _tell_again(crm: str, comparable: bool, calls: Sequence[str], session: Session) -> None:
     query = select(CallRow.call_id, CallRow.arrived_at).where(col(CallRow.call_id).in_(calls))
     outbox_rows.put(session, (crm,), session.exec(query).all())
-    outbox_rows.forget_record(session, crm, calls)
+    if comparable:      # else nobody has seen that the record is not there
+        outbox_rows.forget_record(session, crm, calls)
 
 
 async def _keep_one(store: Store, connector: CrmConnector, call_id: str) -> None:

@@ -103,18 +103,26 @@ def _object(one: Compared) -> dict[str, object]:
         "fault": one.fault,
         "missing_calls": list(one.missing),
         "doubled_calls": list(one.doubled),
+        "comparable": one.comparable,
+        "told": one.told if not one.comparable else None,
+        "unwanted": one.unwanted,
     }
 
 
 def _words(one: Compared) -> str:
     if one.fault:
         return f"{one.crm}: {one.calls} calls; its records are not known: {one.fault}"
-    said = f"{one.crm}: {one.calls} calls, {one.records} records"
-    said += f", {len(one.missing)} missing, {len(one.doubled)} doubled"
     more = [f"{count} {name}" for count, name in ((one.waiting, "waiting"), (one.parked, "parked")) if count]
+    if one.comparable:
+        said = f"{one.crm}: {one.calls} calls, {one.records} records"
+        said += f", {len(one.missing)} missing, {len(one.doubled)} doubled"
+    else:
+        said = f"{one.crm}: {one.calls} calls, {one.told} told, {len(one.missing)} not told"
+        more = [*([f"{one.unwanted} not wanted by it"] if one.unwanted else []), *more]
+        more.append("it shows no records: what it kept can't be compared")
     if one.strays:
         more.append(f"{one.strays} records of calls that are not in this journal")
     lines = [said + (f" ({', '.join(more)})" if more else "")]
-    lines += [f"  missing  {call_id}" for call_id in one.missing]
+    lines += [f"  {'missing' if one.comparable else 'not told'}  {call_id}" for call_id in one.missing]
     lines += [f"  doubled  {call_id}" for call_id in one.doubled]
     return "\n".join(lines)

@@ -12,7 +12,17 @@ from typing import Any
 
 import httpx2
 
-from crmhooks.connector import Unreachable, contact_ref
+from crmhooks.connector import (
+    EVERYTHING,
+    Ability,
+    CrmActivity,
+    CrmRecord,
+    Hook,
+    NewContact,
+    Refused,
+    Unreachable,
+    contact_ref,
+)
 from crmhooks.connectors.site import TIMEOUT
 from crmhooks.numbers import Number, normalise
 from crmhooks.text import one_line, paragraphs
@@ -54,11 +64,13 @@ class Users:
 
 
 class Account(ABC):
-    """What every connector is: an account at a CRM, with its name, and whose user is whose there. `lag` and `parallel`
-    as in `connector.CrmConnector`."""
+    """What every connector is: an account at a CRM, with its name, and whose user is whose there. `can`, `lag`,
+    `parallel` and `announcer` as in `connector.CrmConnector`."""
 
+    can: frozenset[Ability] = EVERYTHING
     lag = 0.0
     parallel = 4
+    announcer: Hook | None = None
 
     def __init__(self, settings: CrmConnector, tools: Tools) -> None:
         self.name = settings.name or settings.kind
@@ -72,6 +84,33 @@ class Account(ABC):
     @abstractmethod
     async def _who_has(self, wanted: Number) -> Sequence[ContactEntry]:
         """Everybody with this number; raises as `lookup` does."""
+
+
+class Told(Account):
+    """One that is told of calls and shows no records of them: what all of these have to refuse."""
+
+    can: frozenset[Ability] = frozenset()
+
+    async def _who_has(self, wanted: Number) -> Sequence[ContactEntry]:
+        return ()
+
+    async def create_contact(self, contact: NewContact) -> str:
+        raise Refused("it takes no contacts")
+
+    async def find_activity(self, external_id: str) -> Sequence[CrmRecord]:
+        raise Refused("it shows no records of calls")
+
+    async def activities(self, since: float, until: float) -> Sequence[CrmRecord]:
+        raise Refused("it shows no records of calls")
+
+    async def update_activity(self, record_id: str, activity: CrmActivity) -> None:
+        raise Refused("what it was told of a call cannot be changed")
+
+    async def complete_activity(self, record_id: str, activity: CrmActivity) -> None:
+        raise Refused("what it was told of a call cannot be changed")
+
+    async def remove_activity(self, record_id: str) -> None:
+        raise Refused("what it was told of a call cannot be taken back")
 
 
 @dataclass(frozen=True, slots=True)

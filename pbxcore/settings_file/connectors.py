@@ -31,6 +31,7 @@ KINDS = {   # `crmhooks/connectors/<kind>.py`
     "salesforce": Kind(("url", "client_id", "client_secret"), ("external_id_field",)),
     "suitecrm": Kind(("url", "client_id", "client_secret"), ("external_id_field",)),
     "tryton": Kind(("url", "database", "username", "password")),
+    "zammad": Kind(("url", "api_key")),
 }
 COMMON = ("kind", "name", "users", "deadline_ms")
 EXAMPLES = {

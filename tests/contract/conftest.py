@@ -17,6 +17,10 @@ from tests.contract.postgres import Cluster, binaries
 _names = count(1)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(*abilities): of the connectors, those that have all of these")
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     programs = binaries()

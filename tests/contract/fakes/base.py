@@ -22,6 +22,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from crmhooks.connector import Ability
+
 Fault = Literal["slow", "throttle", "busy", "drop", "lose", "twice", "html", "huge", "broken", "empty"]
 """slow: answers after `SLOW` seconds. throttle: 429 with Retry-After. busy: 503. drop: hangs up unread. lose: does the
 work, then hangs up. twice: a second answer follows. html: a page instead of it. huge: 10 MB. broken: half JSON.
@@ -41,7 +43,8 @@ WITHOUT_WORK: dict[str, tuple[int, dict[str, str], bytes]] = {
 
 @dataclass(frozen=True)
 class FakeCall:
-    """A call as the CRM has it, in one form for all vendors. `contact_id` is as the connector names it."""
+    """A call as the CRM has it, in one form for all vendors. `contact_id` is as the connector names it, and so is
+    `record_id` where records can be revised."""
 
     record_id: str
     external_id: str
@@ -60,6 +63,8 @@ class FakeCrm(ABC):
     spellings: Sequence[str] = ("+12025550123", "+1 202-555-0123", "(202) 555-0123", "202.555.0123", "12025550123")
     page = 200        # records a page
     subjects = True   # a call has one there
+    cannot: frozenset[Ability] = frozenset()    # what its interface has no request for
+    yes_says_nothing = False      # what was done is answered by an empty object
 
     def __init__(self) -> None:
         self.url = ""

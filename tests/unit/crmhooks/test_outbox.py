@@ -12,6 +12,8 @@ import pytest
 
 from crmhooks import outbox as module
 from crmhooks.connector import (
+    EVERYTHING,
+    Ability,
     CrmActivity,
     CrmConnector,
     CrmError,
@@ -43,6 +45,8 @@ class Crm:
     name: str = "crm"
     lag: float = 0.0
     parallel: int = 4
+    can: frozenset[Ability] = EVERYTHING
+    announcer: None = None
     contacts: dict[str, str] = field(default_factory=dict)                 # id -> number
     records: dict[str, tuple[CrmActivity, bool]] = field(default_factory=dict)   # id -> what it says, completed
     faults: list[CrmError | None] = field(default_factory=list)

@@ -6,6 +6,7 @@ says so. A number that people of different names share stays with each of them, 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
@@ -26,6 +27,7 @@ MAX_BYTES = 20_000_000
 MAX_TEXT = 500
 SHOWN = 100
 
+Row = tuple[int, str, ContactEntry]     # line, text and what it says
 Changed = Callable[[tuple[list[ContactEntry], int]], None]
 Outcome = tuple[list[ContactEntry], list[tuple[int, str, str]], list[str], int]
 
@@ -49,17 +51,7 @@ class Port:
 
     async def take_in(self, data: bytes, kind: CardFile, *, merge_all: bool = False) -> ImportReport:
         """See `ContactPort`."""
-        good: list[tuple[int, str, ContactEntry]] = []
-        faults: list[ImportFault] = []
-        for line, text, found in _read(data, kind):
-            try:
-                if isinstance(found, str):
-                    raise Invalid("", found)
-                good.append((line, text, check(found, self._country)))
-            except Invalid as error:
-                faults.append(ImportFault(line, str(error), text[:MAX_TEXT]))
-        # Companies first: people find theirs by its name.
-        good.sort(key=lambda one: one[2].kind != "company")
+        good, faults = await asyncio.to_thread(_sorted_out, data, kind, self._country)
         done = {"created": 0, "merged": 0, "same": 0}
         numbers: set[str] = set()
         for start in range(0, len(good), AT_ONCE):
@@ -74,7 +66,7 @@ class Port:
         return ImportReport(done["created"], done["merged"], done["same"], tuple(faults), twice)
 
     async def _store_all(
-        self, batch: list[tuple[int, str, ContactEntry]], merge_all: bool
+        self, batch: list[Row], merge_all: bool
     ) -> tuple[list[ContactEntry], list[tuple[int, str, str]], list[str]]:
         now, tokens = self._clock(), [self._token() for _ in batch]
 
@@ -109,13 +101,7 @@ class Port:
 
     async def give_out(self, kind: CardFile) -> bytes:
         """Everybody, by name. Raises StoreUnavailable."""
-        entries = await self._store.ask(rows.all_contacts)
-        entries.sort(key=lambda entry: (entry.kind != "company", entry.name.casefold(), entry.id))
-        if kind == "csv":
-            return sheets.write(entries).encode("utf-8-sig")   # with its mark spreadsheets know that it is UTF-8
-        from crmhooks.embedded import vcards
-
-        return vcards.write(entries).encode()
+        return await asyncio.to_thread(_written, await self._store.ask(rows.all_contacts), kind)
 
     def duplicates(self, limit: int = SHOWN) -> list[Duplicate]:
         return [Duplicate(number, entries) for number, entries in sorted(self._index.shared().items())[:limit]]
@@ -225,6 +211,33 @@ def _near(session: Session, entry: ContactEntry) -> list[ContactEntry]:
         query = select(ContactRow.id).where(col(ContactRow.kind) == entry.kind, *same)
     found = list(dict.fromkeys(session.exec(query)))
     return rows.contacts_by_id(session, found) if found else []
+
+
+# --- on a thread: a file of thousands would stop the calls of this process for as long as it is read
+
+
+def _sorted_out(data: bytes, kind: CardFile, country: str) -> tuple[list[Row], list[ImportFault]]:
+    """What can be stored, and what cannot. Raises Invalid for a file that is none."""
+    good: list[Row] = []
+    faults: list[ImportFault] = []
+    for line, text, found in _read(data, kind):
+        try:
+            if isinstance(found, str):
+                raise Invalid("", found)
+            good.append((line, text, check(found, country)))
+        except Invalid as error:
+            faults.append(ImportFault(line, str(error), text[:MAX_TEXT]))
+    good.sort(key=lambda one: one[2].kind != "company")     # people find their companies by name
+    return good, faults
+
+
+def _written(entries: list[ContactEntry], kind: CardFile) -> bytes:
+    entries.sort(key=lambda entry: (entry.kind != "company", entry.name.casefold(), entry.id))
+    if kind == "csv":
+        return sheets.write(entries).encode("utf-8-sig")   # with its mark spreadsheets know that it is UTF-8
+    from crmhooks.embedded import vcards
+
+    return vcards.write(entries).encode()
 
 
 def _read(data: bytes, kind: CardFile) -> Iterator[tuple[int, str, ContactEntry | str]]:

@@ -133,9 +133,8 @@ class Schedule:
         agents = await self._store.ask(lambda session: list(session.exec(query)))
         if not agents:
             raise NotFound("there is no such calendar")
-        from crmhooks.embedded.calendars import feed  # icalendar is imported by who needs it
-
-        return feed(await self.list(agent=agents[0], open_only=True, limit=1000), self._clock())
+        calls = await self.list(agent=agents[0], open_only=True, limit=1000)
+        return await asyncio.to_thread(_feed, calls, self._clock())     # zones are read from files, and slowly
 
     def _checked(self, entry: ScheduledCall) -> ScheduledCall:
         number = normalise(one_line(entry.number), self._country)
@@ -282,6 +281,12 @@ class Schedule:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+
+
+def _feed(calls: list[ScheduledCall], now: float) -> bytes:
+    from crmhooks.embedded.calendars import feed  # icalendar is imported by who needs it
+
+    return feed(calls, now)
 
 
 def _set(row: ScheduledCallRow, **values: Any) -> ScheduledCallRow:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from crmhooks.embedded import sheets, vcards
 from crmhooks.embedded.desk import EmbeddedCrm
 from crmhooks.embedded.port import merged
 from pbxcore import store as stores
@@ -55,6 +58,27 @@ async def test_what_goes_out_comes_in_again(crm: EmbeddedCrm, tmp_path: Path, ki
     assert copy.company_id == found[acme.name].id
     assert replace(copy, id=full.id, company_id=acme.id) == full
     await other.close()
+
+
+@pytest.mark.parametrize("kind", ["csv", "vcard"])
+async def test_files_are_read_and_written_beside_the_loop(
+    crm: EmbeddedCrm, kind: CardFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await crm.save_contact(FULL)
+    by: list[bool] = []
+
+    def noted(work: Callable[..., Any]) -> Callable[..., Any]:
+        def do(*arguments: Any) -> Any:
+            by.append(threading.current_thread() is threading.main_thread())
+            return work(*arguments)
+
+        return do
+
+    module = sheets if kind == "csv" else vcards
+    for name in ("read", "write"):
+        monkeypatch.setattr(module, name, noted(getattr(module, name)))
+    assert (await crm.port.take_in(await crm.port.give_out(kind), kind)).same == 1
+    assert by == [False, False]
 
 
 async def test_broken_rows_are_returned_with_line_and_reason(crm: EmbeddedCrm) -> None:

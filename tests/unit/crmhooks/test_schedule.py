@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -171,6 +172,19 @@ async def test_what_cannot_be_planned_is_named(desk: Desk, field: str, values: d
         await desk.plan(id="nothing")
     with pytest.raises(NotFound):
         await desk.crm.schedule.close_as("nothing", "done")
+
+
+async def test_the_calendar_is_written_beside_the_loop(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    by = []
+
+    def feed(calls: list[ScheduledCall], now: float) -> bytes:
+        by.append(threading.current_thread())
+        return b"a calendar"
+
+    monkeypatch.setattr("crmhooks.embedded.calendars.feed", feed)
+    assert await desk.crm.schedule.calendar(await desk.crm.schedule.calendar_token("101")) == b"a calendar"
+    assert by
+    assert threading.main_thread() not in by
 
 
 async def test_the_calendar_has_its_zones_and_its_secret(desk: Desk) -> None:

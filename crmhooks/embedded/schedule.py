@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import sqlalchemy as sa
 import structlog
 from sqlmodel import Session, col, select
 
@@ -33,7 +34,7 @@ LOOK_SECONDS = 5.0
 GRACE_SECONDS = 600.0      # a due call waits so long for an agent who talks, or has no phone
 MOVED_SECONDS = 3600.0
 MOST_MISSED = 3
-AT_ONCE = 20               # offered at one look
+AT_ONCE = 20               # given up at one look
 MAX_NOTE = 2000
 LATEST = 32_503_680_000.0  # the year 3000
 OPEN: tuple[ScheduleState, ...] = ("planned", "offered", "missed")
@@ -166,12 +167,8 @@ class Schedule:
         self._task = asyncio.get_running_loop().create_task(self._watch(), name="schedule")
 
     async def _watch(self) -> None:
-        lost = True       # what was offered when the process ended
         while True:
             try:
-                if lost:
-                    await self._take_back()
-                    lost = False
                 await self.look()
             except StoreUnavailable:
                 pass
@@ -187,45 +184,34 @@ class Schedule:
             self._ended.popleft()
         if self._order is None:
             return
+        await self._take_back()
         now = self._clock()
-        query = select(ScheduledCallRow).where(
-            col(ScheduledCallRow.state) == "planned", col(ScheduledCallRow.due_at) <= now
-        )
-        due = await self._store.ask(
-            lambda session: list(session.exec(query.order_by(col(ScheduledCallRow.due_at)).limit(AT_ONCE)))
-        )
-        asked: set[str] = set()
-        for row in due:
-            if row.agent not in asked:       # one after the other, the oldest first
-                asked.add(row.agent)
-                await self._offer(row, now)
-            elif now > row.due_at + GRACE_SECONDS:
-                await self._change(row.id, lambda row: self._missed(row, "his phone was offered another call"))
+        for row in await self._store.ask(lambda session: list(session.exec(_overdue(now).limit(AT_ONCE)))):
+            why = "he was in another call, or not ready" if self._busy(row.agent) else "nobody was there to take it"
+            await self._change(row.id, partial(self._missed, row.due_at, row.reason or why), missing=True)
+        for row in await self._store.ask(lambda session: list(session.exec(_next_of_each(now)))):
+            if not self._busy(row.agent):
+                await self._offer(row.id, now)
 
-    async def _offer(self, row: ScheduledCallRow, now: float) -> None:
+    async def _offer(self, schedule_id: str, now: float) -> None:
         assert self._order is not None
-        why = "he was in another call"
-        if now > row.due_at + GRACE_SECONDS:
-            why = "nobody was there to take it when it was due"
-        elif not self._busy(row.agent):
-            # Marked first: a crash between the two offers it again, and not never.
-            await self._change(row.id, lambda row: _set(row, state="offered"))
-            self._at_once = {}
-            try:
-                call_id = self._order(row.agent, row.number)
-            except Invalid as error:
-                why = str(error)
-                await self._change(row.id, lambda row: _set(row, state="planned", reason=why))
-                return
-            finally:
-                over, self._at_once = self._at_once, None
-            self._offered[call_id] = row.id
-            if call_id in over:
-                self.ended(over[call_id])
-            await self._change(row.id, lambda row: _set(row, call_id=call_id, reason=""))
+        # Marked first: a crash between the two offers it again, and not never.
+        marked = await self._change(schedule_id, partial(_mark, now), missing=True)
+        if marked is None:      # changed or cancelled just now
             return
-        if now > row.due_at + GRACE_SECONDS:
-            await self._change(row.id, lambda row: self._missed(row, row.reason or why))
+        self._at_once = {}
+        try:
+            call_id = self._order(*marked)
+        except Invalid as error:
+            why = str(error)
+            await self._change(schedule_id, lambda row: _if_offered(row, state="planned", reason=why), missing=True)
+            return
+        finally:
+            over, self._at_once = self._at_once, None
+        self._offered[call_id] = schedule_id
+        if call_id in over:
+            self.ended(over[call_id])
+        await self._change(schedule_id, lambda row: _if_offered(row, call_id=call_id, reason=""), missing=True)
 
     def ended(self, call: CallSnapshot) -> None:
         """A call has ended; it may be one that was offered. On the event loop."""
@@ -241,10 +227,12 @@ class Schedule:
         if call.answered_at is not None or any(leg.party == EXCHANGE for leg in call.legs):
             _set(row, state="done", reason="" if call.answered_at is not None else call.disposition.value)
         else:
-            self._missed(row, "he did not take it")
+            self._missed(row.due_at, "he did not take it", row)
 
-    def _missed(self, row: ScheduledCallRow, why: str) -> None:
-        """Reported with its reason, and moved; not for ever."""
+    def _missed(self, due_at: float, why: str, row: ScheduledCallRow) -> None:
+        """Reported with its reason, and moved; not for ever. One that is planned anew or closed meanwhile is not."""
+        if row.due_at != due_at or row.state not in ("planned", "offered"):
+            return
         row.missed += 1
         moves = row.missed < MOST_MISSED
         due = max(self._clock(), row.due_at) + MOVED_SECONDS if moves else row.due_at
@@ -252,30 +240,34 @@ class Schedule:
         log.warning("a planned call was missed", agent=row.agent, reason=why, moved=moves)
 
     async def _take_back(self) -> None:
-        """At start: what was being offered when the process ended is planned again."""
-
-        def job(session: Session) -> None:
-            for row in session.exec(select(ScheduledCallRow).where(col(ScheduledCallRow.state) == "offered")):
-                session.add(_set(row, state="planned", call_id=None))
-
-        await self._store.change(job)
+        """What is said to be offered, and is by no call that we know of, is planned again: the process had ended, or
+        the database, between the two."""
+        known = {*self._offered.values(), *(schedule_id for schedule_id, _ in self._ended)}
+        query = select(ScheduledCallRow.id).where(col(ScheduledCallRow.state) == "offered")
+        for schedule_id in await self._store.ask(lambda session: list(session.exec(query))):
+            if schedule_id not in known:
+                await self._change(
+                    schedule_id, lambda row: _if_offered(row, state="planned", call_id=None), missing=True
+                )
 
     async def _change(
         self, schedule_id: str, work: Callable[[ScheduledCallRow], Any], *, missing: bool = False
-    ) -> None:
-        """Change one row; `missing`: it may be gone. Raises NotFound."""
+    ) -> Any:
+        """Change one row; what `work` returns. `missing`: it may be gone. Raises NotFound."""
         now = self._clock()
 
-        def job(session: Session) -> None:
+        def job(session: Session) -> Any:
             row = session.get(ScheduledCallRow, schedule_id)
             if row is None:
                 raise NotFound(f"no scheduled call {schedule_id}")
-            work(row)
+            outcome = work(row)
             row.changed_at = now
             session.add(row)
+            return outcome
 
         with suppress(*(NotFound,) if missing else ()):
-            await self._store.change(job)
+            return await self._store.change(job)
+        return None
 
     async def close(self) -> None:
         if self._task is not None:
@@ -293,6 +285,37 @@ def _set(row: ScheduledCallRow, **values: Any) -> ScheduledCallRow:
     for name, value in values.items():
         setattr(row, name, value)
     return row
+
+
+def _mark(now: float, row: ScheduledCallRow) -> tuple[str, str] | None:
+    """Offered from now on: whose phone, and which number. None when it is not to be any more."""
+    if row.state != "planned" or row.due_at > now:
+        return None
+    row.state = "offered"
+    return row.agent, row.number
+
+
+def _if_offered(row: ScheduledCallRow, **values: Any) -> None:
+    """Not when somebody has planned it anew or closed it meanwhile."""
+    if row.state == "offered":
+        _set(row, **values)
+
+
+def _overdue(now: float) -> Any:
+    """Those that have waited too long, the oldest first."""
+    late = (col(ScheduledCallRow.state) == "planned", col(ScheduledCallRow.due_at) < now - GRACE_SECONDS)
+    return select(ScheduledCallRow).where(*late).order_by(col(ScheduledCallRow.due_at))
+
+
+def _next_of_each(now: float) -> Any:
+    """The oldest due one of each agent: whoever has many, and no phone, keeps nobody else waiting."""
+    due_at, agent = col(ScheduledCallRow.due_at), col(ScheduledCallRow.agent)
+    turn = sa.func.row_number().over(partition_by=agent, order_by=(due_at, col(ScheduledCallRow.id))).label("turn")
+    due = select(ScheduledCallRow.id, turn).where(
+        col(ScheduledCallRow.state) == "planned", due_at <= now, due_at >= now - GRACE_SECONDS
+    ).subquery()
+    first = select(ScheduledCallRow).join(due, due.c.id == col(ScheduledCallRow.id)).where(due.c.turn == 1)
+    return first.order_by(due_at)
 
 
 def _rows() -> Any:

@@ -6,14 +6,16 @@ import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import count
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import icalendar
 import pytest
 
 from crmhooks.embedded.desk import EmbeddedCrm
-from crmhooks.embedded.schedule import GRACE_SECONDS, MOVED_SECONDS
+from crmhooks.embedded.schedule import AT_ONCE, GRACE_SECONDS, MOVED_SECONDS
 from pbxcore import store as stores
 from pbxcore.bus import Bus
 from pbxcore.control import ContactEntry, Invalid, NotFound, ScheduledCall
@@ -155,6 +157,51 @@ async def test_what_was_offered_when_the_process_ended_is_offered_again(desk: De
     await desk.crm.schedule._take_back()
     assert (await desk.look(30)).state == "offered"
     assert len(desk.ordered) == 2
+
+
+@pytest.mark.parametrize("late", [0.0, GRACE_SECONDS + 1])
+async def test_one_that_is_cancelled_at_the_last_moment_is_neither_offered_nor_missed(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, late: float
+) -> None:
+    planned, schedule = await desk.plan(desk.now - late), desk.crm.schedule
+    change = schedule._change
+
+    async def cancelled(schedule_id: str, *arguments: Any, **options: Any) -> Any:
+        await change(planned.id, lambda row: setattr(row, "state", "cancelled"))
+        return await change(schedule_id, *arguments, **options)
+
+    monkeypatch.setattr(schedule, "_change", cancelled)
+    found = await desk.look()
+    assert (found.state, found.missed, desk.ordered) == ("cancelled", 0, [])
+
+
+async def test_who_has_many_and_is_not_there_keeps_nobody_waiting(desk: Desk) -> None:
+    for _ in range(AT_ONCE + 1):
+        await desk.plan(desk.now - 2)
+    await desk.plan(agent="102")
+    desk.talking.add("101")
+    await desk.look()
+    assert desk.ordered == [("102", NUMBER)]
+
+
+async def test_a_database_that_fails_in_between_loses_no_planned_call(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await desk.plan()
+    change, asked = desk.crm.schedule._change, count()
+
+    async def fails(*arguments: Any, **options: Any) -> Any:
+        if next(asked) == 1:
+            raise stores.StoreUnavailable("no room")
+        return await change(*arguments, **options)
+
+    monkeypatch.setattr(desk.crm.schedule, "_change", fails)
+    desk.refuses = "The exchange takes no calls just now."
+    with pytest.raises(stores.StoreUnavailable):
+        await desk.look()
+    desk.refuses = ""
+    assert (await desk.look(5)).state == "offered"
+    assert len(desk.ordered) == 1
 
 
 @pytest.mark.parametrize(

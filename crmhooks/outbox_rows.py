@@ -216,7 +216,7 @@ def _job(row: OutboxRow, activity: ActivityRow | None, name: str | None, call: C
         told = Told(
             activity.call_id, activity.direction, activity.number, name or (call and call.caller_name) or "",
             activity.contact_id, activity.agent, activity.started_at, activity.answered_at, activity.ended_at,
-            activity.disposition, activity.summary, own,
+            activity.disposition, activity.summary if activity.state == "completed" else "", own,
         )  # fmt: skip
     assert row.id is not None
     return Job(

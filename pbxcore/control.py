@@ -135,13 +135,18 @@ class PbxControl(Protocol):
         answers by itself where its make can. What comes of it is told by events. Raises Invalid."""
         ...
 
-    def transfer(self, call_id: str, to: str, party: str | None = None) -> None:
+    def transfer(self, call_id: str, to: str, party: str | None = None, notes: str = "") -> None:
         """Transfer an answered call to a number, as the phone of `party` could: that party leaves, the other one stays.
-        Without `party` it is the office's own one, of a call between two colleagues the one who was called. What comes
-        of it is told by events: Transferred, or Failed for who could not be reached, and then the call is as it was.
+        Without `party` it is the office's own one, of a call between two colleagues the one who was called. A phone
+        that shows such things is told the notes. What comes of it is told by events: Transferred, or Failed for who
+        could not be reached, and then the call is as it was.
 
         Raises NotFound, Invalid.
         """
+        ...
+
+    def rung_by(self, call_id: str, to: str, party: str | None = None) -> tuple[str, ...]:
+        """The extensions that this transfer would ring first. Raises what `transfer` would."""
         ...
 
     def extensions(self) -> list[ExtensionState]: ...
@@ -241,7 +246,7 @@ class ActivityEntry:
     """A call as the CRM keeps it: `open` until its summary is written.
 
     `outcome` is what came of it in a word or two; `follow_up_at` is Unix time, None when nothing is to be done any
-    more; `recording` says where the recording is.
+    more; `recording` says where the recording is. The `summary` of an open one is what was noted so far.
     """
 
     id: str
@@ -271,6 +276,7 @@ class ActivityChange(TypedDict, total=False):
     follow_up_at: float | None
     follow_up_note: str
     recording: str
+    notes: str      # the summary so far: it stays open, and whoever goes on with the call goes on with it
 
 
 @dataclass(frozen=True, slots=True)

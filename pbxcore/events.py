@@ -75,6 +75,13 @@ class TransferBegan(CallEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class CardHandedOver(CallEvent):
+    """`party` is about to be rung for a call that goes on, from the CRM: its card is on his page before that."""
+
+    party: str
+
+
+@dataclass(frozen=True, slots=True)
 class Transferred(CallEvent):
     """`party` has taken the place of the party `place`; `by` made it so (a party, or `exchange`)."""
 

@@ -22,6 +22,7 @@ from web import crm_api
 from web.auth import sees_all
 from web.bodies import AgentStateIn, ContactIn, RulesIn, SummaryIn, TransferIn
 from web.feed import STREAMS_PER_USER, Entry, Stream, follow
+from web.handing import hand_over
 from web.live import concerns, may_write
 from web.openapi import document
 from web.pages.calls import find_call
@@ -113,7 +114,8 @@ async def hang_up(request: Request) -> Response:
 
 
 async def transfer(request: Request) -> Response:
-    """First-party control: an agent gives away his own place in a call. Third-party: a supervisor anybody's."""
+    """First-party control: an agent gives away his own place in a call. Third-party: a supervisor anybody's. The card
+    and the notes are on the target's page before his phone rings."""
     panel, user = panel_of(request), user_of(request)
     found = panel.control.call(request.path_params["call_id"])
     wanted = read(TransferIn, await json_body(request))
@@ -124,7 +126,7 @@ async def transfer(request: Request) -> Response:
         if party not in (None, user.extension):
             raise Refused(403, "An agent transfers his own calls.", "party")
         party = user.extension
-    panel.control.transfer(found.call_id, wanted.to, party)
+    await hand_over(panel, found, wanted.to, party, wanted.notes)
     return Response(status_code=202)
 
 
@@ -276,7 +278,7 @@ async def events(request: Request) -> Response:
     panel, user, session = panel_of(request), user_of(request), session_of(request)
     if len(panel.hub.of_user(user.username)) >= STREAMS_PER_USER:
         raise Refused(429, f"A user may have {STREAMS_PER_USER} streams open: close one.")
-    cursor = panel.hub.join(user.username, session.id, request.headers.get("last-event-id", ""))
+    cursor = panel.hub.join(user.username, session.id, request.headers.get("last-event-id", ""), user.extension)
 
     async def show(entries: list[Entry] | None) -> AsyncIterator[ServerSentEvent]:
         if entries is None:

@@ -137,6 +137,7 @@ def routes() -> list[Route | Mount]:
         Route("/live/calls/{call_id}/summary", guarded(home.write_summary), methods=["POST"]),
         Route("/live/calls/{call_id}/contact", guarded(home.store_caller), methods=["POST"]),
         Route("/live/calls/{call_id}/hangup", guarded(home.hang_up), methods=["POST"]),
+        Route("/live/calls/{call_id}/transfer", guarded(home.transfer), methods=["POST"]),
         Route("/live/state", guarded(home.say_state), methods=["POST"]),
         Route("/calls", guarded(calls.listing)),
         Route("/calls/{call_id}", guarded(calls.view)),

@@ -108,17 +108,19 @@ class ScheduledCallIn(BaseModel):
 
 
 class TransferIn(BaseModel):
-    """Where a call is to go; `party` is the extension that leaves it."""
+    """Where a call is to go; `party` is the extension that leaves it, `notes` what whoever takes it is to know."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     to: str
     party: str | None = None
+    notes: str = ""
 
 
 class ActivityIn(BaseModel):
     """What is said of an activity besides its summary; what is left out stays. `follow_up_at` is Unix time, or a date
-    and time (RFC 3339; without an offset the office's), null when nothing is to be done any more."""
+    and time (RFC 3339; without an offset the office's), null when nothing is to be done any more. `notes` are the
+    summary so far: the activity stays open."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -126,6 +128,7 @@ class ActivityIn(BaseModel):
     follow_up_at: float | str | None = None
     follow_up_note: str = ""
     recording: str = ""
+    notes: str = ""
 
     def change(self, timezone: str) -> ActivityChange:
         """What was sent. Raises Invalid."""

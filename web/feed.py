@@ -8,6 +8,7 @@ Nobody reads the bus while no page is open: the exchange builds no events then.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from pbxcore.bus import Bus, Dropped, Subscription
 from pbxcore.control import NotFound, PbxControl
-from pbxcore.events import CallEvent, ConnectionCleared, Event
+from pbxcore.events import CallEvent, CardHandedOver, ConnectionCleared, Event, Failed
 from pbxcore.hooks import CallSnapshot
 from web.view import parties
 
@@ -58,11 +59,12 @@ class Hub:
         self._subscription: Subscription | None = None
         self._idle: asyncio.TimerHandle | None = None
         self.refreshes = 0
+        self._shown = asyncio.Event()     # somebody has shown something; a new one then
 
     def __len__(self) -> int:
         return len(self._cursors)
 
-    def join(self, user: str, session: str = "", last_id: str = "") -> Cursor:
+    def join(self, user: str, session: str = "", last_id: str = "", extension: str | None = None) -> Cursor:
         """A place in the stream for one reader: after `last_id` when that is still known, else at the end."""
         if self._idle is not None:
             self._idle.cancel()
@@ -72,14 +74,32 @@ class Hub:
             self._subscription = self._bus.subscribe()  # here, not in the task: what happens before its turn counts
             self._pump = asyncio.get_running_loop().create_task(self._read(self._subscription), name="panel-feed")
         place = self._place(last_id)
-        cursor = Cursor(self, user, session, self._next if place is None else place, resumed=place is not None)
+        at = self._next if place is None else place
+        cursor = Cursor(self, user, session, at, extension, resumed=place is not None)
         self._cursors.add(cursor)
         return cursor
 
     def leave(self, cursor: Cursor) -> None:
         self._cursors.discard(cursor)
+        self.has_shown()
         if not self._cursors and self._pump is not None and self._idle is None:
             self._idle = asyncio.get_running_loop().call_later(self._linger, self._rest)
+
+    async def tell(self, event: CallEvent, extension: str, seconds: float) -> None:
+        """Give an event to the streams alone, and wait until all those of this extension have shown it: at most
+        `seconds`, and not at all where nobody looks."""
+        if not self._cursors:
+            return
+        self._take(event)
+        number = self._next
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while any(cursor.shown < number for cursor in self._cursors if cursor.extension == extension):
+                    await self._shown.wait()
+
+    def has_shown(self) -> None:
+        self._shown.set()
+        self._shown = asyncio.Event()
 
     def of_user(self, user: str) -> list[Cursor]:
         """This user's open streams, the oldest first."""
@@ -165,6 +185,8 @@ class Hub:
             except NotFound:
                 return self._owners.get(event.call_id, frozenset())
         owners = parties(call)
+        if isinstance(event, CardHandedOver | Failed):     # who has no leg of it, not yet or not any more
+            owners |= {event.party}
         self._owners[event.call_id] = owners
         self._owners.move_to_end(event.call_id)
         if len(self._owners) > REMEMBERED_CALLS:
@@ -177,12 +199,16 @@ class Cursor:
 
     _count = 0
 
-    def __init__(self, hub: Hub, user: str, session: str, position: int, *, resumed: bool) -> None:
+    def __init__(
+        self, hub: Hub, user: str, session: str, position: int, extension: str | None, *, resumed: bool
+    ) -> None:
         Cursor._count += 1
         self.opened = Cursor._count
         self.user = user
         self.session = session
+        self.extension = extension
         self.resumed = resumed
+        self.shown = position       # what is before this has gone to its reader
         self.ended: str | None = None
         self._hub = hub
         self._position = position
@@ -206,6 +232,11 @@ class Cursor:
 
     def wake(self) -> None:
         self._ready.set()
+
+    def done(self) -> None:
+        """All that was taken has gone to the reader."""
+        self.shown = self._position
+        self._hub.has_shown()
 
     def lost(self) -> None:
         self._lost = True
@@ -271,6 +302,7 @@ async def follow(
         if not cursor.resumed:
             async for message in show(None):
                 yield message
+            cursor.done()
         while cursor.ended is None:
             entries = await cursor.next(PING_SECONDS)
             if cursor.ended is not None:
@@ -285,6 +317,7 @@ async def follow(
                 continue
             async for message in show(entries):
                 yield message
+            cursor.done()
             if (wait := pause()) > 0:
                 await asyncio.sleep(wait)
         yield ServerSentEvent(event=cursor.ended, data="")

@@ -13,7 +13,16 @@ from typing import Any, Literal
 from markupsafe import Markup
 
 from pbxcore.control import ActivityEntry, Card, ContactEntry, NotFound
-from pbxcore.events import AgentStateChanged, CallEvent, ConnectionCleared, RegistrationChanged, SummaryWritten
+from pbxcore.events import (
+    AgentStateChanged,
+    CallEvent,
+    CardHandedOver,
+    ConnectionCleared,
+    Failed,
+    RegistrationChanged,
+    SummaryWritten,
+    TransferBegan,
+)
 from pbxcore.hooks import CallSnapshot
 from pbxcore.store import StoreUnavailable
 from pbxcore.store.repo import User
@@ -26,6 +35,7 @@ from web.words import Words
 ROWS_LIMIT = 100
 OPEN_LIMIT = 20
 RECENT_LIMIT = 5
+HANDED_SECONDS = 10.0   # a card that was handed over stays so long without a ring
 REGIONS = ("cards", "calls", "summaries", "phones", "announce")  # the live page's
 BESIDE = ("toast",)  # every other page's: who is calling
 
@@ -51,6 +61,11 @@ class CardView:
     owner: str = ""
     recent: tuple[ActivityEntry, ...] = ()
     activity: ActivityEntry | None = None
+
+    @property
+    def notes(self) -> str:
+        """What was noted so far of a call whose summary is still to come."""
+        return self.activity.summary if self.activity is not None and self.activity.state == "open" else ""
 
     @property
     def who(self) -> str:
@@ -104,10 +119,12 @@ async def find_card(panel: Panel, call: CallSnapshot, number: str, extension: st
     return Card(call.call_id, number, contacts, instructions, tuple(recent))
 
 
-async def view_card(panel: Panel, call: CallSnapshot, extension: str) -> CardView:
-    """The card of a call on the page of one of its extensions."""
+async def view_card(panel: Panel, call: CallSnapshot, extension: str, *, handed: bool = False) -> CardView:
+    """The card of a call on the page of one of its extensions; `handed` to whoever is to be rung for it."""
     now = phase(call)
     mine = own_leg(call, extension)
+    if handed and mine is None:
+        now = "ringing"
     if mine is not None and (now == "setup" or (mine.state in ("calling", "ringing") and mine.side == "b")):
         now = "ringing"  # a call that is transferred to him talks already, to somebody else
     outgoing = is_caller(call, extension)
@@ -124,7 +141,7 @@ async def view_card(panel: Panel, call: CallSnapshot, extension: str) -> CardVie
     if call.direction == "internal":
         name = Names(panel.control.extensions()).of(view.number) or view.name
         return replace(view, kind="colleague", name=name)
-    if now in ("talking", "held", "ended"):
+    if call.answered_at is not None or now == "ended":
         found = await activities(panel, call_id=call.call_id, limit=1)
         view = replace(view, activity=found[0] if found else None)
     card = await find_card(panel, call, view.number, extension)
@@ -178,6 +195,7 @@ class LivePage:
         self._ended: dict[str, CallSnapshot] = {}
         self._up: set[str] = set()
         self._listed: set[str] = set()
+        self._handed: dict[str, float] = {}     # calls that this user is to be rung for, and since when
         self._sent: dict[str, str] = {}
         self.cost = 0.0
 
@@ -211,6 +229,7 @@ class LivePage:
         if not isinstance(event, CallEvent):
             return ()
         mine = concerns(self._user, entry)
+        self._take_handed(event)
         if isinstance(event, SummaryWritten):
             self._ended.pop(event.call_id, None)
             return ("cards", "summaries") if mine or sees_all(self._user) or event.call_id in self._listed else ()
@@ -222,6 +241,13 @@ class LivePage:
         if mine:
             return ("cards", "calls", "phones", "announce", "toast")
         return ("calls", "phones") if sees_all(self._user) else ("phones",)
+
+    def _take_handed(self, event: CallEvent) -> None:
+        """From the card that is handed over until the phone rings, or does not."""
+        if isinstance(event, CardHandedOver) and event.party == self._user.extension:
+            self._handed[event.call_id] = self._panel.clock()
+        elif isinstance(event, TransferBegan | Failed | ConnectionCleared):
+            self._handed.pop(event.call_id, None)
 
     def _was_mine(self, call: CallSnapshot) -> bool:
         """Whether this user spoke in the call, so that it wants his two lines."""
@@ -264,18 +290,27 @@ class LivePage:
         me = self._user.extension
         if me is None:
             return []
-        mine = [c for c in self._panel.control.calls() if own_leg(c, me) is not None or self._calling(c, me)]
+        late = self._panel.clock() - HANDED_SECONDS
+        handed = {call_id for call_id, since in self._handed.items() if since > late}
+        mine = [
+            c for c in self._panel.control.calls()
+            if own_leg(c, me) is not None or c.call_id in handed or self._calling(c, me)
+        ]  # fmt: skip
         mine.sort(key=lambda c: c.arrived_at)
         self._up = {c.call_id for c in mine}
         ended = [c for c in self._ended.values() if c.call_id not in self._up]
-        views = [await view_card(self._panel, call, me) for call in (*mine, *reversed(ended))]
+        views = [
+            await view_card(self._panel, call, me, handed=call.call_id in handed) for call in (*mine, *reversed(ended))
+        ]
         for view in views:
             if view.phase == "ended" and view.activity is not None and view.activity.state == "completed":
                 self._ended.pop(view.call.call_id, None)
         return [v for v in views if v.call.call_id in self._up or v.call.call_id in self._ended]
 
     def _calling(self, call: CallSnapshot, me: str) -> bool:
-        return call.extension == me and phase(call) != "ended" and call.direction != "inbound"
+        """His own call, before any phone of his is in it; one that he has given away is not his any more."""
+        given_away = any(leg.party == me for leg in call.legs)
+        return call.extension == me and phase(call) != "ended" and call.direction != "inbound" and not given_away
 
     def _calls(self) -> dict[str, list[Row] | int]:
         calls = self._panel.visible_calls(self._user)

@@ -142,7 +142,8 @@ TABLE: tuple[tuple[str, str, str, tuple[str, ...], str | None, tuple[int, dict[s
     (
         "/calls/{call_id}/transfer",
         "post",
-        "Transfer an answered call to a number; an agent his own, a supervisor any. Events tell what comes of it.",
+        "Transfer an answered call to a number; an agent his own, a supervisor any. Card and notes are on the page of "
+        "whoever is rung before his phone is. Events tell what comes of it.",
         (),
         "TransferIn",
         (202, None),

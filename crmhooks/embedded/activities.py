@@ -14,6 +14,7 @@ from pbxcore.store.models import ActivityRow
 from pbxcore.store.statements import clean
 
 SUMMARY_SECONDS = 3600.0     # after a call; a summary that comes later is overdue
+MAX_SUMMARY = 10_000
 MAX_OUTCOME = 100
 MAX_NOTE = 1000
 MAX_REFERENCE = 1000
@@ -64,8 +65,13 @@ def change_of(change: ActivityChange) -> Callable[[ActivityRow], None]:
         values["follow_up_note"] = _short("follow_up_note", paragraphs(change["follow_up_note"]), MAX_NOTE)
     if "recording" in change:
         values["recording"] = _short("recording", one_line(change["recording"]), MAX_REFERENCE)
+    notes = _short("notes", paragraphs(change.get("notes", "")), MAX_SUMMARY)
 
     def apply(row: ActivityRow) -> None:
+        if notes is not None and row.state == "completed":     # nobody's finished words are written over
+            row.summary = f"{row.summary}\n{notes}"[:MAX_SUMMARY]
+        elif notes is not None:
+            row.summary = notes
         for name, value in values.items():
             setattr(row, name, value)
 

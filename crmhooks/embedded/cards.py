@@ -101,7 +101,7 @@ class Recent:
 def _newer(old: ActivityEntry, new: ActivityEntry) -> ActivityEntry:
     """What the call says now, and what the agent said."""
     if old.state == "open":
-        return new
+        return replace(new, summary=old.summary)
     return replace(
         new, state=old.state, summary=old.summary, contact_id=old.contact_id, contact_name=old.contact_name,
         author=old.author, outcome=old.outcome, follow_up_at=old.follow_up_at, follow_up_note=old.follow_up_note,

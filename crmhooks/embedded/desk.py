@@ -20,7 +20,7 @@ from crmhooks import outbox_rows
 from crmhooks.cards import instructions_of
 from crmhooks.contact import check
 from crmhooks.embedded import rows
-from crmhooks.embedded.activities import change_of, narrowed
+from crmhooks.embedded.activities import MAX_SUMMARY, change_of, narrowed
 from crmhooks.embedded.cards import Cards, Recent
 from crmhooks.embedded.index import ContactIndex
 from crmhooks.embedded.instructions import Book
@@ -40,7 +40,6 @@ from pbxcore.store.models import ActivityRow, ContactRow
 from pbxcore.store.statements import clean
 
 LOOK_SECONDS = 3.0     # between two looks at what other programs have changed
-MAX_SUMMARY = 10_000
 
 
 class EmbeddedCrm:

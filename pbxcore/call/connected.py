@@ -122,12 +122,12 @@ def send(leg: Leg) -> None:
     leg.host.layer.request(request, leg.way_for(dialog), Update(leg, early=early))
 
 
-def shown(exchange: Exchange, maker: InviteMaker, profile: PhoneProfile) -> list[Field]:
-    """What this make of phone shows of the caller besides his name."""
+def shown(exchange: Exchange, maker: InviteMaker, profile: PhoneProfile, notes: str = "") -> list[Field]:
+    """What this make of phone shows of the caller besides his name; notes of a colleague go before the CRM's words."""
     offered, decision = maker.offered, maker.decision
     name = (decision.display_name if decision is not None else None) or offered.caller_name or ""
-    reason = decision.instructions if decision is not None else None
-    return call_info(Caller(offered.caller, name, reason or ""), profile, exchange.cards)
+    reason = notes or (decision.instructions if decision is not None else None) or ""
+    return call_info(Caller(offered.caller, name, reason), profile, exchange.cards)
 
 
 def _known(live: LiveCall, party: Leg) -> Caller:

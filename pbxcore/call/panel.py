@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from pbxcore.call import originate
+from pbxcore.call.b2bua import LiveCall
 from pbxcore.call.exchange import Exchange
 from pbxcore.call.keeper import state_of
-from pbxcore.call.referral import order
+from pbxcore.call.referral import asked, order
+from pbxcore.call.router import Round
 from pbxcore.control import AgentState, ExtensionState, NotFound, Trace, TraceStep, TrunkState
 from pbxcore.explained import from_record
 from pbxcore.hooks import CallSnapshot, ExplainStep
@@ -30,10 +32,13 @@ class Control:
         return [live.snapshot() for live in self._exchange.live.values()]
 
     def call(self, call_id: str) -> CallSnapshot:
+        return self._live(call_id).snapshot()
+
+    def _live(self, call_id: str) -> LiveCall:
         live = self._exchange.live.get(call_id)
         if live is None:
             raise NotFound(f"no live call {call_id}")
-        return live.snapshot()
+        return live
 
     def hang_up(self, call_id: str) -> None:
         if not self._exchange.hang_up(call_id):
@@ -42,11 +47,13 @@ class Control:
     def originate(self, agent: str, to: str) -> str:
         return originate.order(self._exchange, agent, to)
 
-    def transfer(self, call_id: str, to: str, party: str | None = None) -> None:
-        live = self._exchange.live.get(call_id)
-        if live is None:
-            raise NotFound(f"no live call {call_id}")
-        order(live, to, party)
+    def transfer(self, call_id: str, to: str, party: str | None = None, notes: str = "") -> None:
+        order(self._live(call_id), to, party, notes)
+
+    def rung_by(self, call_id: str, to: str, party: str | None = None) -> tuple[str, ...]:
+        _, steps = asked(self._live(call_id), to, party)
+        first = next(step for step in steps if isinstance(step, Round))
+        return tuple(target.number for target in first.targets if target.trunk is None)
 
     def extensions(self) -> list[ExtensionState]:
         exchange = self._exchange

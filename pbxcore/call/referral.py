@@ -14,10 +14,11 @@ from pbxcore.call.join import Join
 from pbxcore.call.leg import Leg
 from pbxcore.call.refer import Reference, Replaces, reference
 from pbxcore.call.report import Report
-from pbxcore.call.router import Round
+from pbxcore.call.router import Round, Step
 from pbxcore.call.signal import Kind, Notice, Signal
 from pbxcore.call.transfer import MAX_BRANCHES, Transfer, route
 from pbxcore.control import Invalid
+from pbxcore.hooks import Proceed
 from pbxcore.sip import build
 from pbxcore.sip.errors import SipError
 from pbxcore.sip.message import Request
@@ -38,13 +39,20 @@ async def begin(conversation: Conversation, signal: Signal) -> None:
         await cast(Errand, signal.errand).run(conversation)
     elif signal.kind is Kind.TRANSFER:
         if conversation.transfer is None and leg is not None and leg in (conversation.a, conversation.b):
-            await Transfer(conversation, leg, OFFICE).to(signal.text)
+            notes = "" if signal.decision is None else signal.decision.instructions or ""
+            await Transfer(conversation, leg, OFFICE, notes=notes).to(signal.text)
     elif leg is not None and signal.server is not None and signal.request is not None:
         await _referred(conversation, leg, signal.server, signal.request)
 
 
-def order(live: LiveCall, to: str, party: str | None) -> None:
+def order(live: LiveCall, to: str, party: str | None, notes: str = "") -> None:
     """The office transfers this call; see `PbxControl.transfer`. Raises Invalid."""
+    leaver, _ = asked(live, to, party)
+    live.post(Notice(Kind.TRANSFER, leaver, text=to, decision=Proceed(instructions=notes) if notes else None))
+
+
+def asked(live: LiveCall, to: str, party: str | None) -> tuple[Leg, tuple[Step, ...]]:
+    """Who would leave the call, and where that number rings. Raises Invalid."""
     talk = live.conversation
     if talk is None or talk.over:
         raise Invalid("call", "Only an answered call can be transferred.")
@@ -64,7 +72,7 @@ def order(live: LiveCall, to: str, party: str | None) -> None:
         raise Invalid("to", "That is who the call is with.")
     if len(live.branches) >= MAX_BRANCHES:
         raise Invalid("call", "This call has been transferred too often.")
-    live.post(Notice(Kind.TRANSFER, leaver, text=to))
+    return leaver, steps
 
 
 async def _referred(conversation: Conversation, leg: Leg, tx: ServerTransaction, request: Request) -> None:

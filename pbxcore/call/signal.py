@@ -26,7 +26,7 @@ class Kind(StrEnum):
     DURABLE = "durable"  # the journal's row is committed
     TIMEOUT = "timeout"  # the deadline of this wait
     HANG_UP = "hang up"  # somebody in the office ends the call
-    TRANSFER = "transfer"  # somebody in the office wants `leg` out of it, and `text` in its place
+    TRANSFER = "transfer"  # somebody in the office wants `leg` out of it, and `text`, told `decision`, in its place
     JOIN = "join"  # `leg` of another call, or one that came in, is to be in this one: `errand` knows where
     DIGIT = "digit"  # a key, `text`, of a party that the exchange itself talks to
     PLAYED = "played"  # the sounds of that `number` have come to their end

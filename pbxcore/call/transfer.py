@@ -36,6 +36,8 @@ from pbxcore.sip.uri import escape_user, join_host
 
 if TYPE_CHECKING:
     from pbxcore.call.b2bua import LiveCall
+    from pbxcore.call.conversation import Conversation
+    from pbxcore.call.report import Report
 
 MAX_BRANCHES = 64         # of one call: who transfers without end is refused
 RECALL_SECONDS = 30.0     # the transferor is rung back so long
@@ -56,14 +58,20 @@ def route(live: LiveCall, leaver: Leg, number: str) -> tuple[Step, ...]:
 
 
 class Transfer(Handover):
-    """One blind transfer."""
+    """One blind transfer. `notes` are for the display of the phone that rings."""
 
-    __slots__ = ("_last", "_ringing", "_rings", "_sounds")
+    __slots__ = ("_last", "_notes", "_ringing", "_rings", "_sounds")
 
     _ringing: list[Branch]
     _last: Outcome | None
     _rings: bool   # a phone says so
     _sounds: bool  # and the one who stays hears it
+
+    def __init__(
+        self, conversation: Conversation, leaver: Leg, by: str, report: Report | None = None, *, notes: str = ""
+    ) -> None:
+        super().__init__(conversation, leaver, by, report)
+        self._notes = notes
 
     # ---- from top to bottom
 
@@ -205,7 +213,7 @@ class Transfer(Handover):
             by = self.leaver.party if self.leaver.trunk is None else self.live.call.legs[self.leaver.label].number
             invite.fields.append(("referred-by", f"Referred-By: <sip:{escape_user(by)}@{host}>"))
         if branch.make is not None:
-            invite = tailored(invite, branch.make, shown(exchange, maker, branch.make))
+            invite = tailored(invite, branch.make, shown(exchange, maker, branch.make, self._notes))
         live.apply(inputs.LegDialed(exchange.wall(), branch.label, branch.party, branch.target.number))
         self._ringing.append(branch)
         self.comers.append(branch)

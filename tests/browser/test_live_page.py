@@ -120,6 +120,22 @@ def test_an_unknown_caller_is_stored_from_his_card(office: Office, visit: Visit)
     page.wait_for_selector("#status >> text=Nova is in your contacts.")
 
 
+def test_a_call_is_given_to_a_colleague_with_what_was_typed_of_it(office: Office, visit: Visit) -> None:
+    office.do(lambda: office.world.desk.add("Elena", "+14155550100"))
+    anna, boris = visit("anna"), visit("boris")
+    call = office.do(lambda: office.world.ring("+14155550100", "101"))
+    office.do(lambda: office.world.answer(call))
+    anna.click(f"#transfer-{call} button")      # nothing noted, no number
+    anna.wait_for_selector(f"#transfer-{call} >> text=Nobody is reached at this number.")
+    anna.fill(f"#lines-{call}", "Wants a refund.")
+    anna.fill(f"#to-{call}", "102")
+    anna.press(f"#to-{call}", "Enter")
+    anna.wait_for_selector("#status >> text=The call is being transferred.")
+    boris.wait_for_selector(f"#card-{call}.ringing >> text=Wants a refund.")
+    assert office.world.control.noted == ["Wants a refund."]
+    assert anna.evaluate("sessionStorage.length") == 0
+
+
 def test_a_call_is_hung_up_after_a_question(office: Office, visit: Visit) -> None:
     page = visit("anna")
     call = office.do(lambda: office.world.ring("+14155550100", "101"))

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from pbxcore.control import AGENT_STATES, ContactEntry, Invalid, NotFound
 from web.auth import sees_all
 from web.feed import STREAMS_PER_USER, Entry, Stream, follow
+from web.handing import hand_over
 from web.live import BESIDE, REGIONS, LivePage, may_write, view_card
 from web.pages.activities import read_change
 from web.pages.calls import find_call, show_call
@@ -49,7 +50,7 @@ async def feed(request: Request) -> Response:
         oldest.end("superseded")
     regions = BESIDE if request.query_params.get("view") == "beside" else REGIONS
     live = LivePage(panel, user, words_of(request), session.csrf, regions)
-    cursor = panel.hub.join(user.username, session.id, request.headers.get("last-event-id", ""))
+    cursor = panel.hub.join(user.username, session.id, request.headers.get("last-event-id", ""), user.extension)
 
     async def show(entries: list[Entry] | None) -> AsyncIterator[ServerSentEvent]:
         html = await (live.everything() if entries is None else live.apply(entries))
@@ -134,6 +135,26 @@ async def store_caller(request: Request) -> Response:
         return see_other(request, f"/contacts/{stored.id}", "stored")
     card = Markup(await _card(request, call_id))  # noqa: S704 - rendered with autoescape
     return page(request, "live/stored.html", call_id=call_id, contact=stored, card=card)
+
+
+async def transfer(request: Request) -> Response:
+    """Give one's call to a colleague or a number, with its card and what was noted of it so far."""
+    panel, user, words = panel_of(request), user_of(request), words_of(request)
+    call = panel.control.call(request.path_params["call_id"])
+    if own_leg(call, user.extension) is None:
+        raise Refused(403, words("error.not_yours"))
+    fields = await request.form()
+    to = str(fields.get("to", "")).strip()
+    try:
+        await hand_over(panel, call, to, user.extension, str(fields.get("summary", "")))
+    except Invalid as error:
+        why = invalid_words(request, error)
+        if is_htmx(request):
+            return page(request, "live/transfer_form.html", 422, call_id=call.call_id, to=to, error=why)
+        raise Refused(422, why, error.field) from None
+    if not is_htmx(request):
+        return see_other(request, "/", "transferred")
+    return page(request, "live/transferred.html", call_id=call.call_id)
 
 
 async def say_state(request: Request) -> Response:

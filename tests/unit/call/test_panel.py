@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 
 import pytest
 
+from pbxcore import profiles
 from pbxcore.call.panel import Control
 from pbxcore.control import ExtensionState, Invalid, NotFound, TrunkState
-from pbxcore.hooks import CallState
+from pbxcore.hooks import CallState, Ring
+from pbxcore.profiles import PhoneProfile
 from tests.scenario.office import EXCHANGE, Office
 from tests.scenario.transfers import Switchboard
 
@@ -73,6 +77,44 @@ def test_the_office_transfers_a_call() -> None:
     office.assert_nothing_left()
     with pytest.raises(NotFound):
         control.transfer(call.call_id, "102")
+
+
+def test_whom_a_transfer_would_ring_is_known_before() -> None:
+    office = Switchboard()
+    control = Control(office.exchange)
+    caller, _ = office.inbound()
+    [call] = control.calls()
+    assert control.rung_by(call.call_id, "102") == ("102",)
+    for to, party, field in (("", None, "to"), ("555", None, "to"), ("102", "103", "party")):
+        with pytest.raises(Invalid) as caught:
+            control.rung_by(call.call_id, to, party)
+        assert caught.value.field == field
+    office.outside.bye(caller)
+    office.assert_nothing_left()
+    with pytest.raises(NotFound):
+        control.rung_by(call.call_id, "102")
+
+
+def test_the_phone_that_shows_it_is_told_what_was_noted() -> None:
+    office = Switchboard()
+    shows = PhoneProfile.model_validate(profiles.phone("rfc9796").model_dump())
+    office.exchange.registrar.makes = {
+        (binding.extension, binding.contact): shows for binding in office.exchange.registrar.bindings("102")
+    }  # fmt: skip
+    control = Control(office.exchange)
+    office.hooks.decide = lambda call: Ring(("101",), display_name="Anna", instructions="Ask about the printer.")
+    caller, _ = office.inbound()
+    [call] = control.calls()
+    control.transfer(call.call_id, "102", notes="Wants a refund,\r\nhas the receipt.")
+    office.world.run(2.0)
+    invite = next(seen for seen in office.second.seen if seen.method == "INVITE")
+    card, _, reason = (invite.first("call-info") or "").partition(";purpose=jcard;call-reason=")
+    assert reason == '"Wants a refund, has the receipt."'
+    held = json.loads(base64.b64decode(card.partition("base64,")[2].rstrip(">")))
+    assert ["fn", {}, "text", "Anna"] in held[1]
+    assert not any("refund" in str(seen.fields) for seen in (*office.outside.seen, *office.desk.seen))
+    office.outside.bye(caller)
+    office.assert_nothing_left()
 
 
 def test_a_call_that_rings_is_not_transferred() -> None:

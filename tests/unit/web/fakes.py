@@ -104,6 +104,8 @@ class FakeControl:
         self.hung_up: list[str] = []
         self.ordered: list[tuple[str, str]] = []
         self.transferred: list[tuple[str, str, str | None]] = []
+        self.noted: list[str] = []      # with each of them
+        self.goes_already = False       # what a transfer meets that was ordered meanwhile
         self.steps: dict[str, tuple[ExplainStep, ...]] = {}
         self.written: list[str] = []
         self.traces: dict[str, Trace] = {}
@@ -133,11 +135,18 @@ class FakeControl:
         self.ordered.append((agent, to))
         return f"ordered{len(self.ordered)}"
 
-    def transfer(self, call_id: str, to: str, party: str | None = None) -> None:
+    def transfer(self, call_id: str, to: str, party: str | None = None, notes: str = "") -> None:
+        self.rung_by(call_id, to, party)
+        if self.goes_already:
+            raise Invalid("call", "This call is being transferred already.")
+        self.transferred.append((call_id, to, party))
+        self.noted.append(notes)
+
+    def rung_by(self, call_id: str, to: str, party: str | None = None) -> tuple[str, ...]:
         self.call(call_id)
         if not to:
             raise Invalid("to", "Nobody is reached at this number.")
-        self.transferred.append((call_id, to, party))
+        return (to,) if to in {state.number for state in self.states} else ()
 
     def extensions(self) -> list[ExtensionState]:
         talking = {leg.party for call in self.live.values() for leg in call.legs if leg.state == "answered"}
@@ -260,7 +269,8 @@ class FakeDesk:
     async def change_activity(self, call_id: str, change: ActivityChange) -> ActivityEntry:
         if call_id not in self.acts:
             raise NotFound(f"no activity of call {call_id}")
-        self.acts[call_id] = replace(self.acts[call_id], **change)
+        said: dict[str, Any] = {("summary" if name == "notes" else name): value for name, value in change.items()}
+        self.acts[call_id] = replace(self.acts[call_id], **said)
         return self.acts[call_id]
 
     async def write_summary(

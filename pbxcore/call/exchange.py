@@ -138,7 +138,9 @@ class Exchange:
         self._in_second = 0
         self.endings = Endings(self)
         self.cards = Cards(clock, token)
-        self.states = AgentStates(timers, clock, wrap_up_seconds, self._agent_changed)
+        self.states = AgentStates(
+            timers, clock, wrap_up_seconds, self._agent_changed, lambda party: party in self.dial_plan.extensions
+        )
         self.lamp_states = lamp_states
         self.agents = Agents(self, self.states.ready)
         self.sounds: Sounds = Silence()

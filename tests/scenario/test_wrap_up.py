@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pbxcore.call.panel import Control
 from pbxcore.call.services.states import LAMP_STATES
 from pbxcore.control import NotFound
 from pbxcore.events import AgentStateChanged
-from pbxcore.hooks import Ring
+from pbxcore.hooks import Play, Ring
 from tests.scenario.office import EXCHANGE, Office
+from tests.scenario.test_services import NamedSounds
 from tests.scenario.watcher import DIALOG, Watcher
 
 SECONDS = 30.0
@@ -88,6 +91,21 @@ def test_nobody_writes_where_it_is_not_wanted_nor_of_a_call_that_he_did_not_have
     desk.carrier.cancel(talk)
     desk.office.world.run(1.0)
     assert desk.state() == "ready"
+
+
+def test_neither_a_carrier_nor_an_announcement_writes() -> None:
+    desk = Desk()
+    heard: list[object] = []
+    desk.office.bus.listen(heard.append)
+    desk.office.exchange.dial_plan = replace(desk.office.exchange.dial_plan, prompts=frozenset({"closed"}))
+    desk.office.hooks.decide = lambda call: Play("closed")
+    desk.office.exchange.sounds = NamedSounds()
+    talk = desk.carrier.call("+15550100", EXCHANGE)
+    assert desk.office.world.until(lambda: talk.state == "up")
+    desk.carrier.bye(talk)
+    desk.office.world.run(1.0)
+    assert len(desk.office.records()) == 1
+    assert [event for event in heard if isinstance(event, AgentStateChanged)] == []
 
 
 def test_who_has_handed_a_call_over_writes_at_once_and_once() -> None:

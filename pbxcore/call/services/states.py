@@ -23,19 +23,21 @@ AT_ONCE = 1.0    # seconds: legs end one after the other
 
 class AgentStates:
     """`seconds` is how long after-call work lasts at most; 0: there is none. `changed` is told of every extension whose
-    state is another one now."""
+    state is another one now; `known` says which party of a call is an extension."""
 
     def __init__(
         self,
         timers: Timers,
         clock: Callable[[], float],
-        seconds: float = 0.0,
-        changed: Callable[[str, AgentState], None] = lambda extension, state: None,
+        seconds: float,
+        changed: Callable[[str, AgentState], None],
+        known: Callable[[str], bool],
     ) -> None:
         self._timers = timers
         self._clock = clock
         self.seconds = seconds
         self.changed = changed
+        self._known = known
         self._away: set[str] = set()
         self._writing: dict[str, dict[str, float]] = {}    # extension -> call -> until when
 
@@ -66,7 +68,7 @@ class AgentStates:
             return
         over = call.ended_at or 0.0
         for leg in legs:
-            if (leg.answered_at is None and leg.label != "a") or leg.party.startswith("trunk:") or not call.answered_at:
+            if (leg.answered_at is None and leg.label != "a") or not call.answered_at or not self._known(leg.party):
                 continue
             if over and leg.ended_at is not None and leg.ended_at < over - AT_ONCE:
                 continue

@@ -100,9 +100,10 @@ class EmbeddedCrm:
         if await self._store.ask(rows.version) == before:
             return False
         entries, version = await self._store.ask(rows.contacts_and_version)
+        changed, gone = await asyncio.to_thread(self.index.differences, entries)
         if self._version != before:  # a change of our own came in between: what was read may lack it
             return await self.refresh()
-        self.index.replace(entries)
+        self.index.take(changed, gone)
         self._version = version
         return True
 

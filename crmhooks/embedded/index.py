@@ -71,12 +71,20 @@ class ContactIndex:
 
     def replace(self, entries: Iterable[ContactEntry]) -> None:
         """Hold exactly these."""
-        wanted = {entry.id: entry for entry in entries}
-        for contact_id in self._by_id.keys() - wanted.keys():
+        self.take(*self.differences(entries))
+
+    def differences(self, entries: Iterable[ContactEntry]) -> tuple[list[ContactEntry], list[str]]:
+        """Whom to put, and the ids of those to drop, to hold exactly these. Looks at everybody: on a thread, when there
+        are calls."""
+        wanted, held = {entry.id: entry for entry in entries}, self._by_id.copy()
+        return [entry for entry in wanted.values() if held.get(entry.id) != entry], list(held.keys() - wanted.keys())
+
+    def take(self, changed: Iterable[ContactEntry], gone: Iterable[str]) -> None:
+        """What `differences` has found."""
+        for contact_id in gone:
             self.drop(contact_id)
-        for entry in wanted.values():
-            if self._by_id.get(entry.id) != entry:
-                self.put(entry)
+        for entry in changed:
+            self.put(entry)
 
     def _without(self, e164: str, contact_id: str) -> None:
         left = tuple([entry for entry in self._by_number.get(e164, ()) if entry.id != contact_id])

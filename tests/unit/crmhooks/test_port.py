@@ -18,7 +18,7 @@ from pbxcore.bus import Bus
 from pbxcore.control import Address, CardFile, ContactEntry, Invalid, NotFound
 from tests.unit.store.calls import ended
 
-ANN = "+12125550100"
+ANN, BOB = "+12125550100", "+12125550109"
 FULL = ContactEntry(
     "", "Ann B. Lee; \\n, \"x\"", (ANN, "+12125550101", "+12125550102"), "ACME, Inc; x", "a@example.net", "101",
     ("gold", "nice; one"[:4]), "line 1\nline 2; x", True, "person", None, ("mobile", "fax", "other"),
@@ -79,6 +79,32 @@ async def test_files_are_read_and_written_beside_the_loop(
         monkeypatch.setattr(module, name, noted(getattr(module, name)))
     assert (await crm.port.take_in(await crm.port.give_out(kind), kind)).same == 1
     assert by == [False, False]
+
+
+async def test_what_another_program_took_in_is_compared_beside_the_loop(
+    crm: EmbeddedCrm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = await crm.save_contact(ContactEntry("", "Ann", (ANN,)))
+    bob = await crm.save_contact(ContactEntry("", "Bob", (BOB,)))
+    other = stores.open(f"sqlite:///{tmp_path}/office.db")
+    other.start()
+    beside = EmbeddedCrm(other, Bus(), "US")
+    beside.load()
+    await beside.save_contact(replace(ann, name="Ann Lee"))
+    await beside.delete_contact(bob.id)
+    await beside.save_contact(ContactEntry("", "Cid", (BOB,)))
+    await other.close()
+    by, compare = [], ContactEntry.__eq__
+
+    def noted(one: ContactEntry, another: object) -> bool:
+        by.append(threading.current_thread() is threading.main_thread())
+        return compare(one, another)
+
+    monkeypatch.setattr(ContactEntry, "__eq__", noted)
+    assert await crm.refresh()
+    assert by
+    assert not any(by)
+    assert [[one.name for one in crm.lookup(number)] for number in (ANN, BOB)] == [["Ann Lee"], ["Cid"]]
 
 
 async def test_broken_rows_are_returned_with_line_and_reason(crm: EmbeddedCrm) -> None:

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pbxcore.phone.audio import tone_sound
-from pbxcore.phone.host import Phone, PhoneHost
+from pbxcore.phone.host import Phone
 from tests.conftest import require_module
 from tests.interop import wire
 from tests.interop.server import Server, password_of, running, wait_until
-from tests.interop.test_pjsua2 import DESK_HZ, PJSIP_HZ, talk, told, wheel_expected
+from tests.interop.test_pjsua2 import PJSIP_HZ, registered, talk, told, wheel_expected
 from tests.interop.test_sipp import Stage
 from tests.interop.tool_pjsua import Pjsua
 from tests.interop.tool_sipp import Sipp
@@ -69,16 +68,8 @@ def test_a_phone_that_forwards(stage: Stage) -> None:
 @pytest.fixture
 async def desk(server: Server) -> AsyncIterator[Phone]:
     """A built-in phone, registered as 102, that knows none of it."""
-    async with PhoneHost() as host:
-        await host.listen()
-        phone = host.phone(
-            f"sip:102@{server.at}", password=password_of("102"), registrar=f"udp:{server.at}",
-            sound=tone_sound(DESK_HZ),
-        )  # fmt: skip
-        phone.agent.answer_after = 0.3
-        await phone.register()
+    async with registered(server, answers_after=0.3) as phone:
         yield phone
-        await phone.unregister()
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import asyncio
 import platform
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -38,19 +39,26 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture
-async def desk(server: Server) -> AsyncIterator[Phone]:
-    """A built-in phone, registered as 102; it answers at once."""
+@asynccontextmanager
+async def registered(server: Server, *, answers_after: float) -> AsyncIterator[Phone]:
+    """A built-in phone as 102."""
     async with PhoneHost() as host:
         await host.listen()
         phone = host.phone(
             f"sip:102@{server.at}", password=password_of("102"), registrar=f"udp:{server.at}",
             sound=tone_sound(DESK_HZ),
         )  # fmt: skip
-        phone.agent.answer_after = 0.1
+        phone.agent.answer_after = answers_after
         await phone.register()
         yield phone
         await phone.unregister()
+
+
+@pytest.fixture
+async def desk(server: Server) -> AsyncIterator[Phone]:
+    """A built-in phone, registered as 102; it answers at once."""
+    async with registered(server, answers_after=0.1) as phone:
+        yield phone
 
 
 async def told(pjsip: Pjsua, event: str, **values: object) -> dict[str, object]:

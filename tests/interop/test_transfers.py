@@ -65,6 +65,21 @@ def heard_since(phone: Pjsua, mark: int) -> bytes:
     return phone.heard()[mark:]
 
 
+def the_others_talk(first: Pjsua, second: Pjsua, third: Pjsua) -> None:
+    """The first and the third hear each other, and nothing of the second, who hears nobody."""
+    time.sleep(0.5)
+    phones = (first, second, third)
+    marks = [len(phone.heard()) for phone in phones]
+    time.sleep(TALK)
+    heard = [heard_since(phone, mark) for phone, mark in zip(phones, marks, strict=True)]
+    assert purity(heard[0], HZ["103"]) > PURE
+    assert purity(heard[2], HZ["101"]) > PURE
+    assert purity(heard[0], HZ["102"]) == purity(heard[2], HZ["102"]) == 0
+    assert len(sounding(heard[0])) >= 8
+    assert len(sounding(heard[2])) >= 8
+    assert not sounding(heard[1])
+
+
 def test_attended_transfer_by_three_softphones(server: Server, pjsips: dict[str, Pjsua]) -> None:
     """101 calls 102, who asks 103 and makes one call of the two: 101 and 103 hear each other."""
     before = len(server.records())
@@ -83,16 +98,7 @@ def test_attended_transfer_by_three_softphones(server: Server, pjsips: dict[str,
     second.wait("transfer", status=200)
     second.wait("call", state="DISCONNECTED")
     second.wait("call", state="DISCONNECTED")
-    time.sleep(0.5)
-    marks = [len(phone.heard()) for phone in pjsips.values()]
-    time.sleep(TALK)
-    heard = [heard_since(phone, mark) for phone, mark in zip(pjsips.values(), marks, strict=True)]
-    assert purity(heard[0], HZ["103"]) > PURE
-    assert purity(heard[2], HZ["101"]) > PURE
-    assert purity(heard[0], HZ["102"]) == purity(heard[2], HZ["102"]) == 0
-    assert len(sounding(heard[0])) >= 8
-    assert len(sounding(heard[2])) >= 8
-    assert not sounding(heard[1])
+    the_others_talk(*pjsips.values())
     first.tell("hang up")
     third.wait("call", state="DISCONNECTED")
     record = the_record(server, before)
@@ -110,14 +116,7 @@ def test_blind_transfer_by_pjsip(server: Server, pjsips: dict[str, Pjsua]) -> No
     second.wait("transfer", status=200)
     second.wait("call", state="DISCONNECTED")
     third.wait("call", state="CONFIRMED")
-    time.sleep(0.5)
-    marks = [len(phone.heard()) for phone in pjsips.values()]
-    time.sleep(TALK)
-    heard = [heard_since(phone, mark) for phone, mark in zip(pjsips.values(), marks, strict=True)]
-    assert purity(heard[0], HZ["103"]) > PURE
-    assert purity(heard[2], HZ["101"]) > PURE
-    assert purity(heard[0], HZ["102"]) == purity(heard[2], HZ["102"]) == 0
-    assert not sounding(heard[1])
+    the_others_talk(*pjsips.values())
     third.tell("hang up")
     first.wait("call", state="DISCONNECTED")
     record = the_record(server, before)

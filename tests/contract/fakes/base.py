@@ -141,6 +141,20 @@ class FakeCrm(ABC):
             sock.close()
 
 
+class FakeReceiver(FakeCrm):
+    """One that is told of calls and keeps nobody."""
+
+    cannot: frozenset[Ability] = frozenset(("lookup", "create", "revise", "list"))
+    yes_says_nothing = True
+    subjects = False
+
+    def add_contact(self, name: str, *numbers: str, company: str = "") -> str:
+        raise LookupError("it keeps no contacts")
+
+    def contact_numbers(self) -> list[str]:
+        return []
+
+
 class Problem(Exception):
     """An error answer of the vendor's."""
 

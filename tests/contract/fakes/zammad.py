@@ -8,18 +8,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from tests.contract.fakes.base import FakeCall, FakeCrm, Problem
+from tests.contract.fakes.base import FakeCall, FakeReceiver, Problem
 
 TOKEN = "PhXp3ZG63QyJfcb1pVOnBKJWIbI"
 CAUSES = ("normalClearing", "busy", "cancel", "noAnswer", "congestion", "notFound", "forwarded")
 UNKNOWN = {"error": "Error ID x8Jw2A: Please contact your administrator."}    # what it says of what it did not expect
 
 
-class Fake(FakeCrm):
+class Fake(FakeReceiver):
     kind = "zammad"
-    cannot = frozenset(("lookup", "create", "revise", "list"))
-    yes_says_nothing = True
-    subjects = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ from sqlmodel import Session
 from crmhooks.embedded import rows
 from pbxcore.control import ContactEntry
 from pbxcore.hooks import StreamStats
-from pbxcore.media.backend import MediaBackend, MediaError, MediaListener
+from pbxcore.media.backend import KernelState, MediaBackend, MediaError, MediaListener
 from pbxcore.settings import Settings
 from pbxcore.settings_file import load
 from pbxcore.startup import serve
@@ -72,6 +72,9 @@ class NoRelay:
 
     def ports_in_use(self) -> int:
         return 0
+
+    def kernel(self) -> KernelState:
+        return KernelState("nothing is relayed")
 
     async def close(self) -> None:
         return

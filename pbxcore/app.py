@@ -330,6 +330,8 @@ class App:
         registrar.profiles = made.profiles
         exchange.trunks = Trunks(office.trunks(settings, endpoint.flow_to, token, endpoint.clock, random.random))
         await media.start(exchange)
+        refusal = media.kernel().refusal
+        log.info(f"the kernel relays no audio: {refusal}" if refusal else "the kernel relays audio where it can")
         endpoint.attach(exchange.layer, timers)
         registrar.restore(bindings.load(time.time()))  # before the first caller is heard
         make_ready(settings, exchange)

@@ -81,7 +81,11 @@ def check(config: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(settings.model_dump(mode="json"), indent=2))
     else:
+        from pbxcore.media.factory import kernel_refusal
+
+        refusal = kernel_refusal(settings.media)
         click.echo(effective(settings), nl=False)
+        click.echo(f"\n# the kernel {f'relays no audio: {refusal}' if refusal else 'relays audio where it can'}")
 
 
 @main.command()

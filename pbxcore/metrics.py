@@ -39,6 +39,7 @@ class Metrics(Source):
         for name, what, value in self._gauges():
             yield GaugeMetricFamily(f"hookline_{name}", what, value)
         yield from self._trunks()
+        yield from self._kernel()
 
     def _trunks(self) -> Iterator[Metric]:
         calls = GaugeMetricFamily("hookline_trunk_calls", "calls of a trunk", labels=["trunk"])
@@ -56,6 +57,16 @@ class Metrics(Source):
             if state.reason:
                 problem.add_metric([state.name, state.reason], 1.0)
         yield from (calls, reachable, registered, problem)
+
+    def _kernel(self) -> Iterator[Metric]:
+        state = self._exchange.media.kernel()
+        on = GaugeMetricFamily(
+            "hookline_media_kernel_relay", "whether the kernel relays audio by itself, and why not", labels=["reason"]
+        )
+        on.add_metric([state.refusal], float(not state.refusal))
+        yield on
+        yield GaugeMetricFamily("hookline_media_kernel_streams", "streams that the kernel relays", state.streams)
+        yield CounterMetricFamily("hookline_media_kernel_packets", "packets that the kernel relayed", state.packets)
 
     def _gauges(self) -> Iterator[tuple[str, str, float]]:
         exchange = self._exchange

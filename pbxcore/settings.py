@@ -62,6 +62,7 @@ class Media(Section):
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     backend: Literal["builtin", "rtpengine"] = "builtin"
     rtpengine: tuple[str, ...] = ()
+    kernel_relay: Literal["auto", "off"] = "auto"
     timeout_seconds: PositiveSeconds = 60.0   # a call with no RTP from either side for so long is ended
     prompts: str = "hookline-data/prompts"    # directory of the office's own WAV files
     recordings: str = "hookline-data/recordings"

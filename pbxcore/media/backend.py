@@ -7,6 +7,7 @@ that live as long as the call: `a` is the caller's leg, every branch has its own
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from pbxcore.hooks import StreamStats
@@ -14,6 +15,20 @@ from pbxcore.hooks import StreamStats
 
 class MediaError(Exception):
     """The relay cannot serve this offer: no ports left, an unusable SDP, a dead worker. The message says which."""
+
+
+SWITCHED_OFF = "it is switched off"
+RTPENGINE = "rtpengine has a kernel module of its own"
+
+
+@dataclass(frozen=True, slots=True)
+class KernelState:
+    """What the kernel relays in place of the workers, some seconds ago. `refusal` says why it is nothing, and is empty
+    where it may; one stream is one direction."""
+
+    refusal: str
+    streams: int = 0
+    packets: int = 0
 
 
 def itself(address: str) -> str:
@@ -126,5 +141,9 @@ class MediaBackend(Protocol):
         ...
 
     def ports_in_use(self) -> int: ...
+
+    def kernel(self) -> KernelState:
+        """Known once it has started."""
+        ...
 
     async def close(self) -> None: ...

@@ -11,11 +11,12 @@ from another port or address than the SDP says (NAT).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 
 from pbxcore.media.latch import Address
 from pbxcore.media.sockets import Pair
+from pbxcore.media.stream import Stream
 
 HOLD_HOSTS = ("0.0.0.0", "::")
 DISABLED = "-"
@@ -83,8 +84,19 @@ class Call:
         for tag in list(self.legs):
             self.drop_leg(tag)
 
+    def audio(self) -> Iterator[Stream]:
+        """The streams of RTP, not those of RTCP."""
+        return (pair[0] for leg in self.legs.values() for pair in leg if pair is not None)
+
+    def _count(self) -> None:
+        """Take in what the kernel has relayed."""
+        for stream in self.audio():
+            if stream.lent is not None:
+                stream.lent.count()
+
     def activity(self) -> int:
         """A number that changes with every packet."""
+        self._count()
         return sum(
             stream.reception.packets + stream.reception.other
             for leg in self.legs.values() for pair in leg if pair is not None for stream in pair
@@ -92,6 +104,7 @@ class Call:
 
     def statistics(self) -> str:
         """Packets, octets, lost and jitter in us: from `a`, then from the leg bridged to it."""
+        self._count()
         return f"{_statistics(self.legs.get('a', []))} {_statistics(self.legs.get(self.bridged, []))}"
 
 

@@ -37,9 +37,11 @@ class Channel:
 
     def __init__(
         self, ports: tuple[int, int], timeout: float, on_event: Callable[[Channel, Words], None],
-        on_lost: Callable[[Channel], None],
+        on_lost: Callable[[Channel], None], *, kernel: bool = False,
     ) -> None:  # fmt: skip
         self.ports = ports
+        self.refusal = ""                       # why its kernel relays nothing
+        self.streams = self.packets = 0         # that the kernel relays, and has relayed
         self.pools: dict[str, Pool] = {}
         self.load = 0
         self.deleting: set[str] = set()         # calls whose last statistics are still to come
@@ -47,6 +49,7 @@ class Channel:
         self.started_at = 0.0
         self.heard_at = 0.0
         self._timeout = timeout
+        self._kernel = "auto" if kernel else "off"
         self._on_event = on_event
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
@@ -67,6 +70,7 @@ class Channel:
         command = [
             sys.executable, "-S", "-P", "-m", "pbxcore.media.worker", "--control", str(theirs.fileno()),
             "--ports", f"{self.ports[0]}-{self.ports[1]}", "--timeout", str(self._timeout),
+            "--kernel", self._kernel,
         ]  # fmt: skip
         with theirs:
             process = subprocess.Popen(

@@ -1,10 +1,11 @@
-"""The relay that the settings name."""
+"""The relay that the settings name, and whether the kernel may help."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from pbxcore.media.backend import MediaBackend, itself
+from pbxcore.media.backend import RTPENGINE, SWITCHED_OFF, MediaBackend, itself
+from pbxcore.media.kernel import trial
 from pbxcore.media.relay import Relay
 from pbxcore.settings import Media
 
@@ -20,5 +21,14 @@ def make_backend(
         return Rtpengine(media.rtpengine, timeout_seconds=media.timeout_seconds, behind=behind)
     return Relay(
         ports=media.ports, workers=media.workers, timeout_seconds=media.timeout_seconds, addresses=addresses,
-        behind=behind,
+        behind=behind, kernel=media.kernel_relay == "auto",
     )  # fmt: skip
+
+
+def kernel_refusal(media: Media) -> str:
+    """Why the kernel would relay nothing in place of the workers; empty when it would. Tries it."""
+    if media.backend == "rtpengine":
+        return RTPENGINE
+    if media.kernel_relay == "off":
+        return SWITCHED_OFF
+    return trial()

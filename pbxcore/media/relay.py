@@ -14,7 +14,7 @@ from itertools import count
 
 from pbxcore.hooks import StreamStats
 from pbxcore.media import bencode
-from pbxcore.media.backend import MediaError, MediaListener, itself
+from pbxcore.media.backend import SWITCHED_OFF, KernelState, MediaError, MediaListener, itself
 from pbxcore.media.book import split_range
 from pbxcore.media.channel import Channel, Words
 from pbxcore.media.rewrite import LOWEST_PORT, Body, Line, read
@@ -59,15 +59,17 @@ class _Call:
 
 class Relay:
     """A `MediaBackend` over worker processes. `addresses` are local addresses to have ports ready on from the start;
-    `behind` gives the local address for one that a peer is told.
+    `behind` gives the local address for one that a peer is told;
+    `kernel`: let the kernel relay what it can, where it may.
 
     Raises ValueError for a range of ports that cannot be read.
     """
 
     def __init__(
         self, *, ports: str = "20000-29999", workers: int = 1, timeout_seconds: float = 60.0,
-        addresses: Iterable[str] = (), behind: Callable[[str], str] = itself,
+        addresses: Iterable[str] = (), behind: Callable[[str], str] = itself, kernel: bool = False,
     ) -> None:  # fmt: skip
+        self._kernel = kernel
         self._ranges = split_range(ports, workers)
         self._timeout = timeout_seconds
         self._addresses = tuple(dict.fromkeys(addresses))
@@ -79,6 +81,7 @@ class Relay:
         self._sessions = count()
         self.workers_lost = 0
         self.commands_failed = 0
+        self._kernel_before = 0         # packets that the kernel relayed for workers that are gone
 
     async def start(self, listener: MediaListener) -> None:
         """Start the workers and wait until each has ports. Raises MediaError when one does not come up."""
@@ -98,7 +101,7 @@ class Relay:
         self._later(PING_SECONDS, self._ping)
 
     def _start_worker(self, ports: tuple[int, int], addresses: Iterable[str]) -> None:
-        channel = Channel(ports, self._timeout, self._on_event, self._on_lost)
+        channel = Channel(ports, self._timeout, self._on_event, self._on_lost, kernel=self._kernel)
         self._channels.append(channel)
         for address in addresses:
             channel.pool(address)
@@ -261,6 +264,13 @@ class Relay:
         """Pairs of ports lent to calls."""
         return sum(pool.lent for channel in self._channels for pool in channel.pools.values())
 
+    def kernel(self) -> KernelState:
+        if not self._kernel:
+            return KernelState(SWITCHED_OFF)
+        refusal = next((channel.refusal for channel in self._channels if channel.refusal), "")
+        streams = sum(channel.streams for channel in self._channels)
+        return KernelState(refusal, streams, self._kernel_before + sum(channel.packets for channel in self._channels))
+
     async def close(self) -> None:
         for timer in self._timers:
             timer.cancel()
@@ -367,6 +377,10 @@ class Relay:
             self._listener.media_played(str(words["call-id"]), int(str(words["number"])))
         elif event == "recorded":
             self._listener.media_recorded(str(words["call-id"]), int(str(words["ms"])) / 1000)
+        elif event == "pong":
+            channel.streams, channel.packets = int(str(words["streams"])), int(str(words["packets"]))
+        elif event == "ready":
+            channel.refusal = str(words["kernel"])
         elif event == "failed":
             self.commands_failed += 1
         elif event == "queried" and "call-id" in words:
@@ -378,6 +392,7 @@ class Relay:
         """A worker died: start another, and tell whose calls went with it."""
         self.workers_lost += 1
         self._channels.remove(channel)
+        self._kernel_before += channel.packets
         at_once = self._clock() - channel.started_at > RESTART_SECONDS
         self._later(0.0 if at_once else RESTART_SECONDS, lambda: self._start_worker(channel.ports, channel.pools))
         for call_id in channel.deleting:

@@ -210,6 +210,22 @@ class Reception:
             return
         self._received += 1
 
+    def expectation(self) -> tuple[int, int, int, float, float]:
+        """What somebody must know who goes on counting in our place while packets come in line: the next sequence
+        number (65536 when it begins anew), SSRC, and of the last packet its timestamp, its arrival and the jitter."""
+        arrival = (self._transit + self._timestamp) / self.rate
+        return self._highest + 1, self._ssrc, self._timestamp, arrival, self.jitter
+
+    def counted_elsewhere(self, packets: int, octets: int, timestamp: int, arrival: float, jitter: float) -> None:
+        """So many packets of the present source came in line; what was true of the last of them."""
+        self.packets += packets
+        self.octets += octets
+        self._highest += packets
+        self._received += packets
+        self._timestamp = timestamp
+        self._transit = arrival * self.rate - timestamp
+        self.jitter = jitter
+
     @property
     def expected(self) -> int:
         """Packets that the present source has sent, by its sequence numbers (A.3)."""

@@ -23,7 +23,7 @@ import structlog
 
 from pbxcore.hooks import StreamStats
 from pbxcore.media import wav
-from pbxcore.media.backend import MediaError, MediaListener, itself
+from pbxcore.media.backend import RTPENGINE, KernelState, MediaError, MediaListener, itself
 from pbxcore.media.ng import Daemon, NoAnswer, Words
 from pbxcore.media.rewrite import Body, read
 from pbxcore.media.ringback import payload_for, sound
@@ -253,6 +253,9 @@ class Rtpengine:
     def ports_in_use(self) -> int:
         """Pairs of ports that the calls' SDPs name; rtpengine may hold more in reserve."""
         return sum(sum(call.lines.values()) for call in self._calls.values())
+
+    def kernel(self) -> KernelState:
+        return KernelState(RTPENGINE)
 
     # --- silence and death
 

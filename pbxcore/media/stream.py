@@ -11,6 +11,7 @@ import ctypes
 import os
 import socket
 from collections.abc import Callable
+from typing import Protocol
 
 from pbxcore.media.latch import Address, Latch, Phase
 from pbxcore.media.rtp import Kind, Reception, classify
@@ -22,16 +23,25 @@ _libc = ctypes.CDLL(None, use_errno=True)
 Send = Callable[[bytes], object]
 
 
+class Lent(Protocol):
+    """A direction that the kernel relays (`kernel.Flow`)."""
+
+    def count(self) -> None: ...
+
+    def end(self) -> None: ...
+
+
 class Stream:
     """One socket, for as long as the process lives; between calls its latch is closed and all it gets is thrown away.
 
     `forward` is how the peer is sent to, None while there is nobody to send to. `locked` tells the worker's loop that
-    the socket is connected and may be read without looking at addresses.
+    the socket is connected and may be read without looking at addresses. `lent` is set while the kernel relays what
+    comes in here; whatever changes for a stream or its peer takes it back.
     """
 
     __slots__ = (
-        "failed", "fileno", "forward", "latch", "locked", "muted", "peer", "reception", "recv", "refused", "rtp",
-        "send", "sock", "update",
+        "failed", "fileno", "forward", "latch", "lent", "locked", "muted", "peer", "reception", "recv", "refused",
+        "rtp", "send", "sock", "update",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket) -> None:
@@ -40,8 +50,9 @@ class Stream:
         self.recv = sock.recv
         self.latch = Latch()
         self.reception = Reception()
-        self.update = self.reception.update
+        self.update: Callable[[bytes, float], None] = self.reception.update
         self.peer: Stream | None = None
+        self.lent: Lent | None = None
         self.forward: Send | None = None
         self.send: Send | None = None
         self.locked = False
@@ -87,11 +98,30 @@ class Stream:
             return
         for stream in (self, peer):
             if stream is not None and stream.peer is not None:
+                stream.take_back()
                 stream.peer.peer = stream.peer.forward = None
                 stream.peer = stream.forward = None
         if peer is not None:
             self.peer, peer.peer = peer, self
             self.forward, peer.forward = peer.send, self.send
+
+    @property
+    def settled(self) -> bool:
+        """RTP flows between two whose sources are known for good."""
+        peer = self.peer
+        heard = self.rtp and self.reception.packets > 0
+        return heard and self.locked and self.forward is not None and peer is not None and peer.locked
+
+    def addresses(self) -> tuple[Address, Address]:
+        """Ours and the latched one."""
+        assert self.latch.remote is not None
+        return self.sock.getsockname()[:2], self.latch.remote
+
+    def take_back(self) -> None:
+        """From the kernel, both directions."""
+        for stream in (self, self.peer):
+            if stream is not None and stream.lent is not None:
+                stream.lent.end()
 
     def listen(self, ear: Send | None) -> None:
         """Give what comes in to `ear` instead of a peer, until it is bridged again; None: to nobody."""
@@ -148,6 +178,7 @@ class Stream:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
     def _settle(self) -> None:
+        self.take_back()
         if self.muted or self.latch.remote is None:
             self.send = None
         else:

@@ -38,6 +38,8 @@ from collections.abc import Callable
 from pbxcore.media import bencode, ringback
 from pbxcore.media.bridge import Call
 from pbxcore.media.ear import Ear, Recorder
+from pbxcore.media.kernel import Kernel
+from pbxcore.media.kernel import refusal as kernel_refusal
 from pbxcore.media.player import Player
 from pbxcore.media.sockets import Ports, raise_file_limit
 from pbxcore.media.stream import DATAGRAM, Stream
@@ -55,8 +57,12 @@ Words = dict[str, bencode.Value]
 
 
 class Worker:
-    def __init__(self, control: socket.socket, ports: Ports, timeout: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, control: socket.socket, ports: Ports, timeout: float, clock: Callable[[], float],
+        kernel: Kernel | None = None,
+    ) -> None:  # fmt: skip
         self._control = control
+        self._kernel = kernel
         self._ports = ports
         self._timeout = timeout
         self._clock = clock
@@ -190,7 +196,8 @@ class Worker:
         del self._outbox[:256]
 
     def _ping(self, words: Words) -> None:
-        self._say(event="pong")
+        streams, packets = self._kernel.relayed() if self._kernel is not None else (0, 0)
+        self._say(event="pong", streams=streams, packets=packets)
 
     def _bind(self, words: Words) -> None:
         self._binds.append((str(words["address"]), int(str(words["count"]))))
@@ -345,6 +352,8 @@ class Worker:
         self._next_tick = now + self._tick
         if os.getppid() != self._parent:
             self._running = False
+        if self._kernel is not None:
+            self._kernel.keep_up(now)
         busy = self._handled - self._handled_before > BUSY_PACKETS * elapsed
         self._rest = REST_SECONDS if busy else 0.0
         self._handled_before = self._handled
@@ -369,9 +378,11 @@ class Worker:
         elif now - call.last > self._timeout and not call.reported:
             call.reported = True
             self._say(event="timeout", call_id=call_id)
+        if self._kernel is not None:
+            self._kernel.tend(call.audio(), now)
 
-    def start(self, most: int) -> None:
-        self._say(event="ready", pairs=most)
+    def start(self, most: int, refusal: str) -> None:
+        self._say(event="ready", pairs=most, kernel=refusal)
         self._flush()
 
 
@@ -380,6 +391,7 @@ def main() -> None:
     parser.add_argument("--control", type=int, required=True, help="file descriptor of the control socket")
     parser.add_argument("--ports", required=True, help="FIRST-LAST, the range of UDP ports to bind")
     parser.add_argument("--timeout", type=float, default=60.0, help="seconds without any packet until a call timed out")
+    parser.add_argument("--kernel", choices=("auto", "off"), default="off", help="let the kernel relay what it can")
     options = parser.parse_args()
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):     # meant for the exchange, which drains its calls
         signal.signal(name, signal.SIG_IGN)
@@ -387,10 +399,16 @@ def main() -> None:
     most = raise_file_limit()
     control = socket.socket(fileno=options.control)
     control.setblocking(False)
-    worker = Worker(control, Ports(first, last, most), options.timeout, time.monotonic)
+    kernel, refusal = None, ""
+    if options.kernel == "auto":
+        try:
+            kernel = Kernel()
+        except OSError as error:
+            refusal = kernel_refusal(error)
+    worker = Worker(control, Ports(first, last, most), options.timeout, time.monotonic, kernel)
     gc.freeze()
     gc.disable()                # nothing here makes cycles but the streams, and those stay
-    worker.start(most)
+    worker.start(most, refusal)
     worker.run()
 
 

@@ -13,7 +13,7 @@ from pbxcore.call.registrar import Binding, BindingStore, Registrar
 from pbxcore.call.router import DialPlan, ExtensionEntry, OutboundRule
 from pbxcore.call.trunks import Trunk, Trunks
 from pbxcore.hooks import CallSnapshot, CallState, Decision, ExplainStep, IncomingCall, StreamStats
-from pbxcore.media.backend import MediaError, MediaListener
+from pbxcore.media.backend import KernelState, MediaError, MediaListener
 from pbxcore.settings import Sip
 from pbxcore.sip.digest import Authenticator, Secret
 from tests.scenario.party import Party
@@ -230,6 +230,9 @@ class VirtualRelay:
 
     def ports_in_use(self) -> int:
         return len(self.ports)
+
+    def kernel(self) -> KernelState:
+        return KernelState("nothing is relayed")
 
     async def close(self) -> None:
         return

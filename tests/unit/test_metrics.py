@@ -12,6 +12,7 @@ from prometheus_client.registry import CollectorRegistry
 
 from pbxcore.call.panel import Control
 from pbxcore.collector import Collector
+from pbxcore.media.backend import KernelState
 from pbxcore.metrics import Metrics
 from pbxcore.net.endpoint import Endpoint
 from pbxcore.store import Store
@@ -65,6 +66,20 @@ async def test_every_counter_is_there(tmp_path: Path) -> None:
     assert "hookline_collector_last_pause_seconds" not in values
     metrics.collector = Collector(asyncio.get_running_loop().time, lambda: 0)
     assert read(metrics)["hookline_collector_worst_pause_seconds"] == 0
+    store.engine.dispose()
+
+
+async def test_why_the_kernel_relays_nothing_shows(tmp_path: Path) -> None:
+    office = Office()
+    store = open_store(f"sqlite:///{tmp_path}/x.db")
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(make(office, store))
+    assert 'hookline_media_kernel_relay{reason="nothing is relayed"} 0.0' in generate_latest(registry).decode()
+    office.relay.kernel = lambda: KernelState("", 2, 7)     # type: ignore[method-assign]
+    text = generate_latest(registry).decode()
+    assert 'hookline_media_kernel_relay{reason=""} 1.0' in text
+    assert "hookline_media_kernel_streams 2.0" in text
+    assert "hookline_media_kernel_packets_total 7.0" in text
     store.engine.dispose()
 
 

@@ -33,21 +33,21 @@ def check(entry: ContactEntry, country: str) -> ContactEntry:
     name = _short("name", entry.name)
     company = _short("company", entry.company)
     if not name and not company:
-        raise Invalid("name", "a contact needs a name or a company")
+        raise Invalid("name", "contact.nameless")
     if entry.kind not in ("person", "company"):
-        raise Invalid("kind", f"{entry.kind!r} is no kind of contact: write person or company")
+        raise Invalid("kind", "contact.kind", kind=entry.kind)
     company_id = entry.company_id or None
     if company_id is not None and (entry.kind == "company" or company_id == entry.id):
-        raise Invalid("company_id", "a company belongs to no other one: leave it empty")
+        raise Invalid("company_id", "contact.company_in_company")
     emails = dict.fromkeys(email for email in (_email(text) for text in (entry.email, *entry.other_emails)) if email)
     if len(emails) > MAX_EMAILS:
-        raise Invalid("email", f"a contact has at most {MAX_EMAILS} e-mail addresses")
+        raise Invalid("email", "contact.emails", most=MAX_EMAILS)
     owner = one_line(entry.owner or "") or None
     if owner is not None and not _EXTENSION.match(owner):
-        raise Invalid("owner", f"{entry.owner!r} is no extension: write its number, such as 101, or leave it empty")
+        raise Invalid("owner", "contact.owner", said=entry.owner)
     instructions = paragraphs(entry.instructions)
     if len(instructions) > MAX_INSTRUCTIONS:
-        raise Invalid("instructions", f"instructions have at most {MAX_INSTRUCTIONS} characters")
+        raise Invalid("instructions", "text.long", most=MAX_INSTRUCTIONS)
     numbers = _numbers(entry, country)
     return replace(
         entry,
@@ -70,16 +70,17 @@ def check(entry: ContactEntry, country: str) -> ContactEntry:
 def _numbers(entry: ContactEntry, country: str) -> dict[str, NumberKind]:
     """E.164 numbers and their kinds, in their order, each once."""
     if len(entry.numbers) > MAX_NUMBERS:
-        raise Invalid("numbers", f"a contact has at most {MAX_NUMBERS} numbers")
+        raise Invalid("numbers", "contact.numbers", most=MAX_NUMBERS)
     found: dict[str, NumberKind] = {}
     for text, kind in entry.numbered():
         if not text.strip():
             continue
         if kind not in NUMBER_KINDS:
-            raise Invalid("number_kinds", f"{kind!r} is no kind of number: write one of {', '.join(NUMBER_KINDS)}")
+            raise Invalid("number_kinds", "number.kind", kind=kind, kinds=", ".join(NUMBER_KINDS))
         number = normalise(text.strip(), country)
         if number is None:
-            raise Invalid("numbers", _why_not(text, country))
+            countryless = not country and not looks_international(text)
+            raise Invalid("numbers", "number.countryless" if countryless else "number.inside", said=text)
         found.setdefault(number.e164, kind)
     return found
 
@@ -93,17 +94,17 @@ def short_kinds(kinds: Iterable[NumberKind]) -> tuple[NumberKind, ...]:
 def _email(text: str) -> str:
     email = one_line(text)
     if email and (len(email) > MAX_NAME or not _EMAIL.match(email)):
-        raise Invalid("email", f"{text!r} is no e-mail address: write it as name@example.net, or leave it empty")
+        raise Invalid("email", "contact.email", said=text)
     return email
 
 
 def _addresses(addresses: tuple[Address, ...]) -> tuple[Address, ...]:
     if len(addresses) > MAX_ADDRESSES:
-        raise Invalid("addresses", f"a contact has at most {MAX_ADDRESSES} addresses")
+        raise Invalid("addresses", "contact.addresses", most=MAX_ADDRESSES)
     found: dict[Address, None] = {}
     for address in addresses:
         if address.kind not in ADDRESS_KINDS:
-            raise Invalid("addresses", f"{address.kind!r} is no kind of address: write one of {ADDRESS_KINDS}")
+            raise Invalid("addresses", "address.kind", kind=address.kind, kinds=", ".join(ADDRESS_KINDS))
         parts = [_short("addresses", getattr(address, one.name)) for one in fields(Address) if one.name != "kind"]
         if any(parts):
             found[Address(address.kind, *parts)] = None
@@ -122,7 +123,7 @@ def _balance(text: str) -> str:
     except InvalidOperation:
         number = Decimal("NaN")
     if not number.is_finite() or len(plain) > 24 or not _NUMBER.match(plain):
-        raise Invalid("balance", f"{text!r} is no amount: write it as 1250.00 or -12.5, or leave it empty")
+        raise Invalid("balance", "contact.balance", said=text)
     return f"{number:f}"
 
 
@@ -131,29 +132,23 @@ def _fields(entry: ContactEntry) -> dict[str, str]:
     for name, value in entry.fields.items():
         key, text = one_line(name), paragraphs(value)
         if not key or len(key) > 64 or len(text) > MAX_VALUE:
-            raise Invalid("fields", f"a field has a name of 1 to 64 characters and a text of at most {MAX_VALUE}")
+            raise Invalid("fields", "contact.field", most=MAX_VALUE)
         if text:
             found[key] = text
     if len(found) > MAX_FIELDS:
-        raise Invalid("fields", f"a contact has at most {MAX_FIELDS} fields of its own")
+        raise Invalid("fields", "contact.fields", most=MAX_FIELDS)
     return found
-
-
-def _why_not(text: str, country: str) -> str:
-    if not country and not looks_international(text):
-        return f"{text!r} does not say its country: write it with + and the country code, or set office.country"
-    return f"{text!r} is no telephone number: write it as it is dialled from outside, such as +15550100"
 
 
 def _tags(tags: tuple[str, ...]) -> tuple[str, ...]:
     cleaned = tuple(dict.fromkeys(tag for tag in (one_line(tag) for tag in tags) if tag))
     if len(cleaned) > MAX_TAGS or any(len(tag) > 64 for tag in cleaned):
-        raise Invalid("tags", f"a contact has at most {MAX_TAGS} tags of at most 64 characters")
+        raise Invalid("tags", "contact.tags", most=MAX_TAGS)
     return cleaned
 
 
 def _short(field: str, text: str) -> str:
     cleaned = one_line(text)
     if len(cleaned) > MAX_NAME:
-        raise Invalid(field, f"{field} has at most {MAX_NAME} characters")
+        raise Invalid(field, f"contact.long_{field}", most=MAX_NAME)
     return cleaned

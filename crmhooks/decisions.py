@@ -116,7 +116,7 @@ _KINDS: dict[str, tuple[type[Decision], dict[str, Rule], frozenset[str]]] = {
     "reject": (
         Reject,
         {
-            "status": integer(400, 699, "The SIP status.", _challenges, "asks for a password; take 403 or 603"),
+            "status": integer(400, 699, "The SIP status.", _challenges, "decision.challenge"),
             "reason": text(64, "The reason phrase; by default the status's own."),
         },
         frozenset(),
@@ -144,7 +144,7 @@ _PHRASES = {
 def parse(body: bytes) -> Decision | None:
     """A hook's answer: one decision as JSON, or nothing, `null` or `{}` for no opinion. Raises InvalidDecision."""
     if len(body) > MAX_BYTES:
-        raise InvalidDecision("", f"the answer is longer than {MAX_BYTES} bytes")
+        raise InvalidDecision("", "decision.large", most=MAX_BYTES)
     if not body.strip():
         return None
     try:
@@ -152,14 +152,14 @@ def parse(body: bytes) -> Decision | None:
     except InvalidDecision:
         raise
     except UnicodeDecodeError:
-        raise InvalidDecision("", "the answer is not UTF-8") from None
+        raise InvalidDecision("", "decision.utf8") from None
     except (ValueError, RecursionError):  # RecursionError: brackets nested by the thousand
-        raise InvalidDecision("", f"the answer is not JSON: {shown(body[:60])}") from None
+        raise InvalidDecision("", "decision.json", said=shown(body[:60])) from None
     return None if value is None or value == {} else from_json(value)
 
 
 def _no_constant(name: str) -> None:
-    raise InvalidDecision("", f"the answer holds {name}, which is not JSON")
+    raise InvalidDecision("", "decision.no_number", said=name)
 
 
 def from_json(value: Any) -> Decision:
@@ -170,19 +170,21 @@ def from_json(value: Any) -> Decision:
 def _read(value: Any, path: str, depth: int) -> Decision:
     where = path.removesuffix(".")
     if not isinstance(value, dict):
-        raise InvalidDecision(where, f'a decision is an object such as {{"kind": "proceed"}}, not {shown(value)}')
+        raise InvalidDecision(where, "decision.object", said=shown(value))
     if depth > MAX_DEPTH:
-        raise InvalidDecision(where, f"at most {MAX_DEPTH} decisions may follow each other by `otherwise`")
+        raise InvalidDecision(where, "decision.chain", most=MAX_DEPTH)
     kind = value.get("kind")
     if not isinstance(kind, str) or kind not in _KINDS:
-        wrong = "is missing" if kind is None else f"{shown(kind)} is none"
-        raise InvalidDecision(f"{path}kind", f"{wrong}; it is one of {', '.join(_KINDS)}")
+        kinds = ", ".join(_KINDS)
+        if kind is None:
+            raise InvalidDecision(f"{path}kind", "decision.kindless", kinds=kinds)
+        raise InvalidDecision(f"{path}kind", "decision.kind", said=shown(kind), kinds=kinds)
     cls, own, required = _KINDS[kind]
     fields: dict[str, Any] = {}
     for name, one in value.items():
         rule = own.get(name) or _COMMON.get(name)
         if rule is None and name not in ("kind", "otherwise"):
-            raise InvalidDecision(f"{path}{shown(name)[1:-1]}", f"no such field in {kind!r}{_meant(name, own)}")
+            raise _no_field(f"{path}{shown(name)[1:-1]}", kind, name, own)
         if one is None or name == "kind":
             continue
         found: Any = _read(one, f"{path}otherwise.", depth + 1) if rule is None else rule.read(one, f"{path}{name}")
@@ -192,15 +194,18 @@ def _read(value: Any, path: str, depth: int) -> Decision:
             fields[name] = found
     for name in required:
         if name not in fields:
-            raise InvalidDecision(f"{path}{name}", f"is missing; {kind!r} needs it")
+            raise InvalidDecision(f"{path}{name}", "decision.missing", kind=kind)
     if kind == "reject" and "reason" not in fields:
         fields["reason"] = _PHRASES.get(fields.get("status", 603), "Rejected")
     return cls(**fields)
 
 
-def _meant(name: Any, own: dict[str, Rule]) -> str:
-    close = difflib.get_close_matches(str(name)[:64], [*own, *_COMMON, "otherwise"], 1)
-    return f"; did you mean {close[0]!r}?" if close else f"; it takes {', '.join([*own, *_COMMON, 'otherwise'])}"
+def _no_field(where: str, kind: str, name: Any, own: dict[str, Rule]) -> InvalidDecision:
+    takes = [*own, *_COMMON, "otherwise"]
+    close = difflib.get_close_matches(str(name)[:64], takes, 1)
+    if close:
+        return InvalidDecision(where, "decision.field_meant", kind=kind, meant=close[0])
+    return InvalidDecision(where, "decision.field", kind=kind, fields=", ".join(takes))
 
 
 def to_json(decision: Decision) -> dict[str, Any]:
@@ -212,9 +217,9 @@ def _write(decision: Decision, depth: int) -> dict[str, Any]:
     kind = _kind_of.get(type(decision))
     if kind is None:
         classes = ", ".join(cls.__name__ for cls in _kind_of)
-        raise InvalidDecision("", f"{shown(decision)} is no decision; take one of {classes}")
+        raise InvalidDecision("", "decision.class", said=shown(decision), kinds=classes)
     if depth > MAX_DEPTH:
-        raise InvalidDecision("otherwise", f"at most {MAX_DEPTH} decisions may follow each other")
+        raise InvalidDecision("otherwise", "decision.chain", most=MAX_DEPTH)
     out: dict[str, Any] = {"kind": kind}
     for name in (*_KINDS[kind][1], *_COMMON):
         value = getattr(decision, name)

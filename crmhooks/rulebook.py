@@ -211,26 +211,26 @@ class RuleBook:
 
     def _made(self, rules: Sequence[Mapping[str, Any]]) -> list[Rule]:
         if len(rules) > MOST_RULES:
-            raise Invalid("rules", f"{len(rules)} rules are too many: at most {MOST_RULES} are looked through a call")
+            raise Invalid("rules", "rule.many", count=len(rules), most=MOST_RULES)
         return [self._rule(one, place) for place, one in enumerate(rules, 1)]
 
     def _rule(self, row: Mapping[str, Any], place: int) -> Rule:
         for name in row:
             if name not in (*_TEXTS, *_FLAGS, *_LISTS, "then"):
-                raise Invalid(f"{place}.{name}", f"there is no condition {name!r}")
+                raise Invalid(f"{place}.{name}", "rule.condition", name=name)
         for name in _TEXTS:
             if not isinstance(row.get(name, ""), str) or len(row.get(name, "")) > 128:
-                raise Invalid(f"{place}.{name}", "must be text of at most 128 characters")
+                raise Invalid(f"{place}.{name}", "rule.text")
         for name in _FLAGS:
             if row.get(name) not in (None, True, False):
-                raise Invalid(f"{place}.{name}", "must be true or false; leave it out where it does not matter")
+                raise Invalid(f"{place}.{name}", "rule.flag")
         if row.get("direction", "") not in _DIRECTIONS:
-            raise Invalid(f"{place}.direction", 'is "inbound", "outbound" or "internal"')
+            raise Invalid(f"{place}.direction", "rule.direction")
         try:
             decision = from_json(row.get("then"))
         except InvalidDecision as error:
             where = f"{place}.then.{error.field}" if error.field else f"{place}.then"
-            raise Invalid(where, str(error).removeprefix(f"{error.field}: ")) from None
+            raise Invalid(where, error.code, **error.values) from None
         begins, ends = _hours(row.get("hours", ""), place)
         return Rule(
             name=one_line(row.get("name", "")) or f"rule {place}",
@@ -253,13 +253,13 @@ class RuleBook:
         if patterns is None or patterns == () or patterns == []:
             return None
         if isinstance(patterns, str) or not isinstance(patterns, list | tuple) or len(patterns) > 1000:
-            raise Invalid(where, 'must be a list such as ["+12025550123", "+1900*"]')
+            raise Invalid(where, "rule.numbers")
         whole: set[str] = set()
         beginnings: list[str] = []
         for pattern in patterns:
             text = pattern.translate(str.maketrans("", "", " ()./-")) if isinstance(pattern, str) else ""
             if not _PATTERN.fullmatch(text):
-                raise Invalid(where, f'{pattern!r} will not do; write "+12025550123", "+1900*" or "withheld"')
+                raise Invalid(where, "rule.number", said=pattern)
             if text.endswith("*") and text[:-1].lstrip("+").isdigit():
                 beginnings.append(text[:-1])
             else:
@@ -273,7 +273,7 @@ def _days(text: str, place: int) -> frozenset[int]:
     for part in filter(None, (part.strip().lower() for part in text.split(","))):
         first, _, last = part.partition("-")
         if first not in DAYS or (last or first) not in DAYS:
-            raise Invalid(f"{place}.days", f'{part!r} are no days; write "mon-fri" or "sat,sun"')
+            raise Invalid(f"{place}.days", "rule.days", said=part)
         begin, end = DAYS.index(first), DAYS.index(last or first)
         found |= {at % 7 + 1 for at in range(begin, end + 1 if begin <= end else end + 8)}
     return frozenset(found)
@@ -285,10 +285,10 @@ def _hours(text: str, place: int) -> tuple[int | None, int]:
         return None, 0
     match = _HOURS.fullmatch(text.replace(" ", ""))
     if match is None:
-        raise Invalid(f"{place}.hours", f'{text!r} are no hours; write "09:00-18:00", or "22:00-06:00" over midnight')
+        raise Invalid(f"{place}.hours", "rule.hours", said=text)
     begins, ends = int(match[1]) * 60 + int(match[2]), int(match[3]) * 60 + int(match[4])
     if max(begins, ends) > 1440 or begins == ends:
-        raise Invalid(f"{place}.hours", f"{text!r} is no part of a day; leave it out for the whole day")
+        raise Invalid(f"{place}.hours", "rule.hours_none", said=text)
     return begins, ends
 
 

@@ -12,17 +12,19 @@ from collections.abc import Callable
 from typing import Any
 
 from crmhooks.text import one_line, paragraphs
+from pbxcore.faults import ENGLISH
 
 Schema = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 class InvalidDecision(ValueError):
-    """A decision that cannot be followed; `field` is its path, the message says what is wrong and what is right."""
+    """A decision that cannot be followed; `field` is its path, `code` and `values` say what is wrong (`faults`)."""
 
-    def __init__(self, field: str, message: str) -> None:
+    def __init__(self, field: str, code: str, **values: Any) -> None:
+        message = ENGLISH[code].format(**values)
         super().__init__(f"{field}: {message}" if field else message)
-        self.field = field
+        self.field, self.code, self.values = field, code, values
 
 
 class Rule:
@@ -47,9 +49,9 @@ def text(limit: int, what: str, *, several_lines: bool = False) -> Rule:
 
     def read(value: Any, path: str) -> str | None:
         if not isinstance(value, str):
-            raise InvalidDecision(path, f"must be text, not {shown(value)}")
+            raise InvalidDecision(path, "decision.text", said=shown(value))
         if len(value) > limit:
-            raise InvalidDecision(path, f"is {len(value)} characters long; at most {limit} are taken")
+            raise InvalidDecision(path, "decision.long", count=len(value), most=limit)
         return clean(value) or None
 
     return Rule(read, {"type": "string", "maxLength": limit, "description": what})
@@ -62,12 +64,12 @@ def word(pattern: str, example: str, what: str, limit: int = 64, drop: str = "")
 
     def read(value: Any, path: str) -> str:
         if not isinstance(value, str):
-            raise InvalidDecision(path, f"must be text such as {example!r}, not {shown(value)}")
+            raise InvalidDecision(path, "decision.wordless", example=example, said=shown(value))
         if len(value) > limit:
-            raise InvalidDecision(path, f"is {len(value)} characters long; at most {limit} are taken")
+            raise InvalidDecision(path, "decision.long", count=len(value), most=limit)
         stripped = value.translate(without)
         if expression.fullmatch(stripped) is None:
-            raise InvalidDecision(path, f"{shown(value)} will not do; write for instance {example!r}")
+            raise InvalidDecision(path, "decision.word", said=shown(value), example=example)
         return stripped
 
     schema: Schema = {"type": "string", "maxLength": limit, "description": what, "examples": [example]}
@@ -77,11 +79,13 @@ def word(pattern: str, example: str, what: str, limit: int = 64, drop: str = "")
 
 
 def integer(low: int, high: int, what: str, never: frozenset[int] = frozenset(), why: str = "") -> Rule:
+    """`why` is the code of what is wrong with those in `never`."""
+
     def read(value: Any, path: str) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise InvalidDecision(path, f"must be a whole number from {low} to {high}, not {shown(value)}")
+            raise InvalidDecision(path, "decision.whole", least=low, most=high, said=shown(value))
         if value in never:
-            raise InvalidDecision(path, f"{value} {why}")
+            raise InvalidDecision(path, why, said=value)
         return value
 
     schema: Schema = {"type": "integer", "minimum": low, "maximum": high, "description": what}
@@ -94,7 +98,7 @@ def seconds(low: float, high: float, what: str) -> Rule:
     def read(value: Any, path: str) -> float:
         good = isinstance(value, int | float) and not isinstance(value, bool)
         if not good or not math.isfinite(value) or not low <= value <= high:
-            raise InvalidDecision(path, f"must be seconds from {low:g} to {high:g}, not {shown(value)}")
+            raise InvalidDecision(path, "decision.seconds", least=f"{low:g}", most=f"{high:g}", said=shown(value))
         return float(value)
 
     return Rule(read, {"type": "number", "minimum": low, "maximum": high, "description": what})
@@ -103,7 +107,7 @@ def seconds(low: float, high: float, what: str) -> Rule:
 def flag(what: str) -> Rule:
     def read(value: Any, path: str) -> bool:
         if not isinstance(value, bool):
-            raise InvalidDecision(path, f"must be true or false, not {shown(value)}")
+            raise InvalidDecision(path, "decision.flag", said=shown(value))
         return value
 
     return Rule(read, {"type": "boolean", "description": what})
@@ -114,7 +118,7 @@ def choice(values: tuple[str, ...], what: str) -> Rule:
 
     def read(value: Any, path: str) -> str:
         if not isinstance(value, str) or value not in values:
-            raise InvalidDecision(path, f"must be {listed}, not {shown(value)}")
+            raise InvalidDecision(path, "decision.choice", choices=listed, said=shown(value))
         return value
 
     return Rule(read, {"enum": list(values), "description": what})
@@ -125,9 +129,9 @@ def several(item: Rule, least: int, most: int, what: str) -> Rule:
 
     def read(value: Any, path: str) -> tuple[Any, ...]:
         if not isinstance(value, list | tuple):
-            raise InvalidDecision(path, f"must be a list, not {shown(value)}")
+            raise InvalidDecision(path, "decision.list", said=shown(value))
         if not least <= len(value) <= most:
-            raise InvalidDecision(path, f"holds {len(value)} entries; {least} to {most} are taken")
+            raise InvalidDecision(path, "decision.entries", count=len(value), least=least, most=most)
         found = [item.read(one, f"{path}[{index}]") for index, one in enumerate(value)]
         return tuple(dict.fromkeys(one for one in found if one is not None))
 
@@ -142,13 +146,13 @@ def mapping(key: str, item: Rule, most: int, what: str) -> Rule:
 
     def read(value: Any, path: str) -> dict[str, Any]:
         if not isinstance(value, dict):
-            raise InvalidDecision(path, f"must be an object, not {shown(value)}")
+            raise InvalidDecision(path, "decision.record", said=shown(value))
         if len(value) > most:
-            raise InvalidDecision(path, f"holds {len(value)} entries; at most {most} are taken")
+            raise InvalidDecision(path, "decision.entries", count=len(value), least=0, most=most)
         found: dict[str, Any] = {}
         for name, one in value.items():
             if not isinstance(name, str) or expression.fullmatch(name) is None:
-                raise InvalidDecision(path, f"{shown(name)} is no name; use letters, digits and _")
+                raise InvalidDecision(path, "decision.name", said=shown(name))
             found[name] = item.read(one, f"{path}.{name}") or ""
         return found
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypedDict
 
+from pbxcore.faults import ENGLISH
 from pbxcore.hooks import CallSnapshot, ExplainStep, Phrase
 from pbxcore.plans import CallSchedule as CallSchedule
 from pbxcore.plans import Instruction as Instruction
@@ -23,11 +24,17 @@ class NotFound(Exception):
 
 
 class Invalid(Exception):
-    """A value that cannot be stored: `field` names it, the message says what is wrong and what is right."""
+    """A value that cannot be stored: `field` names it, `code` and `values` (those of `faults.ENGLISH`) say what is
+    wrong and what is right; the message does so in English."""
 
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
+    def __init__(self, field: str, code: str, **values: object) -> None:
+        super().__init__(ENGLISH[code].format(**values))
+        self.field, self.code, self.values = field, code, values
+
+    @property
+    def said(self) -> Phrase:
+        """What is wrong, for any language."""
+        return self.code, {name: str(value) for name, value in self.values.items()}
 
 
 AgentState = Literal["ready", "not ready", "after-call work"]
@@ -281,11 +288,13 @@ class ActivityChange(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class ImportFault:
-    """What could not be imported: the line on which it begins, why, and its text."""
+    """What could not be imported: the line on which it begins, why (in English, and for any language), and its
+    text."""
 
     line: int
     reason: str
     text: str
+    said: Phrase
 
 
 @dataclass(frozen=True, slots=True)

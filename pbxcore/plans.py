@@ -51,7 +51,8 @@ ScheduleState = Literal["planned", "offered", "done", "missed", "cancelled"]
 @dataclass(frozen=True, slots=True)
 class ScheduledCall:
     """A call that an agent is to make at `due_at` (Unix time), said in `timezone`. `missed` counts how often it was not
-    taken, `reason` says why the last time; it moved from `first_due_at` then. `call_id` is the call it was offered by.
+    taken, `reason` says why the last time, `reason_code` for any language (`faults`, with his extension); it moved from
+    `first_due_at` then. `call_id` is the call it was offered by.
 
     `id` is empty for one that is not stored yet.
     """
@@ -70,6 +71,7 @@ class ScheduledCall:
     call_id: str | None = None
     first_due_at: float = 0.0
     author: str = ""
+    reason_code: str = ""
 
 
 class CallSchedule(Protocol):

@@ -1,4 +1,4 @@
-"""/api/v1: the same things for programs, as JSON. Errors are `{"error": {"field", "message"}}`.
+"""/api/v1: the same things for programs, as JSON. Errors are `{"error": {"field", "message", "code"}}`, in English.
 
 Browsers come with their session's cookie, and with its CSRF token in X-CSRF-Token for every write.
 """
@@ -87,7 +87,7 @@ async def calls(request: Request) -> Response:
         if user.extension is None:
             return reply({"calls": []})
         if party not in (None, user.extension):
-            raise Refused(403, "An agent sees the calls of his own extension.", "party")
+            raise Refused(403, "own_calls", "party")
         party = user.extension
     limit, offset = number_of(request, "limit", 50, LIMIT), number_of(request, "offset", 0, OFFSET_LIMIT)
     return reply({"calls": await panel.desk.history(party=party, limit=limit, offset=offset)})
@@ -108,7 +108,7 @@ async def hang_up(request: Request) -> Response:
     panel = panel_of(request)
     found = panel.control.call(request.path_params["call_id"])
     if not may_see(user_of(request), found):
-        raise Refused(403, "This call is not yours.")
+        raise Refused(403, "not_yours")
     panel.control.hang_up(found.call_id)
     return Response(status_code=204)
 
@@ -122,9 +122,9 @@ async def transfer(request: Request) -> Response:
     party = wanted.party
     if not sees_all(user):
         if own_leg(found, user.extension) is None:
-            raise Refused(403, "This call is not yours.")
+            raise Refused(403, "not_yours")
         if party not in (None, user.extension):
-            raise Refused(403, "An agent transfers his own calls.", "party")
+            raise Refused(403, "own_transfers", "party")
         party = user.extension
     await hand_over(panel, found, wanted.to, party, wanted.notes)
     return Response(status_code=202)
@@ -134,7 +134,7 @@ async def write_summary(request: Request) -> Response:
     panel, user = panel_of(request), user_of(request)
     call_id = request.path_params["call_id"]
     if not await may_write(panel, user, call_id):
-        raise Refused(403, "This call is not yours.")
+        raise Refused(403, "not_yours")
     written = read(SummaryIn, await json_body(request))
     author = user.extension or user.username
     change = written.change(panel.settings.office.timezone)
@@ -152,7 +152,7 @@ async def contacts(request: Request) -> Response:
 async def lookup(request: Request) -> Response:
     number = request.query_params.get("number", "")
     if not number or len(number) > 128:
-        raise Refused(422, "Name the number to look up.", "number")
+        raise Refused(422, "no_number", "number")
     return reply({"contacts": panel_of(request).desk.lookup(number)})
 
 
@@ -177,7 +177,7 @@ async def delete_contact(request: Request) -> Response:
     panel = panel_of(request)
     found = await panel.desk.contact(request.path_params["contact_id"])
     if not may_delete(user_of(request), found):
-        raise Refused(403, "Contacts are deleted by their owner or a supervisor.")
+        raise Refused(403, "others_contact")
     await panel.desk.delete_contact(found.id)
     return Response(status_code=204)
 
@@ -192,7 +192,7 @@ async def activities(request: Request) -> Response:
         if user.extension is None:
             return reply({"activities": []})
         if agent not in (None, user.extension):
-            raise Refused(403, "An agent sees his own activities.", "agent")
+            raise Refused(403, "own_activities", "agent")
         agent = user.extension
     found = await panel.desk.activities(
         agent=agent,
@@ -210,7 +210,7 @@ async def activities(request: Request) -> Response:
 async def agent_state(request: Request) -> Response:
     found = panel_of(request).extension(request.path_params["number"])
     if found is None:
-        raise Refused(404, "There is no such extension.")
+        raise Refused(404, "no_extension")
     return reply({"number": found.number, "state": found.state})
 
 
@@ -218,7 +218,7 @@ async def say_agent_state(request: Request) -> Response:
     """An agent says his own, a supervisor anybody's."""
     user, number = user_of(request), request.path_params["number"]
     if not sees_all(user) and user.extension != number:
-        raise Refused(403, "An agent says his own state.")
+        raise Refused(403, "own_state")
     wanted = read(AgentStateIn, await json_body(request))
     panel_of(request).control.agent_says(number, wanted.state)
     return await agent_state(request)
@@ -261,7 +261,7 @@ async def schemas(request: Request) -> Response:
 async def schema(request: Request) -> Response:
     found = request.app.state.schemas.get(request.path_params["name"].removesuffix(".json"))
     if found is None:
-        raise Refused(404, "There is no such schema.")
+        raise Refused(404, "no_schema")
     return Response(to_json(found), media_type="application/schema+json")
 
 
@@ -277,7 +277,7 @@ async def events(request: Request) -> Response:
     """Events as they happen, named as CSTA names them. `refresh` says that some were missed: ask for the calls anew."""
     panel, user, session = panel_of(request), user_of(request), session_of(request)
     if len(panel.hub.of_user(user.username)) >= STREAMS_PER_USER:
-        raise Refused(429, f"A user may have {STREAMS_PER_USER} streams open: close one.")
+        raise Refused(429, "streams", most=STREAMS_PER_USER)
     cursor = panel.hub.join(user.username, session.id, request.headers.get("last-event-id", ""), user.extension)
 
     async def show(entries: list[Entry] | None) -> AsyncIterator[ServerSentEvent]:

@@ -50,7 +50,19 @@ from web.pages import (
     users,
 )
 from web.pages import outbox as outbox_page
-from web.panel import Panel, Refused, api_error, guarded, identify, is_api, is_htmx, page, panel_of, words_of
+from web.panel import (
+    Panel,
+    Refused,
+    api_error,
+    guarded,
+    identify,
+    invalid_words,
+    is_api,
+    is_htmx,
+    page,
+    panel_of,
+    words_of,
+)
 from web.security import BodyLimit, SameOrigin, StrictHeaders
 from web.sessions import Sessions
 from web.view import dialable, duration, exact_moment, initials, iso_moment, milliseconds, moment, pretty_number
@@ -58,6 +70,7 @@ from web.words import Words
 
 HERE = Path(__file__).parent
 FILE_LIMIT = 20_000_000
+FILE_PATHS = ("/contacts/import", "/api/v1/contacts/import")
 YEAR_SECONDS = 365 * 24 * 3600
 
 
@@ -104,8 +117,8 @@ def create_app(
     panel.sessions.on_end = lambda session: panel.hub.end_session(session.id)
     middleware = [
         Middleware(StrictHeaders),
-        Middleware(BodyLimit, larger=dict.fromkeys(("/contacts/import", "/api/v1/contacts/import"), FILE_LIMIT)),
-        Middleware(SameOrigin, public_url=settings.web.public_url),
+        Middleware(BodyLimit, words=words_of, larger=dict.fromkeys(FILE_PATHS, FILE_LIMIT)),
+        Middleware(SameOrigin, words=words_of, public_url=settings.web.public_url),
     ]
     app = Starlette(routes=routes(), middleware=middleware, exception_handlers=error_handlers())
     app.state.panel = panel
@@ -253,10 +266,10 @@ async def readyz(request: Request) -> Response:
     return PlainTextResponse("ready\n" if ready else "not ready\n", 200 if ready else 503)
 
 
-async def _answer(request: Request, status: int, message: str, field: str | None = None) -> Response:
+async def _answer(request: Request, status: int, code: str, message: str, field: str | None = None) -> Response:
     """An error in the form that its asker can read."""
     if is_api(request):
-        return api_error(status, message, field)
+        return api_error(status, code, message, field)
     if is_htmx(request):
         return PlainTextResponse(message, status)
     who = await identify(request, touch=False)
@@ -268,23 +281,24 @@ async def _answer(request: Request, status: int, message: str, field: str | None
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
-    return await _answer(request, error.status, str(error), error.field)
+    message = words_of(request)(f"error.{error.code}", **error.values)
+    return await _answer(request, error.status, error.code, message, error.field)
 
 
 async def _not_found(request: Request, error: Exception) -> Response:
-    return await _answer(request, 404, str(error) if is_api(request) else words_of(request)("error.404"))
+    return await _answer(request, 404, "404", str(error) if is_api(request) else words_of(request)("error.404"))
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, Invalid)
-    return await _answer(request, 422, str(error), error.field)
+    return await _answer(request, 422, error.code, invalid_words(request, error), error.field)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     words = words_of(request)
-    key = f"error.{error.status_code}"
-    answer = await _answer(request, error.status_code, words(key if key in words else "error.400"))
+    code = str(error.status_code) if f"error.{error.status_code}" in words else "400"
+    answer = await _answer(request, error.status_code, code, words(f"error.{code}"))
     for name, value in (error.headers or {}).items():
         answer.headers[name] = value
     return answer
@@ -292,14 +306,15 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 async def _unavailable(request: Request, error: Exception) -> Response:
     """The database is away. Calls go on without it, pages cannot: not even the user can be looked up."""
-    panel_of(request).failures += 1
-    message = words_of(request)("error.503")
-    return api_error(503, message) if is_api(request) else PlainTextResponse(f"{message}\n", 503)
+    return _failed(request, 503)
 
 
 async def _broken(request: Request, error: Exception) -> Response:
     """Starlette raises the error on after this answer, so that it reaches the server's log."""
+    return _failed(request, 500)
+
+
+def _failed(request: Request, status: int) -> Response:
     panel_of(request).failures += 1
-    words = words_of(request)
-    message = words("error.500")
-    return api_error(500, message) if is_api(request) else PlainTextResponse(f"{message}\n", 500)
+    message = words_of(request)(f"error.{status}")
+    return api_error(status, str(status), message) if is_api(request) else PlainTextResponse(f"{message}\n", status)

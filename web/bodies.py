@@ -101,7 +101,7 @@ class ScheduledCallIn(BaseModel):
         zone = self.timezone or timezone
         due = read_moment("due_at", self.due_at, zone)
         if due is None:
-            raise Invalid("due_at", "say when as a date and a time")
+            raise Invalid("due_at", "moment.missing")
         return ScheduledCall(
             schedule_id, self.agent or agent, self.number, due, zone, self.note, self.contact_id, author=author
         )

@@ -40,7 +40,7 @@ async def originate(request: Request) -> Response:
     panel, user = panel_of(request), user_of(request)
     said = read(CallIn, await json_body(request))
     if not sees_all(user) and said.from_ != user.extension:
-        raise Refused(403, "An agent calls from his own phone.", "from")
+        raise Refused(403, "own_phone", "from")
     call_id = panel.orders.once(
         user.username, request.headers.get("idempotency-key", ""), (said.from_, said.to),
         lambda: panel.control.originate(said.from_, said.to),
@@ -55,7 +55,7 @@ async def take_in(request: Request) -> Response:
     said = request.headers.get("content-type", "").partition(";")[0].strip()
     kind = {media.partition(";")[0]: kind for kind, media in KINDS.values()}.get(said)
     if kind is None:
-        raise Refused(415, "Send text/csv or text/vcard.")
+        raise Refused(415, "no_card_file")
     merge_all = request.query_params.get("merge_all") == "true"
     return reply(await panel_of(request).desk.port.take_in(await request.body(), kind, merge_all=merge_all))
 
@@ -64,7 +64,7 @@ async def give_out(request: Request) -> Response:
     wanted = request.query_params.get("format", "vcard")
     found = next(((kind, media) for kind, media in KINDS.values() if kind == wanted), None)
     if found is None:
-        raise Refused(422, "format is csv or vcard.", "format")
+        raise Refused(422, "card_format", "format")
     return Response(await panel_of(request).desk.port.give_out(found[0]), media_type=found[1])
 
 
@@ -81,7 +81,7 @@ async def change_activity(request: Request) -> Response:
     """Outcome, follow-up and recording of a call, besides its summary."""
     panel, call_id = panel_of(request), request.path_params["call_id"]
     if not await may_write(panel, user_of(request), call_id):
-        raise Refused(403, "This call is not yours.")
+        raise Refused(403, "not_yours")
     said = read(ActivityIn, await json_body(request))
     return reply(await panel.desk.change_activity(call_id, said.change(panel.settings.office.timezone)))
 

@@ -64,7 +64,7 @@ async def serve(request: Request) -> Response:
     if not is_local(request):
         who = await identify(request)
         if who is None or not sees_all(who[0]):
-            raise Refused(403 if who else 401, "Figures are for this machine itself and for supervisors.")
+            raise Refused(403 if who else 401, "figures")
     panel = panel_of(request)
     if panel.outbox is not None:
         try:

@@ -21,13 +21,13 @@ def read_moment(field: str, said: float | str | None, timezone: str) -> float | 
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise Invalid(field, f"{said!r} is no date and time: write it as 2026-11-23T14:30") from None
+        raise Invalid(field, "moment.unread", said=said) from None
     if moment.tzinfo is None:
         moment = _on_the_wall(field, moment, zone(timezone))
     try:
         return moment.timestamp()
     except (OverflowError, ValueError):
-        raise Invalid(field, f"{said!r} is too far away") from None
+        raise Invalid(field, "moment.far", said=said) from None
 
 
 def _on_the_wall(field: str, moment: datetime, here: tzinfo) -> datetime:
@@ -35,10 +35,10 @@ def _on_the_wall(field: str, moment: datetime, here: tzinfo) -> datetime:
     try:
         back = moment.astimezone(UTC).astimezone(here)
     except OverflowError:
-        raise Invalid(field, f"{moment:%Y-%m-%d} is too far away") from None
+        raise Invalid(field, "moment.far", said=f"{moment:%Y-%m-%d}") from None
     if back.replace(tzinfo=None) != moment.replace(tzinfo=None):
         before = (moment - timedelta(hours=1)).strftime("%H:%M")
-        raise Invalid(field, f"{moment:%H:%M} does not exist on that day, because the clocks go forward after {before}")
+        raise Invalid(field, "moment.skipped", clock=f"{moment:%H:%M}", before=before)
     return moment
 
 

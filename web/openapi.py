@@ -358,8 +358,12 @@ def _schemas() -> dict[str, Any]:
             "properties": {
                 "error": {
                     "type": "object",
-                    "required": ["field", "message"],
-                    "properties": {"field": {"type": ["string", "null"]}, "message": {"type": "string"}},
+                    "required": ["field", "message", "code"],
+                    "properties": {
+                        "field": {"type": ["string", "null"]},
+                        "message": {"type": "string", "description": "In English."},
+                        "code": {"type": "string", "description": "What is wrong, for programs; stays as it is."},
+                    },
                 }
             },
         }

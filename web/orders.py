@@ -30,7 +30,7 @@ class Orders:
         if not key:
             return do()
         if len(key) > MAX_KEY:
-            raise Refused(422, f"An Idempotency-Key has at most {MAX_KEY} characters.", "Idempotency-Key")
+            raise Refused(422, "long_key", "Idempotency-Key", most=MAX_KEY)
         now, kept = self._clock(), self._kept
         while kept and (next(iter(kept.values()))[0] <= now or len(kept) >= MAX_KEPT):
             kept.popitem(last=False)
@@ -40,5 +40,5 @@ class Orders:
             kept[user, key] = (now + KEPT_SECONDS, order, answer)
             return answer
         if found[1] != order:
-            raise Refused(422, "This Idempotency-Key was used for another order.", "Idempotency-Key")
+            raise Refused(422, "used_key", "Idempotency-Key")
         return found[2]

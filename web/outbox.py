@@ -28,7 +28,7 @@ async def entries(request: Request) -> Response:
     outbox, query = panel_of(request).outbox, request.query_params
     state = query.get("state") or None
     if state is not None and state not in STATES:
-        raise Refused(422, f"A state is one of {', '.join(STATES)}.", "state")
+        raise Refused(422, "outbox_state", "state", states=", ".join(STATES))
     limit, offset = number_of(request, "limit", 50, LIMIT), number_of(request, "offset", 0, OFFSET_LIMIT)
     connector = query.get("connector") or None
     if outbox is None:

@@ -101,7 +101,9 @@ def session_of(request: Request) -> Session:
 
 
 def words_of(request: Request) -> Words:
-    """The visitor's language: his own choice, else his browser's, else the office's."""
+    """The visitor's language: his own choice, else his browser's, else the office's; English for programs."""
+    if is_api(request):
+        return Words("en")
     chosen = request.cookies.get(LANGUAGE_COOKIE, "")
     accepted = request.headers.get("accept-language", "")
     return Words(choose_language(chosen, accepted, panel_of(request).settings.office.language))
@@ -174,7 +176,7 @@ def guarded(handler: Handler, roles: Iterable[Role] = ROLES, *, touch: bool = Tr
             return _to_sign_in(request)
         request.state.user, request.state.session = who
         if who[0].role not in allowed:
-            raise Refused(403, words_of(request)("error.role"))
+            raise Refused(403, "role")
         if request.method not in SAFE_METHODS and not isinstance(who[1], TokenSession):
             await _check_csrf(request, who[1])
         return await handler(request)
@@ -188,12 +190,12 @@ async def _check_csrf(request: Request, session: Session) -> None:
         field = (await request.form()).get("csrf")
         token = field if isinstance(field, str) else None
     if token is None or not compare_digest(token.encode(), session.csrf.encode()):
-        raise Refused(403, words_of(request)("error.csrf"))
+        raise Refused(403, "csrf")
 
 
 def _to_sign_in(request: Request) -> Response:
     if is_api(request):
-        return api_error(401, "Sign in first.")
+        return api_error(401, "sign_in", words_of(request)("error.sign_in"))
     if is_htmx(request):
         return Response(status_code=401, headers={"HX-Redirect": "/sign-in"})
     back = request.url.path + (f"?{request.url.query}" if request.url.query else "")
@@ -201,8 +203,8 @@ def _to_sign_in(request: Request) -> Response:
     return RedirectResponse(where, 303)
 
 
-def api_error(status: int, message: str, field: str | None = None) -> Response:
-    return JSONResponse({"error": {"field": field, "message": message}}, status)
+def api_error(status: int, code: str, message: str, field: str | None = None) -> Response:
+    return JSONResponse({"error": {"field": field, "message": message, "code": code}}, status)
 
 
 def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
@@ -236,24 +238,20 @@ def see_other(request: Request, where: str, note: str = "") -> Response:
 
 
 def invalid_words(request: Request, error: Invalid) -> str:
-    """What is wrong with a value: the desk's own words, led in by ours where it speaks another language."""
-    words = words_of(request)
-    if words.language == "en":
-        return str(error)
-    key = f"invalid.{error.field}"
-    return f"{words(key if key in words else 'error.invalid')} ({error})"
+    """What is wrong with a value, in the visitor's language."""
+    return words_of(request)(f"fault.{error.code}", **error.values)
 
 
 async def json_body(request: Request) -> dict[str, Any]:
     """The JSON object that was sent. Raises Refused."""
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        raise Refused(415, "Send application/json.")
+        raise Refused(415, "no_json_type")
     try:
         body = from_json(await request.body(), allow_inf_nan=False)
     except ValueError as error:
-        raise Refused(400, f"This is not JSON: {error}.") from None
+        raise Refused(400, "no_json", why=error) from None
     if not isinstance(body, dict):
-        raise Refused(400, "Send a JSON object.")
+        raise Refused(400, "no_object")
     return body
 
 
@@ -263,7 +261,7 @@ def number_of(request: Request, name: str, default: int, most: int) -> int:
     if not text:
         return default
     if not text.isdecimal() or len(text) > 9:
-        raise Refused(422, f"{name} must be a whole number from 0 to {most}.", name)
+        raise Refused(422, "whole_number", name, name=name, most=most)
     return min(int(text), most)
 
 
@@ -278,4 +276,4 @@ def read(model: type[BaseModel], body: dict[str, Any]) -> Any:
         return model.model_validate(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise Refused(422, first["msg"], ".".join(map(str, first["loc"]))) from None
+        raise Refused(422, "body", ".".join(map(str, first["loc"])), why=first["msg"]) from None

@@ -5,14 +5,18 @@ Plain ASGI, so that streams pass untouched. Sessions and roles are checked where
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from web.words import Words
+
+WordsOf = Callable[[Request], Words]
 BODY_LIMIT = 128 * 1024
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -68,10 +72,15 @@ class BodyLimit:
     """Answers 413 to a body that is, or says that it is, over the limit."""
 
     def __init__(
-        self, app: ASGIApp, limit: int = BODY_LIMIT, larger: Mapping[str, int] = MappingProxyType({})
+        self,
+        app: ASGIApp,
+        words: WordsOf,
+        limit: int = BODY_LIMIT,
+        larger: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         """`larger`: the limits of paths that take files, whose length must be said."""
         self.app = app
+        self.words = words
         self.limit = limit
         self.larger = larger
 
@@ -80,7 +89,7 @@ class BodyLimit:
             return await self.app(scope, receive, send)
         said = Headers(scope=scope).get("content-length", "0")
         if not said.isdigit() or int(said) > self.larger.get(scope["path"], self.limit):
-            return await _too_large(scope, receive, send)
+            return await _refuse(scope, receive, send, 413, "413", self.words)
         if "content-length" in Headers(scope=scope) or scope["method"] in SAFE_METHODS:
             return await self.app(scope, receive, send)
         body = bytearray()
@@ -88,7 +97,7 @@ class BodyLimit:
             message = await receive()
             body += message.get("body", b"")
             if len(body) > self.limit:
-                return await _too_large(scope, receive, send)
+                return await _refuse(scope, receive, send, 413, "413", self.words)
             if not message.get("more_body", False):
                 break
         whole: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
@@ -99,15 +108,17 @@ class BodyLimit:
         await self.app(scope, replay, send)
 
 
-async def _too_large(scope: Scope, receive: Receive, send: Send) -> None:
-    await PlainTextResponse("The request is too large.\n", 413)(scope, receive, send)
+async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, code: str, words: WordsOf) -> None:
+    message = words(Request(scope))(f"error.{code}")
+    await PlainTextResponse(f"{message}\n", status)(scope, receive, send)
 
 
 class SameOrigin:
     """Refuses writes that a browser says come from another site; programs send neither header and pass."""
 
-    def __init__(self, app: ASGIApp, public_url: str = "") -> None:
+    def __init__(self, app: ASGIApp, words: WordsOf, public_url: str = "") -> None:
         self.app = app
+        self.words = words
         self.public = urlsplit(public_url).netloc
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -118,5 +129,5 @@ class SameOrigin:
             ours = {headers.get("host", ""), self.public} - {""}
             foreign = origin is not None and urlsplit(origin).netloc not in ours
             if foreign or site not in (None, "same-origin", "none"):
-                return await PlainTextResponse("Cross-site request refused.\n", 403)(scope, receive, send)
+                return await _refuse(scope, receive, send, 403, "cross_site", self.words)
         await self.app(scope, receive, send)

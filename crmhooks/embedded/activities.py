@@ -59,7 +59,7 @@ def change_of(change: ActivityChange) -> Callable[[ActivityRow], None]:
     if "follow_up_at" in change:
         at = change["follow_up_at"]
         if at is not None and not 0 < at <= LATEST:
-            raise Invalid("follow_up_at", "say when as a date and a time, or leave it empty")
+            raise Invalid("follow_up_at", "call.follow_up")
         values["follow_up_at"] = at
     if "follow_up_note" in change:
         values["follow_up_note"] = _short("follow_up_note", paragraphs(change["follow_up_note"]), MAX_NOTE)
@@ -80,5 +80,5 @@ def change_of(change: ActivityChange) -> Callable[[ActivityRow], None]:
 
 def _short(field: str, text: str, most: int) -> str | None:
     if len(text) > most:
-        raise Invalid(field, f"at most {most} characters")
+        raise Invalid(field, "text.long", most=most)
     return text or None

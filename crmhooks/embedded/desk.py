@@ -270,15 +270,15 @@ class EmbeddedCrm:
         whose call it was. Raises NotFound, Invalid; StoreUnavailable when the database is gone."""
         text = paragraphs(summary)
         if not text:
-            raise Invalid("summary", "a summary says in a line what the call was about")
+            raise Invalid("summary", "call.summary")
         if len(text) > MAX_SUMMARY:
-            raise Invalid("summary", f"a summary has at most {MAX_SUMMARY} characters")
+            raise Invalid("summary", "text.long", most=MAX_SUMMARY)
         now, more = self._clock(), change_of(change or {})
 
         def write(session: Session, row: ActivityRow) -> None:
             if contact_id is not None:
                 if session.get(ContactRow, contact_id) is None:
-                    raise Invalid("contact_id", f"no contact {contact_id}: choose one that is stored")
+                    raise Invalid("contact_id", "call.contact", contact_id=contact_id)
                 row.contact_id, row.settled = contact_id, True
             row.summary, row.author, row.state, row.completed_at = text, author, "completed", now
             more(row)

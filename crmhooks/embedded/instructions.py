@@ -174,27 +174,27 @@ class Book:
     def _checked(self, said: Instruction) -> Instruction:
         text = paragraphs(said.text)
         if not text or len(text) > MAX_TEXT:
-            raise Invalid("text", f"an instruction has 1 to {MAX_TEXT} characters")
+            raise Invalid("text", "instruction.text", most=MAX_TEXT)
         number = one_line(said.number)
         if number:
             found = normalise(number, self._country)
             if found is None:
-                raise Invalid("number", f"{said.number!r} is no telephone number: write it as +15550100")
+                raise Invalid("number", "number.unread", said=said.number)
             number = found.e164
         prefix = SPELLED.sub("", one_line(said.prefix))
         if prefix and not PREFIX.match(prefix):
-            raise Invalid("prefix", f"{said.prefix!r} begins no number: write it with the country, such as +1555")
+            raise Invalid("prefix", "instruction.prefix", said=said.prefix)
         tag, called = one_line(said.tag), _leads_to(_called(one_line(said.called), self._country))
         if len(tag) > MAX_CALLED or len(called) > MAX_CALLED:
-            raise Invalid("tag" if len(tag) > MAX_CALLED else "called", f"at most {MAX_CALLED} characters")
+            raise Invalid("tag" if len(tag) > MAX_CALLED else "called", "text.long", most=MAX_CALLED)
         days = "".join(sorted(set(said.days)))
         if not DAYS.match(days):
-            raise Invalid("days", f"{said.days!r}: write the days as digits, 1 for Monday to 7 for Sunday")
+            raise Invalid("days", "instruction.days", said=said.days)
         times = (said.begins, said.ends)
         if (said.begins is None) != (said.ends is None) or any(t is not None and not 0 <= t <= DAY for t in times):
-            raise Invalid("begins", "say when it begins and when it ends, each from 00:00 to 24:00, or neither")
+            raise Invalid("begins", "instruction.times")
         if said.begins is not None and said.begins == said.ends:
-            raise Invalid("ends", "it ends when it begins: leave both empty for the whole day")
+            raise Invalid("ends", "instruction.at_once")
         return replace(
             said, text=text, number=number, prefix=prefix, tag=tag, called=called, days="" if len(days) == 7 else days
         )

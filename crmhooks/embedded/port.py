@@ -29,7 +29,7 @@ SHOWN = 100
 
 Row = tuple[int, str, ContactEntry]     # line, text and what it says
 Changed = Callable[[tuple[list[ContactEntry], int]], None]
-Outcome = tuple[list[ContactEntry], list[tuple[int, str, str]], list[str], int]
+Outcome = tuple[list[ContactEntry], list[ImportFault], list[str], int]
 
 
 class Port:
@@ -57,7 +57,7 @@ class Port:
         for start in range(0, len(good), AT_ONCE):
             stored, refused, words = await self._store_all(good[start : start + AT_ONCE], merge_all)
             numbers.update(number for entry in stored for number in entry.numbers)
-            faults += [ImportFault(line, reason, text[:MAX_TEXT]) for line, reason, text in refused]
+            faults += refused
             for word in words:
                 done[word] += 1
         shared = self._index.shared()
@@ -67,13 +67,13 @@ class Port:
 
     async def _store_all(
         self, batch: list[Row], merge_all: bool
-    ) -> tuple[list[ContactEntry], list[tuple[int, str, str]], list[str]]:
+    ) -> tuple[list[ContactEntry], list[ImportFault], list[str]]:
         now, tokens = self._clock(), [self._token() for _ in batch]
 
         def job(session: Session) -> Outcome:
             rows.lock(session)
             stored: dict[str, ContactEntry] = {}
-            refused: list[tuple[int, str, str]] = []
+            refused: list[ImportFault] = []
             words: list[str] = []
             for (line, text, entry), fresh in zip(batch, tokens, strict=True):
                 twin = next((one for one in _near(session, entry) if _alike(one, entry, merge_all)), None)
@@ -87,7 +87,7 @@ class Port:
                             continue
                         saved, word = rows.store_contact(session, both, "", now), "merged"
                 except Invalid as error:
-                    refused.append((line, str(error), text))
+                    refused.append(_fault(line, error, text))
                     continue
                 words.append(word)
                 stored |= {one.id: one for one in saved}
@@ -109,7 +109,7 @@ class Port:
     async def merge(self, contact_id: str, other_id: str) -> ContactEntry:
         """See `ContactPort`."""
         if contact_id == other_id:
-            raise Invalid("with", "a contact is not merged with itself")
+            raise Invalid("with", "contact.itself")
         now = self._clock()
 
         def job(session: Session) -> tuple[list[ContactEntry], int]:
@@ -119,7 +119,7 @@ class Port:
                     raise NotFound(f"no contact {wanted}")
             one, other = found[contact_id], found[other_id]
             if one.kind != other.kind:
-                raise Invalid("with", "a person and a company are not the same")
+                raise Invalid("with", "contact.unlike")
             both = check(merged(one, other), self._country)
             connection = session.connection()
             for table in (ActivityRow, ScheduledCallRow):
@@ -222,13 +222,17 @@ def _sorted_out(data: bytes, kind: CardFile, country: str) -> tuple[list[Row], l
     faults: list[ImportFault] = []
     for line, text, found in _read(data, kind):
         try:
-            if isinstance(found, str):
-                raise Invalid("", found)
+            if isinstance(found, Invalid):
+                raise found
             good.append((line, text, check(found, country)))
         except Invalid as error:
-            faults.append(ImportFault(line, str(error), text[:MAX_TEXT]))
+            faults.append(_fault(line, error, text))
     good.sort(key=lambda one: one[2].kind != "company")     # people find their companies by name
     return good, faults
+
+
+def _fault(line: int, error: Invalid, text: str) -> ImportFault:
+    return ImportFault(line, str(error), text[:MAX_TEXT], error.said)
 
 
 def _written(entries: list[ContactEntry], kind: CardFile) -> bytes:
@@ -240,9 +244,9 @@ def _written(entries: list[ContactEntry], kind: CardFile) -> bytes:
     return vcards.write(entries).encode()
 
 
-def _read(data: bytes, kind: CardFile) -> Iterator[tuple[int, str, ContactEntry | str]]:
+def _read(data: bytes, kind: CardFile) -> Iterator[tuple[int, str, ContactEntry | Invalid]]:
     if len(data) > MAX_BYTES:
-        raise Invalid("file", f"the file has more than {MAX_BYTES // 1_000_000} MB: divide it")
+        raise Invalid("file", "file.large", most=MAX_BYTES // 1_000_000)
     text = _text(data)
     if kind == "csv":
         yield from sheets.read(text)
@@ -250,7 +254,7 @@ def _read(data: bytes, kind: CardFile) -> Iterator[tuple[int, str, ContactEntry 
     from crmhooks.embedded import vcards  # vobject is imported by who needs it
 
     if "BEGIN:VCARD" not in text.upper():
-        raise Invalid("file", "there is no vCard in it: it should begin with BEGIN:VCARD")
+        raise Invalid("file", "file.card")
     yield from vcards.read(text)
 
 

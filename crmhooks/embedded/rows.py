@@ -149,7 +149,7 @@ def _with_company(session: Session, entry: ContactEntry) -> ContactEntry:
         return replace(entry, company_id=named[0]) if len(named) == 1 else entry
     company = session.get(ContactRow, entry.company_id)
     if company is None or company.kind != "company":
-        raise Invalid("company_id", f"there is no company {entry.company_id}: choose one of the companies")
+        raise Invalid("company_id", "contact.company", company_id=entry.company_id)
     return replace(entry, company=company.name)
 
 

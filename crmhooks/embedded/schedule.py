@@ -26,6 +26,7 @@ from crmhooks.embedded.index import ContactIndex
 from crmhooks.numbers import normalise
 from crmhooks.text import one_line, paragraphs
 from pbxcore.control import Invalid, NotFound, ScheduledCall, ScheduleState
+from pbxcore.faults import ENGLISH
 from pbxcore.hooks import CallSnapshot
 from pbxcore.store import Store, StoreUnavailable
 from pbxcore.store.models import CalendarRow, ContactRow, ScheduledCallRow
@@ -97,7 +98,7 @@ class Schedule:
             if row is None and checked.id:
                 raise NotFound(f"no scheduled call {checked.id}")
             if checked.contact_id is not None and session.get(ContactRow, checked.contact_id) is None:
-                raise Invalid("contact_id", f"no contact {checked.contact_id}: choose one that is stored")
+                raise Invalid("contact_id", "call.contact", contact_id=checked.contact_id)
             row = row or ScheduledCallRow(
                 id=fresh, agent="", number="", due_at=0, first_due_at=checked.due_at, timezone="",
                 author=checked.author, created_at=now, changed_at=now,
@@ -140,19 +141,19 @@ class Schedule:
     def _checked(self, entry: ScheduledCall) -> ScheduledCall:
         number = normalise(one_line(entry.number), self._country)
         if number is None:
-            raise Invalid("number", f"{entry.number!r} is no telephone number: write it as +15550100")
+            raise Invalid("number", "number.unread", said=entry.number)
         agent = one_line(entry.agent)
         if not agent or len(agent) > 32:
-            raise Invalid("agent", "say whose phone it is to be offered to: an extension, such as 101")
+            raise Invalid("agent", "schedule.agent")
         if not 0 < entry.due_at <= LATEST:
-            raise Invalid("due_at", "say when as a date and a time")
+            raise Invalid("due_at", "moment.missing")
         note = paragraphs(entry.note)
         if len(note) > MAX_NOTE:
-            raise Invalid("note", f"a note has at most {MAX_NOTE} characters")
+            raise Invalid("note", "text.long", most=MAX_NOTE)
         try:
             ZoneInfo(entry.timezone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise Invalid("timezone", f"{entry.timezone!r} is no time zone: write it as Europe/Berlin") from None
+            raise Invalid("timezone", "schedule.timezone", said=entry.timezone) from None
         contact_id = entry.contact_id
         if contact_id is None:
             found = self._index.find(number.e164)
@@ -187,7 +188,7 @@ class Schedule:
         await self._take_back()
         now = self._clock()
         for row in await self._store.ask(lambda session: list(session.exec(_overdue(now).limit(AT_ONCE)))):
-            why = "he was in another call, or not ready" if self._busy(row.agent) else "nobody was there to take it"
+            why = "schedule.busy" if self._busy(row.agent) else "schedule.nobody"
             await self._change(row.id, partial(self._missed, row.due_at, row.reason or why), missing=True)
         for row in await self._store.ask(lambda session: list(session.exec(_next_of_each(now)))):
             if not self._busy(row.agent):
@@ -203,7 +204,7 @@ class Schedule:
         try:
             call_id = self._order(*marked)
         except Invalid as error:
-            why = str(error)
+            why = error.code
             await self._change(schedule_id, lambda row: _if_offered(row, state="planned", reason=why), missing=True)
             return
         finally:
@@ -227,10 +228,11 @@ class Schedule:
         if call.answered_at is not None or any(leg.party == EXCHANGE for leg in call.legs):
             _set(row, state="done", reason="" if call.answered_at is not None else call.disposition.value)
         else:
-            self._missed(row.due_at, "he did not take it", row)
+            self._missed(row.due_at, "schedule.not_taken", row)
 
     def _missed(self, due_at: float, why: str, row: ScheduledCallRow) -> None:
-        """Reported with its reason, and moved; not for ever. One that is planned anew or closed meanwhile is not."""
+        """Reported with the code of its reason (`pbxcore.faults`), and moved; not for ever. One that is planned anew
+        or closed meanwhile is not."""
         if row.due_at != due_at or row.state not in ("planned", "offered"):
             return
         row.missed += 1
@@ -325,7 +327,9 @@ def _rows() -> Any:
 
 
 def _entry(row: ScheduledCallRow, name: str | None) -> ScheduledCall:
+    code = row.reason if row.reason in ENGLISH else ""
+    reason = ENGLISH[code].format(extension=row.agent) if code else row.reason
     return ScheduledCall(
         row.id, row.agent, row.number, row.due_at, row.timezone, row.note, row.contact_id, name or "",
-        cast(ScheduleState, row.state), row.missed, row.reason, row.call_id, row.first_due_at, row.author,
+        cast(ScheduleState, row.state), row.missed, reason, row.call_id, row.first_due_at, row.author, code,
     )  # fmt: skip

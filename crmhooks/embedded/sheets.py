@@ -45,7 +45,7 @@ ALIASES = {
 NUMBERED = re.compile(r"(phone|e-?mail|address)\s*(\d+)(?:\s*(?:-\s*)?(\w+))?\Z")
 
 
-def read(text: str) -> Iterator[tuple[int, str, ContactEntry | str]]:
+def read(text: str) -> Iterator[tuple[int, str, ContactEntry | Invalid]]:
     """Line, text and contact of each row; for one that cannot be read the reason. Raises Invalid without a header that
     names anybody."""
     lines = text.splitlines(keepends=True)
@@ -55,7 +55,7 @@ def read(text: str) -> Iterator[tuple[int, str, ContactEntry | str]]:
     if "family" in columns and "given" not in columns:   # a name beside a family name is the given one
         columns = ["given" if column == "name" else column for column in columns]
     if not {"name", "given", "family", "company"} & set(columns):
-        raise Invalid("file", "the first line names no column for names: write name, company, phone1, email1 ...")
+        raise Invalid("file", "file.columns")
     while True:
         began = reader.line_num + 1
         try:
@@ -63,18 +63,18 @@ def read(text: str) -> Iterator[tuple[int, str, ContactEntry | str]]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield began, "".join(lines[began - 1 : reader.line_num]).rstrip(), f"the row cannot be read: {error}"
+            yield began, "".join(lines[began - 1 : reader.line_num]).rstrip(), Invalid("", "file.row_broken", why=error)
             continue
         said = "".join(lines[began - 1 : reader.line_num]).rstrip()
         if not any(cell.strip() for cell in cells):
             continue
         if len(cells) > len(columns):
-            yield began, said, f"the row has {len(cells)} cells, the header {len(columns)}"
+            yield began, said, Invalid("", "file.row_long", count=len(cells), most=len(columns))
             continue
         try:
             yield began, said, _entry(columns, header, cells)
         except Invalid as error:
-            yield began, said, str(error)
+            yield began, said, error
 
 
 def write(entries: Sequence[ContactEntry]) -> str:
@@ -148,7 +148,7 @@ def _entry(columns: Sequence[str], header: Sequence[str], cells: Sequence[str]) 
     first, *others = [*emails, ""]
     said = one.get("kind", "person").casefold()
     if said not in ("person", "company"):
-        raise Invalid("kind", f"{one['kind']!r} is no kind of contact: write person or company")
+        raise Invalid("kind", "contact.kind", kind=one["kind"])
     return ContactEntry(
         "", name, tuple(numbers.values()), one.get("company", ""), first, one.get("owner"),
         tuple(tag.strip() for tag in re.split(r"[,;]| ::: ", one.get("tags", ""))), one.get("instructions", ""),

@@ -22,15 +22,15 @@ LEFT_OUT = frozenset({"version", "prodid", "rev", "photo", "logo", "sound", "key
 LONGEST = 2000
 
 
-def read(text: str) -> Iterator[tuple[int, str, ContactEntry | str]]:
-    """Line, text and contact of each card; for one that cannot be read the reason."""
+def read(text: str) -> Iterator[tuple[int, str, ContactEntry | Invalid]]:
+    """Line, text and contact of each card; for one that cannot be read what is wrong."""
     block: list[str] = []
     began = 0
     for number, line in enumerate(text.splitlines(), 1):
         word = line.strip().upper()
         if word == "BEGIN:VCARD":
             if block:
-                yield began, "\n".join(block), "the card has no END:VCARD"
+                yield began, "\n".join(block), Invalid("", "file.card_open")
             block, began = [line], number
         elif block:
             block.append(line)
@@ -38,21 +38,21 @@ def read(text: str) -> Iterator[tuple[int, str, ContactEntry | str]]:
                 yield began, "\n".join(block), _entry("\n".join(block))
                 block = []
     if block:
-        yield began, "\n".join(block), "the card has no END:VCARD"
+        yield began, "\n".join(block), Invalid("", "file.card_open")
 
 
 def write(entries: Iterable[ContactEntry]) -> str:
     return "".join(_card(entry) for entry in entries)
 
 
-def _entry(text: str) -> ContactEntry | str:
+def _entry(text: str) -> ContactEntry | Invalid:
     try:
         card = vobject.readOne(text, allowQP=True)
         return _contact(card)
     except Invalid as error:
-        return str(error)
+        return error
     except Exception as error:  # vobject raises whatever it meets in a broken card
-        return f"the card cannot be read: {' '.join(str(error).split())[:200] or type(error).__name__}"
+        return Invalid("", "file.card_broken", why=" ".join(str(error).split())[:200] or type(error).__name__)
 
 
 def _contact(card: Any) -> ContactEntry:
@@ -63,7 +63,7 @@ def _contact(card: Any) -> ContactEntry:
     company = values.get("org") or ""
     is_company = values.get("kind", "").lower() == "org" or values.get("x-abshowas", "").upper() == "COMPANY"
     if not name:
-        raise Invalid("name", "the card has neither name nor organisation")
+        raise Invalid("name", "file.card_nameless")
     emails = values["emails"] or [""]
     return ContactEntry(
         "", name, tuple(values["numbers"]), "" if is_company else company, emails[0], values.get("owner"),

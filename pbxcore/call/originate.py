@@ -251,20 +251,20 @@ def order(exchange: Exchange, agent: str, to: str) -> str:
     """Call this extension, and when it has answered, the other number; the call's identifier. Raises Invalid."""
     extensions = exchange.dial_plan.extensions
     if agent not in extensions:
-        raise Invalid("from", f"There is no extension {agent}.")
+        raise Invalid("from", "order.extension", extension=agent)
     if not (to.isprintable() and 0 < len(to) <= MAX_NUMBER) or to == agent:
-        raise Invalid("to", "Name an extension, or a number as it is dialled.")
+        raise Invalid("to", "order.number")
     if not exchange.takes_calls():
-        raise Invalid("from", "The exchange takes no calls just now.")
+        raise Invalid("from", "order.closed")
     if not exchange.registrar.bindings(agent):
-        raise Invalid("from", f"No phone of {agent} is registered.")
+        raise Invalid("from", "order.phone", extension=agent)
     direction: Direction = "internal" if to in extensions else "outbound"
     offered = IncomingCall(
         exchange.token(), agent, to, direction, exchange.wall(),
         caller_name=extensions[agent].name or None, extension=agent,
     )  # fmt: skip
     if not _reaches(exchange, offered):
-        raise Invalid("to", "Nobody is reached at this number: name an extension, or a number as it is dialled.")
+        raise Invalid("to", "order.unreached")
     exchange.counters.calls += 1
     call = OrderedCall(exchange, offered)
     exchange.live[offered.call_id] = call

@@ -55,23 +55,23 @@ def asked(live: LiveCall, to: str, party: str | None) -> tuple[Leg, tuple[Step, 
     """Who would leave the call, and where that number rings. Raises Invalid."""
     talk = live.conversation
     if talk is None or talk.over:
-        raise Invalid("call", "Only an answered call can be transferred.")
+        raise Invalid("call", "transfer.unanswered")
     if talk.transfer is not None:
-        raise Invalid("call", "This call is being transferred already: wait until that has come to something.")
+        raise Invalid("call", "transfer.running")
     if party is None:
         leaver = talk.b if talk.b.trunk is None else talk.a
     else:
         leaver = next((leg for leg in (talk.b, talk.a) if leg.party == party), talk.b)
     if leaver.trunk is not None or (party is not None and leaver.party != party):
-        raise Invalid("party", f"{party or 'No extension'} is not in this call.")
+        raise Invalid("party", "transfer.party", party=party) if party else Invalid("party", "transfer.partyless")
     stays = talk.peer(leaver)
     steps = route(live, leaver, to) if to.isprintable() and 0 < len(to) <= MAX_NUMBER else ()
     if not any(isinstance(step, Round) for step in steps):
-        raise Invalid("to", "Nobody is reached at this number: name an extension, or a number as it is dialled.")
+        raise Invalid("to", "order.unreached")
     if to == stays.party:
-        raise Invalid("to", "That is who the call is with.")
+        raise Invalid("to", "transfer.same")
     if len(live.branches) >= MAX_BRANCHES:
-        raise Invalid("call", "This call has been transferred too often.")
+        raise Invalid("call", "transfer.often")
     return leaver, steps
 
 

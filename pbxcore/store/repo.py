@@ -58,7 +58,7 @@ class Users:
 
         def job(session: Session) -> User:
             if session.get(UserRow, row.username) is not None:
-                raise Invalid("username", f"{row.username} exists already: choose another name")
+                raise Invalid("username", "account.taken", name=row.username)
             session.add(row)
             session.flush()
             return _user(row)
@@ -302,11 +302,11 @@ def _extension(row: ExtensionRow) -> StoredExtension:
 def _name(username: str) -> str:
     name = clean(username.strip().casefold())
     if not name or len(name) > 64:
-        raise Invalid("username", "a user name has 1 to 64 characters")
+        raise Invalid("username", "account.name")
     return name
 
 
 def _role(role: str) -> str:
     if role not in ROLES:
-        raise Invalid("role", f"{role!r} is no role: write admin, supervisor or agent")
+        raise Invalid("role", "account.role", role=role)
     return role

@@ -48,17 +48,17 @@ class ApiTokens:
         """The new token. Raises Invalid."""
         name = clean(name.strip())
         if not 0 < len(name) <= 64:
-            raise Invalid("name", "a token has a name of 1 to 64 characters, by which it is taken back")
+            raise Invalid("name", "token.name")
         if role not in ROLES:
-            raise Invalid("role", f"{role!r} is no role: write admin, supervisor or agent")
+            raise Invalid("role", "account.role", role=role)
         if role == "agent" and not extension:
-            raise Invalid("extension", "an agent's token is for one extension: name it")
+            raise Invalid("extension", "token.agent")
         token = PREFIX + secrets.token_urlsafe(32)
         value = json.dumps({"name": name, "role": role, "extension": extension, "created_at": now})
 
         def job(session: Session) -> None:
             if any(one.name == name for one in _all(session).values()):
-                raise Invalid("name", f"there is a token {name} already: take it back first, or choose another name")
+                raise Invalid("name", "token.taken", name=name)
             session.add(MetaRow(key=key_of(token), value=value))
 
         await self._store.change(job)

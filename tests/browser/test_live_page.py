@@ -83,7 +83,7 @@ def test_an_empty_summary_is_refused_where_it_stands(office: Office, visit: Visi
     office.do(lambda: office.world.answer(call))
     page.fill(f"#lines-{call}", "   ")
     page.click(f"#summary-{call} button")
-    page.wait_for_selector(f"#summary-{call} >> text=Write what the call was about.")
+    page.wait_for_selector(f"#summary-{call} >> text=a summary says in a line")
     page.fill(f"#lines-{call}", "Now it says something.")
     page.click(f"#summary-{call} button")
     page.wait_for_selector(f"#written-{call} >> text=Now it says something.")

@@ -11,7 +11,7 @@ from web.auth import sees_all
 from web.live import may_write
 from web.moments import read_moment
 from web.pages.calls import find_call, show_call
-from web.panel import Refused, invalid_words, number_of, page, panel_of, see_other, user_of, words_of
+from web.panel import Refused, invalid_words, number_of, page, panel_of, see_other, user_of
 from web.view import Names
 
 PAGE_SIZE = 50
@@ -58,13 +58,20 @@ def read_change(fields: FormData, timezone: str) -> ActivityChange:
     return change
 
 
+def typed_of(fields: FormData) -> dict[str, str]:
+    """The same as it was typed, for a form that is shown again."""
+    return {name: str(fields[name]) for name in ("outcome", "follow_up_at", "follow_up_note") if name in fields}
+
+
 async def follow_up(request: Request) -> Response:
     """Outcome and follow-up from the page of the call."""
     panel, call_id = panel_of(request), request.path_params["call_id"]
     if not await may_write(panel, user_of(request), call_id):
-        raise Refused(403, words_of(request)("error.not_yours"))
+        raise Refused(403, "not_yours")
+    fields = await request.form()
     try:
-        await panel.desk.change_activity(call_id, read_change(await request.form(), panel.settings.office.timezone))
+        await panel.desk.change_activity(call_id, read_change(fields, panel.settings.office.timezone))
     except Invalid as error:
-        return await show_call(request, await find_call(request), refused={error.field: invalid_words(request, error)})
+        refused = {error.field: invalid_words(request, error)}
+        return await show_call(request, await find_call(request), refused=refused, typed=typed_of(fields))
     return see_other(request, f"/calls/{call_id}", "stored")

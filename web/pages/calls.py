@@ -12,7 +12,7 @@ from starlette.responses import Response
 from pbxcore.control import NotFound
 from pbxcore.hooks import CallSnapshot, Disposition
 from web.auth import sees_all
-from web.panel import Panel, Refused, may_see, number_of, page, panel_of, user_of, words_of
+from web.panel import Panel, Refused, may_see, number_of, page, panel_of, user_of
 from web.view import Names, other_number, parties
 
 PAGE_SIZE = 50
@@ -125,7 +125,7 @@ async def find_call(request: Request) -> CallSnapshot:
             raise
         call = records[0]
     if not may_see(user_of(request), call):
-        raise Refused(403, words_of(request)("error.not_yours"))
+        raise Refused(403, "not_yours")
     return call
 
 
@@ -141,9 +141,10 @@ async def show_call(
     error: str = "",
     contact_id: str | None = None,
     refused: dict[str, str] | None = None,
+    typed: dict[str, str] | None = None,
 ) -> Response:
     """The page of a call; `text`, `contact_id` and `error` are a summary that could not be stored, `refused` what else
-    of it could not, by field."""
+    of it could not, by field; `typed` is what was written there."""
     panel, user = panel_of(request), user_of(request)
     activities = await panel.desk.activities(call_id=call.call_id, limit=1)
     names = Names(panel.control.extensions(), panel.desk.lookup)
@@ -155,6 +156,7 @@ async def show_call(
         "calls/view.html",
         422 if error or refused else 200,
         refused=refused or {},
+        typed=typed or {},
         text=text,
         error=error,
         contact_id=contact_id,

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from pbxcore.control import Address, AddressKind, ContactEntry, Invalid, NumberKind
 from pbxcore.store.repo import User
 from web.auth import sees_all
-from web.panel import Refused, invalid_words, is_htmx, number_of, page, panel_of, see_other, user_of, words_of
+from web.panel import Refused, invalid_words, is_htmx, number_of, page, panel_of, see_other, user_of
 
 PAGE_SIZE = 50
 OFFSET_LIMIT = 1_000_000
@@ -92,7 +92,7 @@ async def delete(request: Request) -> Response:
     panel = panel_of(request)
     contact = await panel.desk.contact(request.path_params["contact_id"])
     if not may_delete(user_of(request), contact):
-        raise Refused(403, words_of(request)("error.role"))
+        raise Refused(403, "others_contact")
     await panel.desk.delete_contact(contact.id)
     return see_other(request, "/contacts", "deleted")
 

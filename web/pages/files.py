@@ -37,7 +37,7 @@ async def take_in(request: Request) -> Response:
 async def give_out(request: Request) -> Response:
     suffix = request.path_params["suffix"]
     if suffix not in KINDS:
-        raise Refused(404, words_of(request)("error.404"))
+        raise Refused(404, "404")
     kind, media = KINDS[suffix]
     data = await panel_of(request).desk.port.give_out(kind)
     named = {"Content-Disposition": f'attachment; filename="contacts.{suffix}"'}

@@ -14,7 +14,7 @@ from web.auth import sees_all
 from web.feed import STREAMS_PER_USER, Entry, Stream, follow
 from web.handing import hand_over
 from web.live import BESIDE, REGIONS, LivePage, may_write, view_card
-from web.pages.activities import read_change
+from web.pages.activities import read_change, typed_of
 from web.pages.calls import find_call, show_call
 from web.panel import (
     Refused,
@@ -85,13 +85,13 @@ async def _card(request: Request, call_id: str) -> str:
 
 async def write_summary(request: Request) -> Response:
     """Store the two lines; the card of a call that goes on stays up and shows them."""
-    panel, user, words = panel_of(request), user_of(request), words_of(request)
+    panel, user = panel_of(request), user_of(request)
     call_id = request.path_params["call_id"]
     fields = await request.form()
     text = str(fields.get("summary", ""))
     contact_id = str(fields.get("contact_id", "")) or None
     if not await may_write(panel, user, call_id):
-        raise Refused(403, words("error.not_yours"))
+        raise Refused(403, "not_yours")
     try:
         change = read_change(fields, panel.settings.office.timezone)
         await panel.desk.write_summary(call_id, text, user.extension or user.username, contact_id, change)
@@ -99,13 +99,17 @@ async def write_summary(request: Request) -> Response:
     except Invalid as error:
         why = invalid_words(request, error)
         if error.field not in ("summary", "contact_id"):
-            call = await find_call(request)
-            return await show_call(request, call, text=text, contact_id=contact_id, refused={error.field: why})
+            return await show_call(
+                request, await find_call(request), text=text, contact_id=contact_id, refused={error.field: why},
+                typed=typed_of(fields),
+            )  # fmt: skip
         if is_htmx(request):
             return page(
                 request, "live/summary_form.html", 422, call_id=call_id, text=text, error=why, contact_id=contact_id
             )
-        return await show_call(request, await find_call(request), text=text, error=why, contact_id=contact_id)
+        return await show_call(
+            request, await find_call(request), text=text, error=why, contact_id=contact_id, typed=typed_of(fields)
+        )
     if not is_htmx(request):
         return see_other(request, f"/calls/{call_id}", "summary")
     live = any(call.call_id == call_id and own_leg(call, user.extension) for call in panel.control.calls())
@@ -139,19 +143,19 @@ async def store_caller(request: Request) -> Response:
 
 async def transfer(request: Request) -> Response:
     """Give one's call to a colleague or a number, with its card and what was noted of it so far."""
-    panel, user, words = panel_of(request), user_of(request), words_of(request)
+    panel, user = panel_of(request), user_of(request)
     call = panel.control.call(request.path_params["call_id"])
     if own_leg(call, user.extension) is None:
-        raise Refused(403, words("error.not_yours"))
+        raise Refused(403, "not_yours")
     fields = await request.form()
     to = str(fields.get("to", "")).strip()
     try:
         await hand_over(panel, call, to, user.extension, str(fields.get("summary", "")))
     except Invalid as error:
-        why = invalid_words(request, error)
         if is_htmx(request):
+            why = invalid_words(request, error)
             return page(request, "live/transfer_form.html", 422, call_id=call.call_id, to=to, error=why)
-        raise Refused(422, why, error.field) from None
+        raise
     if not is_htmx(request):
         return see_other(request, "/", "transferred")
     return page(request, "live/transferred.html", call_id=call.call_id)
@@ -163,16 +167,15 @@ async def say_state(request: Request) -> Response:
     said = (await request.form()).get("state")
     state = next((one for one in AGENT_STATES if one == said), None)
     if user.extension is None or state is None:
-        raise Refused(422, words_of(request)("error.invalid"), "state")
+        raise Refused(422, "invalid", "state")
     panel.control.agent_says(user.extension, state)
     return Response(status_code=204) if is_htmx(request) else see_other(request, "/")
 
 
 async def hang_up(request: Request) -> Response:
-    panel, words = panel_of(request), words_of(request)
-    call_id = request.path_params["call_id"]
+    panel, call_id = panel_of(request), request.path_params["call_id"]
     call = panel.control.call(call_id)
     if not may_see(user_of(request), call):
-        raise Refused(403, words("error.not_yours"))
+        raise Refused(403, "not_yours")
     panel.control.hang_up(call_id)
     return Response(status_code=204) if is_htmx(request) else see_other(request, "/")

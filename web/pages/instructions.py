@@ -53,7 +53,7 @@ def read_minutes(field: str, text: str) -> int | None:
         return None
     hours, _, minutes = text.strip().partition(":")
     if not (hours.isdecimal() and minutes.isdecimal() and int(hours) <= 24 and int(minutes) < 60):
-        raise Invalid(field, f"{text!r} is no time of day: write it as 09:30")
+        raise Invalid(field, "moment.clock", said=text)
     return int(hours) * 60 + int(minutes)
 
 

@@ -121,7 +121,7 @@ def _decision(form: Mapping[str, str]) -> Any:
         try:
             return from_json(form["json"])
         except ValueError as error:
-            raise Invalid("json", f"this is not JSON: {error}") from None
+            raise Invalid("json", "rule.json", why=error) from None
     kind = form.get("kind", "ring")
     decision: dict[str, Any] = {"kind": kind}
     target = form.get("target", "").strip()
@@ -155,7 +155,7 @@ def _own(request: Request) -> list[dict[str, Any]]:
 
 def _place(text: str, most: int) -> int:
     if not text.isdecimal() or len(text) > 4 or not 1 <= int(text) <= most:
-        raise Refused(404, "There is no such rule.")
+        raise Refused(404, "no_rule")
     return int(text)
 
 

@@ -23,7 +23,6 @@ from web.panel import (
     reply,
     see_other,
     user_of,
-    words_of,
 )
 from web.view import Names
 
@@ -52,7 +51,7 @@ async def _own(request: Request) -> ScheduledCall:
     user = user_of(request)
     call = await panel_of(request).desk.schedule.find(request.path_params["schedule_id"])
     if not sees_all(user) and call.agent != user.extension:
-        raise Refused(403, words_of(request)("error.not_yours"))
+        raise Refused(403, "not_yours")
     return call
 
 
@@ -62,7 +61,7 @@ def _agent(request: Request, wanted: str) -> str:
     if sees_all(user):
         return wanted
     if user.extension is None or wanted not in ("", user.extension):
-        raise Refused(403, words_of(request)("error.not_yours"), "agent")
+        raise Refused(403, "not_yours", "agent")
     return user.extension
 
 
@@ -117,7 +116,7 @@ async def calendar_address(request: Request) -> Response:
 async def _address(request: Request, *, renew: bool = False) -> str:
     panel, user = panel_of(request), user_of(request)
     if user.extension is None:
-        raise Refused(422, "A calendar belongs to an extension, and you have none.")
+        raise Refused(422, "no_calendar")
     token = await panel.desk.schedule.calendar_token(user.extension, renew=renew)
     base = panel.settings.web.public_url.rstrip("/") or f"{request.url.scheme}://{request.url.netloc}"
     return f"{base}/calendar/{token}.ics"
@@ -150,7 +149,8 @@ async def save(request: Request) -> Response:
         call = said.call(schedule_id, said.agent, panel.settings.office.timezone, user.extension or user.username)
         await panel.desk.schedule.save(call)
     except Invalid as error:
-        return await _page(request, 422, typed=fields, errors={error.field: invalid_words(request, error)})
+        errors = {error.field: invalid_words(request, error)}
+        return await _page(request, 422, typed=fields, errors=errors, moving=schedule_id)
     return see_other(request, "/schedule", "stored")
 
 
@@ -166,8 +166,14 @@ async def new_address(request: Request) -> Response:
 
 
 async def _page(
-    request: Request, status: int = 200, *, typed: dict[str, str] | None = None, errors: dict[str, str] | None = None
+    request: Request,
+    status: int = 200,
+    *,
+    typed: dict[str, str] | None = None,
+    errors: dict[str, str] | None = None,
+    moving: str = "",
 ) -> Response:
+    """`typed` and `errors` are of a call that could not be stored; `moving` is its id when it is planned already."""
     panel, user = panel_of(request), user_of(request)
     calls = []
     if sees_all(user) or user.extension:
@@ -183,5 +189,6 @@ async def _page(
         names=Names(panel.control.extensions(), panel.desk.lookup),
         typed=typed or {"number": request.query_params.get("number", "")[:64]},
         errors=errors or {},
+        moving=moving,
         note=request.query_params.get("note", ""),
     )

@@ -72,7 +72,7 @@ async def sign_in(request: Request) -> Response:
         right = await panel.passwords.check(user, password)
     except Overloaded:
         panel.attempts.forgive(address, username)
-        return _form(request, 503, error=words("sign_in.busy"), username=username, wait=5)
+        return _form(request, 503, error=words("error.busy"), username=username, wait=5)
     if user is None or not right:
         return _form(request, 401, error=words("sign_in.wrong"), username=username)
     panel.attempts.succeeded(address, username)
@@ -97,7 +97,7 @@ async def choose_language(request: Request) -> Response:
     fields = await request.form()
     language = str(fields.get("language", ""))
     if language not in CATALOGUES:
-        raise Refused(422, words_of(request)("error.invalid"), "language")
+        raise Refused(422, "invalid", "language")
     back = str(fields.get("next", "/"))
     response = see_other(request, "/sign-in" if back.startswith("/sign-in") else local_path(back))
     set_cookie(request, response, LANGUAGE_COOKIE, language, max_age=YEAR_SECONDS)

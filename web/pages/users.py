@@ -56,10 +56,9 @@ async def new_password_for(request: Request) -> Response:
 
 
 async def remove(request: Request) -> Response:
-    panel, words = panel_of(request), words_of(request)
-    username = request.path_params["username"]
+    panel, username = panel_of(request), request.path_params["username"]
     if username == user_of(request).username:
-        raise Refused(422, words("users.not_yourself"))
+        raise Refused(422, "not_yourself")
     await panel.users.delete(username)
     return see_other(request, "/users", "removed")
 
@@ -85,7 +84,7 @@ async def change_password(request: Request) -> Response:
     try:
         changed = await panel.users.change(user.username, password=await panel.passwords.hash(new))
     except NotFound:
-        raise Refused(404, words("error.404")) from None
+        raise Refused(404, "404") from None
     session_of(request).mark = password_mark(changed)
     return see_other(request, "/account", "password")
 
@@ -101,7 +100,7 @@ async def _is_own(request: Request, password: str) -> bool:
         right = await panel.passwords.check(user, password[:PASSWORD_MOST])
     except Overloaded:
         panel.attempts.forgive(address, user.username)
-        raise Refused(503, words_of(request)("sign_in.busy")) from None
+        raise Refused(503, "busy") from None
     if right:
         panel.attempts.succeeded(address, user.username)
     return right

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from pbxcore.faults import ENGLISH as ENGLISH_FAULTS
 from web.words.en import WORDS as ENGLISH
 from web.words.en_crm import WORDS as ENGLISH_CRM
 from web.words.ru import WORDS as RUSSIAN
 from web.words.ru_crm import WORDS as RUSSIAN_CRM
+from web.words.ru_faults import WORDS as RUSSIAN_FAULTS
 
-CATALOGUES: dict[str, dict[str, str]] = {"en": ENGLISH | ENGLISH_CRM, "ru": RUSSIAN | RUSSIAN_CRM}
+CATALOGUES: dict[str, dict[str, str]] = {
+    "en": ENGLISH | ENGLISH_CRM | {f"fault.{code}": text for code, text in ENGLISH_FAULTS.items()},
+    "ru": RUSSIAN | RUSSIAN_CRM | {f"fault.{code}": text for code, text in RUSSIAN_FAULTS.items()},
+}
 LANGUAGES: dict[str, str] = {"en": "English", "ru": "Русский"}
 
 

@@ -41,7 +41,7 @@ class Desk:
 
     def order(self, agent: str, number: str) -> str:
         if self.refuses:
-            raise Invalid("from", self.refuses)
+            raise Invalid("from", self.refuses, extension=agent)
         self.ordered.append((agent, number))
         if self.ends_at_once:
             self.over(len(self.ordered), answered=False, taken=False)
@@ -128,11 +128,12 @@ async def test_what_he_does_not_take_is_moved_and_at_last_missed(desk: Desk, at_
 
 async def test_without_a_phone_it_waits_and_then_was_missed(desk: Desk) -> None:
     await desk.plan()
-    desk.refuses = "No phone of 101 is registered."
+    desk.refuses = "order.phone"
     waiting = await desk.look(60)
-    assert (waiting.state, waiting.reason) == ("planned", desk.refuses)
+    assert (waiting.state, waiting.reason) == ("planned", "No phone of 101 is registered.")
+    assert waiting.reason_code == "order.phone"
     moved = await desk.look(GRACE_SECONDS)
-    assert (moved.state, moved.missed, moved.reason) == ("planned", 1, desk.refuses)
+    assert (moved.state, moved.missed, moved.reason) == ("planned", 1, waiting.reason)
     assert not desk.ordered
 
 
@@ -196,7 +197,7 @@ async def test_a_database_that_fails_in_between_loses_no_planned_call(
         return await change(*arguments, **options)
 
     monkeypatch.setattr(desk.crm.schedule, "_change", fails)
-    desk.refuses = "The exchange takes no calls just now."
+    desk.refuses = "order.closed"
     with pytest.raises(stores.StoreUnavailable):
         await desk.look()
     desk.refuses = ""

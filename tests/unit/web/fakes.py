@@ -74,7 +74,7 @@ class FakeUsers:
 
     async def create(self, username: str, password: str, role: Role, extension: str | None, now: float) -> User:
         if username in self.rows:
-            raise Invalid("username", f"{username} exists already")
+            raise Invalid("username", "account.taken", name=username)
         self.rows[username] = User(username, password, role, extension, now)
         return self.rows[username]
 
@@ -131,21 +131,21 @@ class FakeControl:
 
     def originate(self, agent: str, to: str) -> str:
         if not to:
-            raise Invalid("to", "Nobody is reached at this number.")
+            raise Invalid("to", "order.unreached")
         self.ordered.append((agent, to))
         return f"ordered{len(self.ordered)}"
 
     def transfer(self, call_id: str, to: str, party: str | None = None, notes: str = "") -> None:
         self.rung_by(call_id, to, party)
         if self.goes_already:
-            raise Invalid("call", "This call is being transferred already.")
+            raise Invalid("call", "transfer.running")
         self.transferred.append((call_id, to, party))
         self.noted.append(notes)
 
     def rung_by(self, call_id: str, to: str, party: str | None = None) -> tuple[str, ...]:
         self.call(call_id)
         if not to:
-            raise Invalid("to", "Nobody is reached at this number.")
+            raise Invalid("to", "order.unreached")
         return (to,) if to in {state.number for state in self.states} else ()
 
     def extensions(self) -> list[ExtensionState]:
@@ -226,10 +226,10 @@ class FakeDesk:
 
     async def save_contact(self, entry: ContactEntry) -> ContactEntry:
         if not entry.name.strip():
-            raise Invalid("name", "A contact needs a name.")
+            raise Invalid("name", "contact.nameless")
         for number in entry.numbers:
             if not NUMBER.fullmatch(number):
-                raise Invalid("numbers", f"{number} is no telephone number: write it as +15550100.")
+                raise Invalid("numbers", "number.unread", said=number)
         if entry.id:
             await self.contact(entry.id)
         else:
@@ -284,7 +284,7 @@ class FakeDesk:
         if call_id not in self.acts:
             raise NotFound(f"no activity of call {call_id}")
         if not summary.strip():
-            raise Invalid("summary", "Write what the call was about.")
+            raise Invalid("summary", "call.summary")
         act = self.acts[call_id]
         contact = self.entries.get(contact_id or act.contact_id or "")
         act = replace(

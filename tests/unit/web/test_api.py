@@ -141,6 +141,28 @@ def test_a_bad_contact_is_refused_by_field(browse: Browse, world: World, body: d
     assert world.desk.entries == {}
 
 
+def test_programs_are_told_in_english_with_a_code_and_people_in_their_language(browse: Browse, world: World) -> None:
+    anna, russian = browse("anna"), {"Accept-Language": "ru"}
+    theirs = world.ring("+14155550123", "102")
+
+    def told(method: str, path: str, json: Any = None) -> dict[str, Any]:
+        headers = {"X-CSRF-Token": anna.csrf, **russian}
+        return anna.client.request(method, path, json=json, headers=headers).json()["error"]  # type: ignore[no-any-return]
+
+    assert told("POST", "/api/v1/contacts", {"name": "Eva", "numbers": ["letters"]}) == {
+        "field": "numbers", "code": "number.unread",
+        "message": "'letters' is no telephone number: write it as +15550100",
+    }  # fmt: skip
+    assert told("GET", f"/api/v1/calls/{theirs}") == {
+        "field": None, "code": "not_yours", "message": "This call is not yours."
+    }
+    assert told("GET", "/api/v1/nothing") == {"field": None, "code": "404", "message": "There is nothing here."}
+    assert anna.client.get(f"/calls/{theirs}", headers=russian).text.count("Это не ваш звонок.") == 1
+    assert "нужно целое число" in anna.client.get("/calls?offset=x", headers=russian).text
+    large = anna.client.post("/contacts", content=b"x" * 200_000, headers=russian)
+    assert (large.status_code, large.text) == (413, "Слишком много данных.\n")
+
+
 def test_bodies_that_are_no_json_objects_are_refused(browse: Browse) -> None:
     anna = browse("anna")
     head = {"X-CSRF-Token": anna.csrf, "Content-Type": "application/json"}

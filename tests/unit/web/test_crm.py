@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from pbxcore.control import Address, ContactEntry
+from pbxcore.control import Address, ContactEntry, Invalid, ScheduledCall
 from tests.unit.store.calls import answered, ended
 from tests.unit.web.office import RealOffice, real_office
 
@@ -203,6 +203,10 @@ async def test_the_page_of_a_call_takes_outcome_and_follow_up(office: RealOffice
     refused = await anna.post("/calls/c1/follow-up", {"outcome": "x", "follow_up_at": "2026-03-29T02:30"})
     assert refused.status_code == 422
     assert "does not exist on that day" in refused.text
+    assert 'name="outcome" value="x"' in refused.text, "nothing typed is lost"
+    assert 'name="follow_up_at" type="datetime-local" value="2026-03-29T02:30"' in refused.text
+    again = await anna.post("/live/calls/c1/summary", {"summary": "y", "outcome": "z", "follow_up_at": "soon"})
+    assert 'name="outcome" value="z"' in again.text
     assert (await anna.post("/calls/c1/follow-up", {"outcome": "done", "follow_up_at": ""})).status_code == 303
     [kept] = await office.crm.activities()
     assert (kept.outcome, kept.follow_up_at, kept.follow_up_note) == ("done", None, "")
@@ -316,7 +320,49 @@ async def test_planned_calls_by_the_api_the_page_and_the_calendar(office: RealOf
     [planned] = await office.crm.schedule.list(open_only=True)
     assert planned.due_at == datetime(2027, 3, 1, 9, 30, tzinfo=BERLIN).timestamp()
     assert (await anna.post("/schedule", {**fields, "number": "x"})).status_code == 422
+    skipped = await anna.post(f"/schedule/{planned.id}", {**fields, "due_at": "2027-03-28T02:30"})
+    assert skipped.status_code == 422
+    assert f'action="/schedule/{planned.id}" aria-labelledby' in skipped.text, "the form still moves it"
     assert (await boris.post(f"/schedule/{planned.id}/cancel")).status_code == 403
     assert (await anna.post(f"/schedule/{planned.id}/cancel")).status_code == 303
     assert (await anna.send("DELETE", f"/api/v1/scheduled-calls/{planned.id}")).status_code == 204
     assert await office.crm.schedule.list(open_only=True) == []
+
+
+async def test_what_is_wrong_with_a_file_and_why_a_call_was_missed_is_said_in_the_readers_language(
+    office: RealOffice,
+) -> None:
+    chief, anna = await office.sign_in("super"), await office.sign_in("anna")
+    chief.client.headers["Accept-Language"] = anna.client.headers["Accept-Language"] = "ru"
+    file = {"file": ("x.csv", b"name,phone1\nEve,letters\nAnn,1,2\n", "text/csv")}
+    done = (await chief.post("/contacts/import", files=file)).text
+    assert "<td>2</td><td>«letters» — не телефонный номер" in done
+    assert "<td>3</td><td>в строке 3 ячеек, а в заголовке 2</td>" in done
+    assert "this is not" not in (await chief.post("/contacts/import", files={"file": ("x.csv", b"a", "text/csv")})).text
+
+    def refuse(agent: str, number: str) -> str:
+        raise Invalid("from", "order.phone", extension=agent)
+
+    office.crm.schedule._order = refuse
+    soon = office.world.wall() - 60
+    await office.crm.schedule.save(ScheduledCall("", "101", "2125550100", soon, "Europe/Berlin"))
+    await office.crm.schedule.look()
+    assert "Телефон 101 не в сети." in (await anna.get("/schedule")).text
+    listed = (await anna.get("/api/v1/scheduled-calls")).json()["scheduled_calls"]
+    assert [(one["reason"], one["reason_code"]) for one in listed] == [
+        ("No phone of 101 is registered.", "order.phone")
+    ]
+
+
+async def test_of_three_who_share_a_number_each_two_alike_can_be_merged(office: RealOffice) -> None:
+    chief = await office.sign_in("super")
+    firm = await office.crm.save_contact(ContactEntry("", "Acme", ("2125550100",), kind="company"))
+    ann = await office.crm.save_contact(ContactEntry("", "Ann", ("2125550100",)))
+    bob = await office.crm.save_contact(ContactEntry("", "Bob", ("2125550100",)))
+    page = (await chief.get("/contacts/files")).text
+    assert page.count('action="/contacts/merge"') == 1
+    assert f'name="contact" value="{ann.id}"><input type="hidden" name="other" value="{bob.id}"' in page
+    refused = await chief.post("/contacts/merge", {"contact": firm.id, "other": ann.id})
+    assert "a person and a company are not the same" in refused.text
+    assert (await chief.post("/contacts/merge", {"contact": ann.id, "other": bob.id})).status_code == 303
+    assert 'action="/contacts/merge"' not in (await chief.get("/contacts/files")).text

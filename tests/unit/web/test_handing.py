@@ -193,7 +193,7 @@ def test_from_the_card(world: World, browse: Any) -> None:
     assert anna.post(way, {"to": " "}).status_code == 422
     refused = anna.client.post(way, data={"csrf": anna.csrf, "to": ""}, headers={"HX-Request": "true"})
     assert refused.status_code == 422
-    assert "Nobody is reached at this number." in refused.text
+    assert "Nobody is reached at this number:" in refused.text
     assert anna.post(way, {"to": " 103 ", "summary": "Wants a refund."}).status_code == 303
     told = anna.client.post(way, data={"csrf": anna.csrf, "to": "103"}, headers={"HX-Request": "true"})
     assert f'data-written="{call_id}"' in told.text

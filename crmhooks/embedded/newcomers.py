@@ -32,6 +32,7 @@ AT_ONCE = 200          # numbers a transaction
 MAX_WAITING = 10_000   # while the database is gone; those after that are entered by their next call
 GATHER = 0.25          # seconds that numbers gather for one transaction
 AGAIN = 5.0            # seconds until a database that was gone is asked again
+LAST_SECONDS = 2.0     # for those who still wait at the end
 MAX_NAME = 200
 
 log = structlog.get_logger("hookline.crm")
@@ -89,8 +90,7 @@ class Newcomers:
         try:
             while self._waiting:
                 await asyncio.sleep(GATHER)
-                batch = [ContactEntry("", name, (number,), tags=(TAG,))
-                         for number, (name, _) in list(self._waiting.items())[:AT_ONCE]]
+                batch = self._next()
                 try:
                     await self._enter(batch)
                 except StoreUnavailable:
@@ -101,6 +101,10 @@ class Newcomers:
                         self._waiting.pop(entry.numbers[0], None)
         finally:
             self._task = None
+
+    def _next(self) -> list[ContactEntry]:
+        waiting = list(self._waiting.items())[:AT_ONCE]
+        return [ContactEntry("", name, (number,), tags=(TAG,)) for number, (name, _) in waiting]
 
     async def _enter(self, batch: list[ContactEntry]) -> None:
         now, tokens = self._clock(), [self._token() for _ in batch]
@@ -138,9 +142,16 @@ class Newcomers:
             self._bus.publish(CardFound(self._clock(), call_id, late=True))
 
     async def close(self) -> None:
+        """Who still waits is entered, if the database takes him: many a call ends with the exchange."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            async with asyncio.timeout(LAST_SECONDS):
+                while self._waiting:
+                    await self._enter(self._next())
+        except Exception as error:      # their next call enters them
+            log.warning("new numbers were not entered", numbers=len(self._waiting), error=str(error))
 
 
 def _turned_away(call: CallSnapshot) -> bool:

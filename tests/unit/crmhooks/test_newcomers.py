@@ -127,6 +127,27 @@ async def test_a_name_of_a_stranger_is_one_clean_line(crm: EmbeddedCrm) -> None:
     assert len(contact.name) == module.MAX_NAME
 
 
+async def test_whoever_calls_when_the_exchange_stops_is_entered(crm: EmbeddedCrm) -> None:
+    crm.journal.write(ended(caller=NEW))
+    await crm.close()
+    [contact] = await crm.contacts()
+    assert contact.numbers == (NEW,)
+
+
+@pytest.mark.parametrize("fault", [StoreUnavailable("gone"), ValueError("a fault of ours")])
+async def test_what_cannot_be_entered_does_not_keep_the_exchange_from_stopping(
+    crm: EmbeddedCrm, store: Store, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    async def change(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(store, "change", change)
+    crm.journal.write(ended(caller=NEW))
+    await crm.close()
+    assert crm.newcomers is not None
+    assert len(crm.newcomers) == 1
+
+
 async def test_a_database_that_is_gone_is_asked_again(
     crm: EmbeddedCrm, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

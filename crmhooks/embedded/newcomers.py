@@ -30,6 +30,7 @@ from pbxcore.store import Store, StoreUnavailable
 TAG = "new"
 AT_ONCE = 200          # numbers a transaction
 MAX_WAITING = 10_000   # while the database is gone; those after that are entered by their next call
+MAX_CALLS = 1000       # of one number, then; those after that stay without him
 GATHER = 0.25          # seconds that numbers gather for one transaction
 AGAIN = 5.0            # seconds until a database that was gone is asked again
 LAST_SECONDS = 2.0     # for those who still wait at the end
@@ -58,7 +59,7 @@ class Newcomers:
     ) -> None:
         self._store, self._bus, self._index, self._cards, self._journal = store, bus, index, cards, journal
         self._country, self._clock, self._token, self._changed = country, clock, token, changed
-        self._waiting: dict[str, tuple[str, list[str]]] = {}   # number -> name, call ids
+        self._waiting: dict[str, tuple[str, dict[str, None]]] = {}     # number -> name, call ids in their order
         self._task: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
@@ -76,13 +77,13 @@ class Newcomers:
             return
         waiting = self._waiting.get(number.e164)
         if waiting is not None:
-            if call.call_id not in waiting[1]:
-                waiting[1].append(call.call_id)
+            if len(waiting[1]) < MAX_CALLS:
+                waiting[1][call.call_id] = None
         elif len(self._waiting) < MAX_WAITING:
             name = one_line(call.caller_name or "")[:MAX_NAME] if call.direction == "inbound" else ""
             if normalise(name, self._country) is not None:   # many a carrier says the number once more
                 name = ""
-            self._waiting[number.e164] = (name or number.e164, [call.call_id])
+            self._waiting[number.e164] = (name or number.e164, {call.call_id: None})
             if self._task is None:
                 self._task = asyncio.get_running_loop().create_task(self._enter_all(), name="newcomers")
 
@@ -130,7 +131,7 @@ class Newcomers:
         if version is not None:
             self._changed(([], version))
         for number in numbers:
-            for call_id in self._waiting.pop(number, ("", []))[1]:
+            for call_id in self._waiting.pop(number, ("", {}))[1]:
                 self._of_call(call_id, number)
 
     def _of_call(self, call_id: str, number: str) -> None:

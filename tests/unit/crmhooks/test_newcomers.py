@@ -64,6 +64,16 @@ async def test_fifty_calls_at_once_make_one_contact_and_all_are_his(crm: Embedde
     assert [one.contact_id for one in activities] == [contact.id] * 50
 
 
+async def test_a_number_that_calls_again_and_again_while_the_database_is_gone_is_bounded(
+    crm: EmbeddedCrm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_CALLS", 2)
+    for n in (1, 1, 2, 3):
+        crm.journal.write(ended(f"c{n}", caller=NEW))
+    assert crm.newcomers is not None
+    assert list(crm.newcomers._waiting[NEW][1]) == ["c1", "c2"]
+
+
 async def test_a_call_that_nobody_answered_enters_its_number_too(crm: EmbeddedCrm) -> None:
     crm.journal.write(ended(caller=NEW, answered_at=None, answered_by=None, disposition=Disposition.CANCELLED))
     [contact] = await entered(crm)

@@ -113,6 +113,7 @@ class Port:
         now = self._clock()
 
         def job(session: Session) -> tuple[list[ContactEntry], int]:
+            rows.lock(session)      # an import beside us may be changing one of them
             found = {one.id: one for one in rows.contacts_by_id(session, [contact_id, other_id])}
             for wanted in (contact_id, other_id):
                 if wanted not in found:

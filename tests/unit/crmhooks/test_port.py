@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlmodel import Session
 
-from crmhooks.embedded import sheets, vcards
+from crmhooks.embedded import rows, sheets, vcards
 from crmhooks.embedded.desk import EmbeddedCrm
 from crmhooks.embedded.port import merged
 from pbxcore import store as stores
@@ -225,6 +226,27 @@ async def test_a_newcomer_gets_his_name(crm: EmbeddedCrm) -> None:
     report = await crm.port.take_in(b"name,phone1\nAnn,2125550100\n", "csv")
     assert (report.created, report.merged) == (0, 1)
     assert [(one.name, one.tags, one.fields) for one in await crm.contacts()] == [("Ann", (), {})]
+
+
+async def test_no_other_program_changes_what_is_being_merged(
+    crm: EmbeddedCrm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, bob = [await crm.save_contact(ContactEntry("", name)) for name in ("Ann", "Bob")]
+    done = []
+    lock, read = rows.lock, rows.contacts_by_id
+
+    def locked(session: Session) -> None:
+        done.append("locked")
+        lock(session)
+
+    def was_read(session: Session, ids: Sequence[str]) -> list[ContactEntry]:
+        done.append("read")
+        return read(session, ids)
+
+    monkeypatch.setattr(rows, "lock", locked)
+    monkeypatch.setattr(rows, "contacts_by_id", was_read)
+    await crm.port.merge(ann.id, bob.id)
+    assert done == ["locked", "read"]
 
 
 async def test_merged_by_hand_with_calls_and_people(crm: EmbeddedCrm) -> None:

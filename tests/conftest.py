@@ -1,5 +1,5 @@
-"""What tests of every room share: asking for the tools of others that may not be on this machine, and how examples are
-made up."""
+"""What tests of every room share: asking for the tools of others that may not be on this machine, in which order they
+run, and what is said of those that failed."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import glob
 import importlib
 import os
 import shutil
+from pathlib import Path
 from types import ModuleType
 from typing import NoReturn
 
 import hypothesis
 import pytest
+
+from tests.workers import own_network
 
 # How long an example takes says nothing where other tests run beside it. Continuous integration plays the same examples
 # every time; at a desk there are new ones.
@@ -65,12 +68,34 @@ def require_module(name: str, *, expected: bool = True) -> ModuleType:
 ORDER = ("unit", "property", "scenario", "torture", "contract", "wire", "interop", "browser")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is quick and tells most comes first. The browser is last: its driver keeps an event loop running in this
-    thread, beside which no other test could run one."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--failed-to", type=Path, help="a file to which the names of the tests that failed are added")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):      # of pytest-xdist: others run beside this one
+        own_network()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What is quick and tells most comes first; among several workers what takes long, so that none has much left to do
+    when the others are through. The browser is last: its driver keeps an event loop running in this thread, beside
+    which no other test could run one."""
+    order = ORDER
+    if hasattr(config, "workerinput"):
+        order = (*reversed(ORDER[:-1]), ORDER[-1])
 
     def rank(item: pytest.Item) -> int:
         room = item.path.parts[item.path.parts.index("tests") + 1] if "tests" in item.path.parts else ""
-        return ORDER.index(room) if room in ORDER else 0
+        return order.index(room) if room in order else 0
 
     items.sort(key=rank)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    path, reporter = session.config.option.failed_to, session.config.pluginmanager.get_plugin("terminalreporter")
+    if path is None or reporter is None or hasattr(session.config, "workerinput"):
+        return
+    names = dict.fromkeys(report.nodeid for kind in ("failed", "error") for report in reporter.stats.get(kind, ()))
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(f"{name}\n" for name in names)

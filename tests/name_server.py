@@ -15,6 +15,8 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 
+from tests.ports import free_port
+
 SOA = "ns.test. admin.test. 1 3600 600 86400 {minimum}"
 
 
@@ -32,14 +34,13 @@ class NameServer:
         self.garbage = b""              # sent in place of an answer
         self.asked: list[tuple[str, str]] = []
         self.over_tcp = 0
-        self.address = ("127.0.0.1", 0)
+        self.address = ("127.0.0.1", free_port())   # the same for both
         self._udp: asyncio.DatagramTransport | None = None
         self._tcp: asyncio.Server | None = None
 
     async def __aenter__(self) -> NameServer:
         loop = asyncio.get_running_loop()
-        self._udp, _ = await loop.create_datagram_endpoint(lambda: _Udp(self), local_addr=("127.0.0.1", 0))
-        self.address = self._udp.get_extra_info("sockname")
+        self._udp, _ = await loop.create_datagram_endpoint(lambda: _Udp(self), local_addr=self.address)
         self._tcp = await asyncio.start_server(self._connected, *self.address)
         return self
 

@@ -24,8 +24,8 @@ CARRIER = "127.0.0.2"          # every [[trunk]] of these tests is known by this
 NUMBER = "+12025550100"        # rings 101
 TRUNK_USER, TRUNK_PASSWORD = "office", "trunk-password"
 MEDIA_PORTS = range(10_000, 32_768)     # below the ports that the kernel hands out
-START_SECONDS = 30.0
-STOP_SECONDS = 30.0
+START_SECONDS = 60.0
+STOP_SECONDS = 60.0
 EVERYWHERE = ("udp:127.0.0.1:0", "tcp:127.0.0.1:0", "udp:[::1]:0", "tcp:[::1]:0")
 LOOPBACK = ("udp:127.0.0.1:0",)
 

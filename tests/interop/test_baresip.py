@@ -15,6 +15,9 @@ from pbxcore.phone.host import PhoneHost
 from tests.interop.server import Server, password_of, running, wait_until
 from tests.interop.tool_baresip import Baresip
 
+# What is heard is all but pure: nobody may keep the audio of phones and exchange waiting.
+pytestmark = pytest.mark.alone
+
 ALICE_HZ, BOB_HZ = 440, 880
 TALK = 1.5          # seconds
 PURE = 0.99         # of what is heard is the other's tone

@@ -15,6 +15,9 @@ import pytest
 from pbxcore.phone.host import PhoneHost
 from tests.interop.server import CARRIER, LOOPBACK, NUMBER, Server, password_of, running
 
+# Set-up is timed: nothing may run beside it.
+pytestmark = pytest.mark.alone
+
 DEADLINE_MS = 200
 ALLOWED_MS = 50             # what set-up may take beside the budget
 CALLS = 5

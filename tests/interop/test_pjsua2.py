@@ -21,6 +21,7 @@ from tests.interop.tool_pjsua import Pjsua
 
 PJSIP_HZ, DESK_HZ = 440, 880
 LOCAL_HOLD = 2      # PJSUA_CALL_MEDIA_LOCAL_HOLD
+pure = pytest.mark.alone    # what is heard is all but pure: nobody may keep the audio of phone and exchange waiting
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -73,6 +74,7 @@ async def talk(desk: Phone, call: PhoneCall, seconds: float = 1.0) -> float:
     return desk.audio(call).share(PJSIP_HZ)
 
 
+@pure
 async def test_it_calls_talks_presses_holds_and_hangs_up(server: Server, desk: Phone, tmp_path: Path) -> None:
     before = len(server.records())
     with Pjsua(tmp_path, server, "101", PJSIP_HZ) as pjsip:
@@ -103,6 +105,7 @@ async def test_it_calls_talks_presses_holds_and_hangs_up(server: Server, desk: P
     assert (record["caller"], record["answered_by"], record["hung_up_by"]) == ("101", "102", "caller")
 
 
+@pure
 async def test_it_is_called_over_tcp_is_held_and_hung_up_on(server: Server, desk: Phone, tmp_path: Path) -> None:
     before = len(server.records())
     with Pjsua(tmp_path, server, "101", PJSIP_HZ, transport="tcp") as pjsip:

@@ -24,6 +24,9 @@ from tests.interop.server import CARRIER, LOOPBACK, NUMBER, Server, password_of,
 from tests.interop.tool_sipp import Sipp
 from tests.ports import free_port
 
+# The load takes the whole machine.
+pytestmark = pytest.mark.alone
+
 RATE = 100
 SECONDS = 60 if os.environ.get("HOOKLINE_LONG") else 5
 CALLS = RATE * SECONDS

@@ -86,5 +86,5 @@ def test_sipp_as_a_registrar_that_is_hard_to_please(tmp_path: Path, algorithm: s
         "takes_a_registration", tmp_path, "127.0.0.1:5060", host=CITY, port=port, calls=2, algorithm=algorithm
     ) as carrier:
         with running(tmp_path, listen=LOOPBACK, more=city((CITY, port))) as server:
-            wait_until(lambda: registered(server), 15, "the registration")
+            wait_until(lambda: registered(server), 30, "the registration")
             carrier.wait()

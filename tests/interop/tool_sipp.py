@@ -33,7 +33,7 @@ class Sipp:
         port: int = 0,
         calls: int = 1,
         transport: str = "u1",
-        seconds: float = 20.0,
+        seconds: float = 60.0,
         trace: bool = True,
         **words: str,
     ) -> None:

@@ -35,7 +35,7 @@ def both_loops(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[str],
         complaints: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
         try:
-            await asyncio.wait_for(test(), 20)
+            await asyncio.wait_for(test(), 60)
         finally:
             while _opened:
                 await _opened.pop().close()
@@ -131,7 +131,7 @@ async def receive(sock: socket.socket, seconds: float = 2.0) -> bytes:
     return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(sock, 65535), seconds)
 
 
-async def until(ready: Callable[[], object], seconds: float = 5.0) -> None:
+async def until(ready: Callable[[], object], seconds: float = 15.0) -> None:
     """Waits for what the loop is about to do."""
     async with asyncio.timeout(seconds):
         while not ready():   # noqa: ASYNC110 - what is waited for is other code, which sets no event

@@ -37,6 +37,7 @@ async def bob(host: PhoneHost, hz: int) -> tuple[Phone, str]:
     return phone, f"sip:bob@127.0.0.1:{listener.port}"
 
 
+@pytest.mark.alone     # the length of the call is timed
 async def test_a_call_that_goes_as_wished(tmp_path: Path) -> None:
     recorded = tmp_path / "heard.wav"
     async with PhoneHost() as host:

@@ -23,6 +23,7 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crmhooks.connector import Ability
+from tests.ports import free_port
 
 Fault = Literal["slow", "throttle", "busy", "drop", "lose", "twice", "html", "huge", "broken", "empty"]
 """slow: answers after `SLOW` seconds. throttle: 429 with Retry-After. busy: 503. drop: hangs up unread. lose: does the
@@ -124,8 +125,9 @@ class FakeCrm(ABC):
         """On a free port, then on the same one again: a CRM that comes back."""
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("127.0.0.1", int(self.url.rpartition(":")[2] or 0)))
-        self.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+        port = int(self.url.rpartition(":")[2] or free_port())
+        sock.bind(("127.0.0.1", port))
+        self.url = f"http://127.0.0.1:{port}"
         application = Starlette(routes=self.routes(), exception_handlers={Problem: _problem})
         config = uvicorn.Config(Misbehaving(application, self), log_level="critical", lifespan="off", http="h11")
         server = _Server(config)

@@ -21,6 +21,7 @@ from pbxcore.bus import Bus
 from pbxcore.control import Invalid
 from pbxcore.hooks import CallSnapshot, Decision, IncomingCall
 from pbxcore.settings import CrmHook, Settings
+from pbxcore.settings_file.connectors import module_of
 from pbxcore.store import Store
 from pbxcore.store.sql import beside
 
@@ -140,10 +141,11 @@ def build_connectors(settings: Settings, tools: Tools | None = None) -> list[Crm
     # Imported when used: an office without CRMs does not pay for an HTTP client.
     from crmhooks.connectors.common import Tools
 
-    tools = tools or Tools(settings.office.country, beside=beside(settings.database.url))
+    office = settings.office
+    tools = tools or Tools(office.country, beside=beside(settings.database.url), zone=zone_of(office.timezone))
     made: list[CrmConnector] = []
     for index, section in enumerate(settings.crm.connector):
-        module = import_module(f"crmhooks.connectors.{section.kind}")   # the settings file lets no other kinds pass
+        module = import_module(f"crmhooks.connectors.{module_of(section.kind)}")   # the settings file knows the kinds
         try:
             made.append(module.make(section, tools))
         except Refused as error:

@@ -34,29 +34,50 @@ class Progress:
     contact_id: str | None
 
 
+class Later(Exception):
+    """Nothing is wrong; it is to be told at `at`, Unix time."""
+
+    def __init__(self, at: float) -> None:
+        super().__init__(at)
+        self.at = at
+
+
 class Delivery:
-    """One CRM. `clock` is monotonic seconds. Made on, and used from, one event loop."""
+    """One CRM. `clock` is monotonic seconds, `wall` Unix time. A CRM that is told but once waits `wrap_up` seconds
+    after a call for its summary. Made on, and used from, one event loop."""
 
     def __init__(
-        self, connector: CrmConnector, country: str, on_unknown: OnUnknown, clock: Callable[[], float]
+        self,
+        connector: CrmConnector,
+        country: str,
+        on_unknown: OnUnknown,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        wrap_up: float = 0.0,
     ) -> None:
         self._crm = connector
         self._country = country
         self._on_unknown = on_unknown
         self._clock = clock
+        self._wall = wall
+        self._wrap_up = wrap_up
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._known: dict[str, tuple[str, float]] = {}   # number -> its only contact, and until when that is believed
         self._doubtful: dict[str, float] = {}      # number -> when a search shows whether it was made after all
 
     async def deliver(self, job: Job, progress: Progress) -> str:
         """The digest of what the CRM knows now; empty when the call is no call of its own and has no record. Raises
-        what the connector raises."""
+        Later, and what the connector raises."""
         told = job.told
         if told is None:
             await self._take_back(job)
             return ""
-        if told.ended_at is None and "follow" not in self._crm.can:
-            return job.sent
+        if "follow" not in self._crm.can:
+            if told.ended_at is None:
+                return job.sent
+            summary_by = told.ended_at + self._wrap_up
+            if told.answered_at is not None and not told.summary and self._wall() < summary_by:
+                raise Later(summary_by)
         progress.contact_id = own_id(self._crm.name, told.contact_id) or job.contact_id or await self._contact(told)
         activity = activity_of(told, progress.contact_id)
         if "revise" not in self._crm.can:

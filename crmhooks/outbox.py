@@ -21,7 +21,7 @@ import structlog
 
 from crmhooks import outbox_rows as rows
 from crmhooks.connector import CrmConnector, Refused, TryAgain, Unreachable, raised
-from crmhooks.delivery import Delivery, OnUnknown, Progress
+from crmhooks.delivery import Delivery, Later, OnUnknown, Progress
 from crmhooks.outbox_rows import Job, Result
 from pbxcore.control import CrmBacklog, OutboxEntry
 from pbxcore.store import Store, StoreUnavailable
@@ -61,7 +61,13 @@ class Courier:
     """Carries to one CRM. `reason` says why it rests, empty while all is well."""
 
     def __init__(
-        self, store: Store, connector: CrmConnector, country: str, on_unknown: OnUnknown, clocks: Clocks
+        self,
+        store: Store,
+        connector: CrmConnector,
+        country: str,
+        on_unknown: OnUnknown,
+        clocks: Clocks,
+        wrap_up: float = 0.0,
     ) -> None:
         self.name = connector.name
         self.counters = Counters()
@@ -69,7 +75,7 @@ class Courier:
         self._store = store
         self._crm = connector
         self._clocks = clocks
-        self._delivery = Delivery(connector, country, on_unknown, clocks.monotonic)
+        self._delivery = Delivery(connector, country, on_unknown, clocks.monotonic, clocks.wall, wrap_up)
         self._busy: dict[int, asyncio.Task[None]] = {}
         self._resting_until = 0.0
         self._rest = 0.0
@@ -137,6 +143,9 @@ class Courier:
     async def _outcome(self, job: Job, progress: Progress) -> Result:
         try:
             sent = await self._delivery.deliver(job, progress)
+        except Later as later:
+            contact, tried = progress.contact_id, job.attempts
+            return Result("waiting", progress.record_id, contact, job.sent, "", later.at, tried, job.failed_at)
         except Unreachable as error:
             self.counters.unreachable += 1
             self._rests(str(error))
@@ -207,12 +216,14 @@ class Outbox:
         country: str = "",
         on_unknown: OnUnknown = "create",
         clocks: Clocks | None = None,
+        wrap_up: float = 0.0,
     ) -> None:
+        """`wrap_up` is for how many seconds after a call CRMs that are told but once wait for its summary."""
         self._store = store
         self._connectors = connectors
         clocks = clocks or Clocks()
         self._wall = clocks.wall
-        self.couriers = [Courier(store, connector, country, on_unknown, clocks) for connector in connectors]
+        self.couriers = [Courier(store, one, country, on_unknown, clocks, wrap_up) for one in connectors]
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:

@@ -256,8 +256,9 @@ class App:
         self.explained = ExplainLog(self.store, self._route)
         connectors = build_connectors(settings)
         self.outbox = Outbox(
-            self.store, connectors, country=settings.office.country, on_unknown=settings.crm.on_unknown
-        )
+            self.store, connectors, country=settings.office.country, on_unknown=settings.crm.on_unknown,
+            wrap_up=settings.crm.wrap_up_seconds,
+        )  # fmt: skip
         self.rules = build_rules(settings, self.store, present=self._present)
         self.runner = build_runner(
             settings, self.crm, self.bus, annotate=self.crm.journal.annotate, crms=connectors,

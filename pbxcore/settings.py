@@ -113,6 +113,7 @@ class CrmConnector(Section):
     username: str = ""
     password: SecretStr = SecretStr("")
     template: str = ""         # a file that says how to ask
+    parameters: dict[str, SecretStr] = {}   # what the template leaves to the office
     users: tuple[str, ...] = ()   # "101=its id in the CRM"
     external_id_field: str = ""   # field of the CRM that keeps the call's id; empty: the connector's own choice
     deadline_ms: Milliseconds | None = None

@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,9 @@ MAX_INSTRUCTIONS = 4000
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """`country` is the office's; `clock` monotonic seconds, `wall` Unix time; `timeout` seconds for an answer;
-    `transport` takes the network's place; `beside` is what the names of files begin with that a connector keeps."""
+    """`country` and `zone` are the office's; `clock` monotonic seconds, `wall` Unix time; `timeout` seconds for an
+    answer; `transport` takes the network's place; `beside` is what the names of files begin with that a connector
+    keeps."""
 
     country: str = ""
     timeout: float = TIMEOUT
@@ -46,6 +47,7 @@ class Tools:
     wall: Callable[[], float] = time.time
     transport: httpx2.AsyncBaseTransport | None = field(default=None, compare=False)
     beside: Path | None = None
+    zone: tzinfo = UTC
 
 
 class Users:

@@ -1,4 +1,4 @@
-"""A CRM's web interface: requests with JSON answers, and what goes wrong as one of the three errors of a connector.
+"""A CRM's web interface: requests, answers (mostly in JSON), what goes wrong as one of the three errors of a connector.
 
 Redirects are not followed, cookies not kept, compressed answers not taken, and no more than 4 MB are read. Nothing is
 tried again here but a question on a kept connection that the server closed before it was read: the outbox does that.
@@ -45,11 +45,23 @@ class Denied(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`body` is what the JSON says, None for an empty body. Names of headers are in lower case."""
+    """`body` is what the JSON (or what else was asked for) says, None for an empty body. Names of headers are in lower
+    case."""
 
     status: int
     headers: Mapping[str, str]
     body: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What answers are written in: its name, and how it is read, which raises ValueError."""
+
+    name: str
+    read: Callable[[bytes], Any]
+
+
+JSON = Form("JSON", json.loads)
 
 
 class Pace:
@@ -103,32 +115,35 @@ class Site:
         *,
         params: Mapping[str, str] | None = None,
         json: Any = None,
-        form: Mapping[str, str] | None = None,
+        form: Mapping[str, str | list[str]] | None = None,
+        content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         question: bool | None = None,
+        answer: Form = JSON,
     ) -> Answer:
         """One request; `path` is below the base, or a whole URL. Raises Unauthorised for 401, Denied for the other 4xx
         that mean it, TryAgain for 429 and 5xx, Unreachable for the rest.
 
         `question` says that nothing is changed by it: so it is with every GET, and with a search that is POSTed.
+        `answer` is what its answer is written in.
         """
         if self._pace is not None:
             await self._pace.turn()
         url = path if path.startswith(("http://", "https://")) else f"{self.base}/{path.lstrip('/')}"
         sent = {**self._headers, **(headers or {})}
         request = httpx2.Request(
-            method, url, params=dict(params) if params else None, headers=sent, json=json, data=form
+            method, url, params=dict(params) if params else None, headers=sent, json=json, data=form, content=content
         )
         if question is None:
             question = method == "GET"
         try:
             async with asyncio.timeout(self._timeout):
                 if not question:
-                    return await self._exchange(request, self._changing)
+                    return await self._exchange(request, self._changing, answer)
                 try:
-                    return await self._exchange(request, self._asking)
+                    return await self._exchange(request, self._asking, answer)
                 except httpx2.RemoteProtocolError:
-                    return await self._exchange(request, self._asking)
+                    return await self._exchange(request, self._asking, answer)
         except TimeoutError:
             raise Unreachable(f"no answer in {self._timeout:g} s") from None
         except httpx2.TransportError as error:
@@ -138,7 +153,7 @@ class Site:
         await self._asking.aclose()
         await self._changing.aclose()
 
-    async def _exchange(self, request: httpx2.Request, transport: httpx2.AsyncBaseTransport) -> Answer:
+    async def _exchange(self, request: httpx2.Request, transport: httpx2.AsyncBaseTransport, form: Form) -> Answer:
         response = await transport.handle_async_request(request)
         try:
             raw = await _read(response)
@@ -146,11 +161,11 @@ class Site:
             await response.aclose()
         headers = {name.lower(): value for name, value in response.headers.items()}
         status = response.status_code
-        body, is_json = _decoded(raw)
+        body, understood = _decoded(raw, form if 200 <= status < 300 else JSON)
         if 200 <= status < 300:
-            if not is_json:
-                kind = headers.get("content-type", "no content type")
-                raise Unreachable(f"answered {status} with {one_line(kind[:60])} instead of JSON: is the url right?")
+            if not understood:
+                kind = one_line(headers.get("content-type", "no content type")[:60])
+                raise Unreachable(f"answered {status} with {kind} instead of {form.name}: is the url right?")
             return Answer(status, headers, body)
         raise self._fault(status, response.reason_phrase, headers, body)
 
@@ -200,11 +215,11 @@ async def _read(response: httpx2.Response) -> bytes:
     return bytes(received)
 
 
-def _decoded(raw: bytes) -> tuple[Any, bool]:
+def _decoded(raw: bytes, form: Form) -> tuple[Any, bool]:
     if not raw.strip():
         return None, True
     try:
-        return json.loads(raw), True
+        return form.read(raw), True
     except (ValueError, RecursionError):
         return None, False
 

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pbxcore.settings import CrmConnector
-from pbxcore.settings_file import rest_template
+from pbxcore.settings_file import rest_template, threecx_template
 from pbxcore.settings_file.values import NAME, Finding, Findings, Path, did_you_mean, quoted, rows, text, texts
 
 
@@ -20,7 +20,8 @@ class Kind:
     takes: tuple[str, ...] = ()
 
 
-KINDS = {   # `crmhooks/connectors/<kind>.py`
+KINDS = {   # `crmhooks/connectors/<module_of(kind)>.py`
+    "3cx": Kind(("template",), ("parameters",)),
     "amocrm": Kind(("url", "api_key"), ("client_id", "client_secret", "redirect_uri")),
     "bitrix24": Kind(("url", "api_key")),
     "dataverse": Kind(("url", "tenant", "client_id", "client_secret"), ("external_id_field",)),
@@ -33,12 +34,17 @@ KINDS = {   # `crmhooks/connectors/<kind>.py`
     "tryton": Kind(("url", "database", "username", "password")),
     "zammad": Kind(("url", "api_key")),
 }
+MODULES = {"3cx": "threecx"}      # of kinds that are no name in Python
 COMMON = ("kind", "name", "users", "deadline_ms")
 EXAMPLES = {
     "url": '"https://crm.example.net"',
     "users": '["101=5f2c..."]',
     "template": '"crm.toml"',
 }
+
+
+def module_of(kind: str) -> str:
+    return MODULES.get(kind, kind)
 
 
 def check(crm: Mapping[str, Any]) -> Findings:
@@ -70,17 +76,21 @@ def _keys(connector: Mapping[str, Any], path: Path, name: str, kind: Kind) -> Fi
             yield Finding((*path, key), f'a connector of kind "{name}" has no {key}; {mend}')
 
 
-def _template(file: str, path: Path) -> Findings:
+def _template(connector: Mapping[str, Any], path: Path) -> Findings:
+    file, parameters = text(connector, "template"), connector.get("parameters", {})
     try:
-        rest_template.read(file)
+        if text(connector, "kind") == "rest":
+            rest_template.read(file)
+        elif isinstance(parameters, dict):
+            threecx_template.read(file, {key: value for key, value in parameters.items() if isinstance(value, str)})
     except rest_template.TemplateError as error:
         for fault in str(error).splitlines():
             yield Finding((*path, "template"), fault)
 
 
 def _values(connector: Mapping[str, Any], path: Path) -> Findings:
-    if text(connector, "kind") == "rest" and (file := text(connector, "template")):
-        yield from _template(file, path)
+    if text(connector, "kind") in ("rest", "3cx") and text(connector, "template"):
+        yield from _template(connector, path)
     name, url = text(connector, "name"), text(connector, "url")
     if name and NAME.fullmatch(name) is None:
         yield Finding((*path, "name"), f'"{name}" is no name; write it with letters, digits, ".", "_" and "-"')

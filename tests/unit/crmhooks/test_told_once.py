@@ -11,6 +11,7 @@ import pytest
 
 from crmhooks.connector import Ability, CrmActivity, Refused, TryAgain, Unreachable
 from crmhooks.embedded.desk import EmbeddedCrm
+from crmhooks.outbox import Clocks, Outbox
 from crmhooks.reconcile import Compared, compare, mend
 from pbxcore import store as stores
 from pbxcore.bus import Bus
@@ -69,6 +70,22 @@ async def test_one_that_hears_of_the_end_alone_is_told_once_with_everything(offi
     await office.desk.write_summary("c1", "Too late.", "101")
     assert await office.carry() == []
     assert crm.asked == ["lookup", "create +12125550100", "open"]
+
+
+async def test_one_that_is_told_but_once_waits_for_the_summary_as_long_as_the_agent_may_write(office: Office) -> None:
+    crm = able(office)
+    connectors, clocks = office.connectors(), Clocks(office.time, office.time, lambda: 1.0)
+    office.box = Outbox(office.store, connectors, country="US", clocks=clocks, wrap_up=30.0)
+    office.time.now = 1065.0      # the calls ended at 1060.25
+    await office.write(ended("c1"), ended("c2"), ended("missed", answered_at=None))
+    waiting = await office.carry()
+    seen = {entry.call_id: (entry.due_at, entry.attempts, entry.reason) for entry in waiting}
+    assert seen == dict.fromkeys(("c1", "c2"), (1090.25, 0, ""))
+    assert [activity.external_id for activity, _ in crm.records.values()] == ["missed"]
+    await office.desk.write_summary("c1", "Wants a printer.", "101")
+    assert await office.carry(30) == []
+    told = {activity.external_id: activity.summary for activity, _ in crm.records.values()}
+    assert told == {"missed": "", "c1": "Wants a printer.", "c2": ""}
 
 
 async def test_nothing_is_asked_that_it_is_not_able_to(office: Office) -> None:

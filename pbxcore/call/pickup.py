@@ -128,6 +128,10 @@ class PickUp:
             self._refuse(488)
             live.media_drop(leg.label)
             return None
+        if any(leg.gives_up(signal) for signal in live.inbox):  # while the relay worked: the phones ring on
+            self._refuse(487)
+            live.media_drop(leg.label)
+            return None
         for branch in ringing:
             live.drop(branch, 487, ELSEWHERE)
         ringing.clear()

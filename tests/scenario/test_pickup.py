@@ -94,6 +94,29 @@ def test_whoever_picks_up_gives_up_again() -> None:
         office.assert_nothing_left()
 
 
+def test_whoever_picks_up_gives_up_while_the_relay_works() -> None:
+    """Nobody has taken the call then: it rings on where it rang, and is answered there."""
+    office = Switchboard()
+    office.desk.manners.answer_after = 5.0
+    caller = office.outside.call("+15550100", EXCHANGE)
+    assert office.world.until(lambda: 180 in caller.provisionals)
+    call_id, ours, theirs = seen_by(office, "101")
+    office.relay.delay = 0.4
+    words = f"{call_id};to-tag={ours};from-tag={theirs}"
+    taken = office.second.call("101", EXCHANGE, headers=[("Replaces", words)])
+    office.world.run(0.1)
+    office.second.cancel(taken)
+    office.world.run(2.0)
+    assert (taken.status, caller.state, office.desk.last.state) == (487, "calling", "ringing"), office.world.ladder()
+    office.relay.delay = 0.0
+    assert office.world.until(lambda: caller.state == "up"), office.world.ladder()
+    assert office.desk.last.state == "up"
+    office.outside.bye(caller)
+    office.assert_nothing_left()
+    [record] = office.records()
+    assert (record.answered_by, record.disposition) == ("101", Disposition.ANSWERED)
+
+
 def test_a_stranger_picks_up_nothing() -> None:
     office = Switchboard()
     caller, mine = office.inbound()

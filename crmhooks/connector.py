@@ -142,6 +142,7 @@ class CrmConnector(NumberLookup, Protocol):
     """
 
     can: frozenset[Ability]
+    instructs: str    # its field of a contact that whoever answers is shown (of a template: the key); empty: none
     lag: float        # seconds for which a search may not show what the CRM has stored; 0 for most
     parallel: int
     announcer: Hook | None    # asked before a call rings, where the CRM is told of it then and may decide

@@ -44,6 +44,7 @@ _MARKUP = re.compile(r"\[/?[a-z][^\[\]]*\]|<[^<>]*>", re.IGNORECASE)
 class Bitrix24(Account):
     """One portal. Implements `connector.CrmConnector`."""
 
+    instructs = "COMMENTS"
     parallel = 2
 
     def __init__(self, settings: Settings, tools: Tools) -> None:

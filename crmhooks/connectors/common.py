@@ -66,10 +66,11 @@ class Users:
 
 
 class Account(ABC):
-    """What every connector is: an account at a CRM, with its name, and whose user is whose there. `can`, `lag`,
-    `parallel` and `announcer` as in `connector.CrmConnector`."""
+    """What every connector is: an account at a CRM, with its name, and whose user is whose there. `can`, `instructs`,
+    `lag`, `parallel` and `announcer` as in `connector.CrmConnector`."""
 
     can: frozenset[Ability] = EVERYTHING
+    instructs = ""
     lag = 0.0
     parallel = 4
     announcer: Hook | None = None

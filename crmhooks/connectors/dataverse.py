@@ -48,6 +48,8 @@ HEADERS = {"odata-version": "4.0", "odata-maxversion": "4.0", "if-none-match": "
 class Dataverse(Account):
     """One organisation. Implements `connector.CrmConnector`."""
 
+    instructs = "description"
+
     def __init__(self, settings: Settings, tools: Tools) -> None:
         super().__init__(settings, tools)
         self._field = settings.external_id_field or "subcategory"

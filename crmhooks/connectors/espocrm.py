@@ -32,6 +32,8 @@ CONFLICT = 409
 class EspoCrm(Account):
     """One EspoCRM. Implements `connector.CrmConnector`."""
 
+    instructs = "description"
+
     def __init__(self, settings: Settings, tools: Tools) -> None:
         super().__init__(settings, tools)
         self._field = settings.external_id_field

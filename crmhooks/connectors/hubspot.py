@@ -39,6 +39,7 @@ UNANSWERED = {"busy": "BUSY", "failed": "FAILED", "cancelled": "CANCELED"}
 class HubSpot(Account):
     """One account. Implements `connector.CrmConnector`."""
 
+    instructs = "description"
     lag = 15.0
 
     def __init__(self, settings: Settings, tools: Tools) -> None:

@@ -33,6 +33,8 @@ _LINE_END = re.compile(r"<br\s*/?>|</(?:p|div|li)>", re.IGNORECASE)
 class Odoo(Account):
     """One database. Implements `connector.CrmConnector`."""
 
+    instructs = "comment"
+
     def __init__(self, settings: Settings, tools: Tools, rpc: Rpc) -> None:
         super().__init__(settings, tools)
         self._field = settings.external_id_field

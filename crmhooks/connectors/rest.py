@@ -26,6 +26,8 @@ MESSAGES = ("error_description", "message", "error.message", "detail", "title", 
 class Rest(Account):
     """One CRM. Implements `connector.CrmConnector`."""
 
+    instructs = "instructions"
+
     def __init__(self, settings: Settings, tools: Tools, template: Template) -> None:
         super().__init__(settings, tools)
         self.lag = template.lag

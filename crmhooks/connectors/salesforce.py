@@ -44,6 +44,8 @@ LATER = frozenset({"REQUEST_LIMIT_EXCEEDED", "UNABLE_TO_LOCK_ROW", "SERVER_UNAVA
 class Salesforce(Account):
     """One organisation. Implements `connector.CrmConnector`."""
 
+    instructs = "Description"
+
     def __init__(self, settings: Settings, tools: Tools) -> None:
         super().__init__(settings, tools)
         self._field = settings.external_id_field

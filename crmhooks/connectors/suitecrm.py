@@ -48,6 +48,8 @@ JSON_API = {"content-type": "application/vnd.api+json"}
 class SuiteCrm(Account):
     """One SuiteCRM. Implements `connector.CrmConnector`."""
 
+    instructs = "description"
+
     def __init__(self, settings: Settings, tools: Tools) -> None:
         super().__init__(settings, tools)
         self._field = settings.external_id_field

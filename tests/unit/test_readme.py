@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from crmhooks.connectors.http import make
 from crmhooks.connectors.python import PythonHook
+from crmhooks.functions import FUNCTIONS, carried
 from pbxcore.cli import main
 from pbxcore.hooks import Decision, IncomingCall, Proceed, Reject, Ring
 from pbxcore.settings import Section, Settings
@@ -20,10 +21,12 @@ from pbxcore.settings_file import loads
 from pbxcore.settings_file.connectors import KINDS
 from pbxcore.settings_file.types import section_at
 from tests.authority import Authority
+from tests.contract.connecting import made
 
 pytest_plugins = ["pytester"]
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
 KEYS = re.findall(r"^\| `([a-z_.]+)` \| ([^|]+) \|", README, re.MULTILINE)
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
@@ -104,6 +107,37 @@ def test_the_crms_of_the_example_can_be_used_and_every_kind_is_in_the_table() ->
     assert [connector.kind for connector in loads(text).crm.connector] == ["dataverse", "espocrm"]
     section = README.partition("\n## CRMs")[2].partition("\n## ")[0]
     assert re.findall(r"^\| `(\w+)` ", section, re.MULTILINE) == sorted(KINDS)
+
+
+KEYS_OF: dict[str, dict[str, str]] = {
+    "bitrix24": {"api_key": "1/x"},
+    "odoo": {"api_key": "x"},
+    "tryton": {"password": "x"},
+    "rest": {"template": str(ROOT / "tests/contract/fakes/rest.toml")},
+}
+
+
+def test_the_table_of_functions_is_what_each_connector_declares() -> None:
+    section = README.partition("\n### What each of them carries")[2].partition("\n### ")[0]
+    head, _, *lines = [line for line in section.splitlines() if line.startswith("|")]
+    assert [cell.strip() for cell in head.split("|")[2:-1]] == list(FUNCTIONS)
+    rows = {line.split("|")[1].strip(): [cell.strip() for cell in line.split("|")[2:-1]] for line in lines}
+    assert rows.pop("embedded") == ["yes"] * len(FUNCTIONS)
+    expected = {}
+    for kind, keys in KINDS.items():
+        needed = {key: "https://crm.example.net" if key == "url" else "x" for key in keys.needs}
+        connector = made({"kind": kind} | needed | KEYS_OF.get(kind, {}))
+        expected[kind] = list(carried(connector))
+    assert rows == expected
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_a_connector_shows_the_field_that_it_names_and_no_other(kind: str) -> None:
+    source = (ROOT / f"crmhooks/connectors/{kind}.py").read_text("utf-8")
+    named = re.search(r'^    instructs = "(\w+)"$', source, re.MULTILINE)
+    shown = re.search(r"^ +instructions=(.*),$", source, re.MULTILINE)
+    assert (named is None) == (shown is None)
+    assert named is None or shown is None or f'"{named[1]}"' in shown[1]
 
 
 async def decide(hook: Any, number: str) -> Decision | None:

@@ -1,7 +1,9 @@
-"""`python -m bench relay`: what a relayed RTP packet costs the worker, and what the relay adds to its way.
+"""`python -m bench relay`: what a relayed RTP packet costs, by the worker, the kernel and rtpengine, and what each adds
+to its way.
 
-A one-way stream is 50 packets of 172 octets a second; two of them make a call. The relay's worker is pinned to the
-first processor and the load to the second.
+A one-way stream is 50 packets of 172 octets a second; two of them make a call. The relay is pinned to the first
+processor and the load to the second. The kernel works in whose name it happens to: a packet's arrival at the relay is
+charged to the load's sending. So the load's own sending is timed, too, and compared with a load that sends to itself.
 """
 
 from __future__ import annotations
@@ -11,15 +13,25 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from bench import machine
+from bench.budgets import WORKER
+from bench.peers import rtpengine_daemon
+from bench.peers.registry import NOTHING
 from bench.rtp_load import HOST, PERIOD
 from pbxcore.hooks import StreamStats
+from pbxcore.media.backend import MediaBackend
+from pbxcore.media.kernel import trial
 from pbxcore.media.relay import Relay
 from pbxcore.media.rewrite import read
 
 SETTLE_SECONDS = 1.0      # between the first packets and the measurement
+LEND_SECONDS = 20.0       # until the kernel has all streams
+KERNEL = "kernel"
+PARTS = ("cpu_us_per_packet", "kernel_us_per_packet", "sending_us_per_packet")
 
 
 class _Nobody:
@@ -51,58 +63,119 @@ def _pin(pid: int, processor: int) -> None:
         os.sched_setaffinity(pid, {processors[processor]})
 
 
-async def _calls(relay: Relay, phones: list[int]) -> list[int]:
+async def _calls(backend: MediaBackend, phones: list[int]) -> list[int]:
     """Set the calls up; where each phone sends to."""
     targets = []
     for n in range(0, len(phones), 2):
-        to_b = await relay.offer(f"c{n}", "a", "b1", _sdp(phones[n]), local=HOST)
-        to_a = await relay.answer(f"c{n}", "b1", "a", _sdp(phones[n + 1]), local=HOST)
+        to_b = await backend.offer(f"c{n}", "a", "b1", _sdp(phones[n]), local=HOST)
+        to_a = await backend.answer(f"c{n}", "b1", "a", _sdp(phones[n + 1]), local=HOST)
         targets += [read(to_a).lines[0].port, read(to_b).lines[0].port]
-    await relay.query("c0")     # answered once the worker has heard of every call
+    if isinstance(backend, Relay):
+        await backend.query("c0")       # answered once the worker has heard of every call
     return targets
 
 
-async def measure(streams: int, seconds: float) -> dict[str, Any]:
+def contestants() -> tuple[list[str], dict[str, str]]:
+    """Who is measured here, and why others are not."""
+    found, missing = [NOTHING, WORKER], {}
+    refusal = trial()
+    if refusal:
+        missing[KERNEL] = refusal
+    else:
+        found.append(KERNEL)
+    if rtpengine_daemon.find():
+        found.append(rtpengine_daemon.NAME)
+    else:
+        missing[rtpengine_daemon.NAME] = "not installed (Debian: apt-get install rtpengine-daemon)"
+    return found, missing
+
+
+@asynccontextmanager
+async def _relay(name: str) -> AsyncIterator[tuple[MediaBackend | None, int]]:
+    """A relay and its process; 0 where there is none."""
+    if name == NOTHING:
+        yield None, 0
+        return
+    if name == rtpengine_daemon.NAME:
+        async with rtpengine_daemon.running(HOST, machine.two_cpus()[0], _Nobody()) as (backend, pid):
+            yield backend, pid
+        return
+    relay = Relay(addresses=[HOST], kernel=name == KERNEL)
+    await relay.start(_Nobody())
+    try:
+        _pin(relay.worker_pids()[0], 0)
+        yield relay, relay.worker_pids()[0]
+    finally:
+        await relay.close()
+
+
+async def _settled(name: str, backend: MediaBackend | None, streams: int) -> None:
+    await asyncio.sleep(SETTLE_SECONDS)
+    if name == KERNEL and backend is not None:
+        async with asyncio.timeout(LEND_SECONDS):
+            while backend.kernel().streams < streams:  # noqa: ASYNC110 - the worker tells it by and by
+                await asyncio.sleep(0.1)
+
+
+async def measure(name: str, streams: int, seconds: float) -> dict[str, Any]:
     """One run; the figures. `streams` is rounded up to whole calls."""
     streams += streams & 1
-    relay = Relay(addresses=[HOST])
-    await relay.start(_Nobody())
-    worker = relay.worker_pids()[0]
-    load = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.rtp_load", str(streams), str(seconds),
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 20,
-    )  # fmt: skip
-    assert load.stdin is not None
-    assert load.stdout is not None
-    try:
-        _pin(worker, 0)
-        _pin(load.pid, 1)
-        targets = await _calls(relay, json.loads(await load.stdout.readline()))
-        load.stdin.write(json.dumps(targets).encode() + b"\n")
-        if await load.stdout.readline() != b"ready\n":
-            raise SystemExit("the load did not get ready")
-        await asyncio.sleep(SETTLE_SECONDS)
-        before, waited_before = machine.cpu_seconds(worker), machine.waited_seconds(worker)
-        load.stdin.write(b"go\n")
-        figures: dict[str, Any] = json.loads(await load.stdout.readline())
-        cpu = machine.cpu_seconds(worker) - before
-        waited = machine.waited_seconds(worker) - waited_before
-    finally:
-        if load.returncode is None:
-            load.stdin.close()
-            await load.wait()
-        await relay.close()
-    figures |= {
+    async with _relay(name) as (backend, pid):
+        load = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "bench.rtp_load", str(streams), str(seconds),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 20,
+        )  # fmt: skip
+        assert load.stdin is not None
+        assert load.stdout is not None
+        try:
+            _pin(load.pid, 1)
+            phones = json.loads(await load.stdout.readline())
+            targets = [phones[n ^ 1] for n in range(streams)] if backend is None else await _calls(backend, phones)
+            load.stdin.write(json.dumps(targets).encode() + b"\n")
+            if await load.stdout.readline() != b"ready\n":
+                raise SystemExit("the load did not get ready")
+            await _settled(name, backend, streams)
+            kernel_before = machine.kernel_seconds()
+            before, waited_before = (machine.cpu_seconds(pid), machine.waited_seconds(pid)) if pid else (0.0, 0.0)
+            load.stdin.write(b"go\n")
+            figures: dict[str, Any] = json.loads(await load.stdout.readline())
+            cpu = machine.cpu_seconds(pid) - before if pid else 0.0
+            waited = machine.waited_seconds(pid) - waited_before if pid else 0.0
+            kernel = machine.kernel_seconds() - kernel_before
+        finally:
+            if load.returncode is None:
+                load.stdin.close()
+                await load.wait()
+    packets = max(1, figures["received"])
+    return figures | {
+        "relay": name,
         "streams": streams,
         "seconds": seconds,
         "packets_per_second": streams / PERIOD,
         "lost": figures["sent"] - figures["received"],
-        "cpu_us_per_packet": cpu * 1e6 / max(1, figures["received"]),
+        "cpu_us_per_packet": cpu * 1e6 / packets,
+        "kernel_us_per_packet": kernel * 1e6 / packets,
+        "sending_us_per_packet": figures["sending_seconds"] * 1e6 / figures["sent"],
         "worker_cpu_percent": cpu * 100 / seconds,
         "worker_waited_percent": waited * 100 / seconds,
-        "machine": machine.facts(),
     }
-    return figures
+
+
+def added(run: dict[str, Any], nothing: dict[str, Any]) -> float:
+    """Microseconds of CPU that a packet costs more than without a relay, whoever is charged for them."""
+    return float(sum(run[part] - nothing[part] for part in PARTS))
+
+
+def _row(name: str, *cells: str) -> str:
+    return f"{name:<16}" + "".join(f"{cell:>9}" for cell in cells)
+
+
+async def gather(streams: int, seconds: float, names: Sequence[str]) -> list[dict[str, Any]]:
+    """One run of each, in this order; the first is the load alone."""
+    runs = [await measure(name, streams, seconds) for name in names]
+    for run in runs:
+        run["added_us_per_packet"] = added(run, runs[0])
+    return runs
 
 
 def main(argv: list[str]) -> int:
@@ -111,19 +184,24 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--json", action="store_true", help="print the figures as one line of JSON")
     options = parser.parse_args(argv)
-    figures = asyncio.run(measure(options.streams, options.seconds))
+    names, missing = contestants()
+    runs = asyncio.run(gather(options.streams, options.seconds, names))
     if options.json:
-        print(json.dumps(figures))
+        print(json.dumps({"runs": runs, "missing": missing, "machine": machine.facts()}))
         return 0
-    delay = figures["delay_ms"]
-    print(
-        f"{figures['streams']} streams, {figures['packets_per_second']:.0f} packets/s for {figures['seconds']:.0f} s\n"
-        f"worker   {figures['cpu_us_per_packet']:.2f} us CPU a packet, {figures['worker_cpu_percent']:.0f} % of one\n"
-        f"         {figures['worker_waited_percent']:.0f} % of the time it was ready and others had the processor\n"
-        f"lost     {figures['lost']} of {figures['sent']}\n"
-        f"delay    p50 {delay['p50']:.3f}  p95 {delay['p95']:.3f}  p99 {delay['p99']:.3f}  max {delay['max']:.3f} ms\n"
-        f"load     at most {figures['late_ms']:.1f} ms late with a packet"
-    )
+    first = runs[0]
+    rate, length = first["packets_per_second"], first["seconds"]
+    print(f"{first['streams']} streams, {rate:.0f} packets/s for {length:.0f} s each; us of CPU a packet, delay in ms")
+    print(_row("", "relay", "kernel", "sending", "added", "waited %", "p50", "p99", "max", "lost", "late ms"))
+    for run in runs:
+        costs = [run[part] for part in (*PARTS, "added_us_per_packet")]
+        delays = [f"{run['delay_ms'][at]:.3f}" for at in ("p50", "p99", "max")]
+        print(_row(
+            run["relay"], *(f"{cost:.2f}" for cost in costs), f"{run['worker_waited_percent']:.1f}", *delays,
+            str(run["lost"]), f"{run['late_ms']:.1f}",
+        ))  # fmt: skip
+    for name, why in missing.items():
+        print(f"{name} is not measured: {why}")
     return 0
 
 

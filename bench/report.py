@@ -73,7 +73,11 @@ def gather(runs: int, seconds: float, sippy: str, command: str) -> dict[str, Any
         "machine": machine.facts(),
         "setups": setups,
         "crm": asked,
-        "relay": [said(relay.main, ["--streams", str(n), "--seconds", f"{seconds:g}", "--json"]) for n in STREAMS],
+        "relay": [
+            run
+            for n in STREAMS
+            for run in said(relay.main, ["--streams", str(n), "--seconds", f"{seconds:g}", "--json"])["runs"]
+        ],
         "parse": said(lambda argv: parse.main(argv), ["--json"]),
     }
 

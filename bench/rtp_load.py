@@ -21,6 +21,7 @@ SIZE = 172
 SO_TIMESTAMPNS = 35
 ANCILLARY = socket.CMSG_SPACE(16)
 DRAIN_SECONDS = 0.5
+LATCH_SECONDS = 5.0
 _head = struct.Struct("!BBHIIQ")
 _stamp = struct.Struct("!Q")
 _timespec = struct.Struct("qq")
@@ -34,6 +35,7 @@ class Load:
         self.delays = array("d")
         self.sent = 0
         self.lateness = 0.0
+        self.sending = 0                # nanoseconds of CPU, with what the kernel did for a packet before send returned
         self._epoll = select.epoll()
         self._readers = {}
         for sock in self.sockets:
@@ -55,8 +57,10 @@ class Load:
         for number, (sock, port) in enumerate(zip(self.sockets, ports, strict=True)):
             sock.connect((HOST, port))
             sock.send(_head.pack(0x80, 0, 0, 0, number, time.time_ns()) + bytes(SIZE - 20))
-        time.sleep(DRAIN_SECONDS)
-        self._receive()
+        deadline = time.monotonic() + LATCH_SECONDS
+        while len(self.delays) < len(ports) and time.monotonic() < deadline:
+            time.sleep(DRAIN_SECONDS)
+            self._receive()
         if len(self.delays) != len(ports):
             raise SystemExit(f"only {len(self.delays)} of {len(ports)} streams are relayed")
         self.delays = array("d")
@@ -68,14 +72,17 @@ class Load:
         gap = PERIOD / count
         padding = bytes(SIZE - 20)
         senders = [sock.send for sock in self.sockets]
-        clock, wall, pack = time.perf_counter, time.time_ns, _head.pack
+        clock, wall, pack, used = time.perf_counter, time.time_ns, _head.pack, time.thread_time_ns
         start = clock()
         number = 0
         while number < total:
             late = clock() - start - number * gap
             while late >= 0.0 and number < total:
                 turn, stream = divmod(number, count)
-                senders[stream](pack(0x80, 0, turn + 1 & 0xFFFF, turn * 160 & 0xFFFFFFFF, stream, wall()) + padding)
+                packet = pack(0x80, 0, turn + 1 & 0xFFFF, turn * 160 & 0xFFFFFFFF, stream, wall()) + padding
+                before = used()
+                senders[stream](packet)
+                self.sending += used() - before
                 number += 1
                 if late > self.lateness:
                     self.lateness = late
@@ -109,6 +116,7 @@ def main() -> None:
     print(json.dumps({
         "sent": load.sent,
         "received": len(delays),
+        "sending_seconds": load.sending / 1e9,
         "late_ms": load.lateness * 1000,
         "delay_ms": {
             name: delays[min(len(delays) - 1, int(len(delays) * share))] if delays else None

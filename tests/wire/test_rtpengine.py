@@ -28,17 +28,22 @@ LOCAL = "127.0.0.1"
 CALL = "c1"
 
 
+def started(control: int, ports: tuple[int, int]) -> subprocess.Popen[bytes]:
+    """A real rtpengine in user space."""
+    first, last = ports
+    return subprocess.Popen([
+        require_tool("rtpengine"), "--config-file=none", "--table=-1", f"--interface={LOCAL}",
+        f"--listen-ng={LOCAL}:{control}", "--foreground", "--log-stderr", "--log-level=3", f"--port-min={first}",
+        f"--port-max={last}",
+    ])  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def daemon() -> Iterator[str]:
-    """A real rtpengine in user space; its address."""
-    program = require_tool("rtpengine")
-    spec = f"{LOCAL}:{free_port()}"
-    first, last = free_range(200)
-    process = subprocess.Popen([
-        program, "--config-file=none", "--table=-1", f"--interface={LOCAL}", f"--listen-ng={spec}", "--foreground",
-        "--log-stderr", "--log-level=3", f"--port-min={first}", f"--port-max={last}",
-    ])  # fmt: skip
-    yield f"udp:{spec}"
+    """The address of one."""
+    control = free_port()
+    process = started(control, free_range(200))
+    yield f"udp:{LOCAL}:{control}"
     process.terminate()
     process.wait()
 
@@ -383,6 +388,50 @@ class TestFailOver:
         await heard.until(lambda: heard.lost)
         assert heard.lost == [CALL]
         await backend.close()
+
+    async def test_of_two_real_daemons_one_is_killed_and_comes_back(
+        self, heard: Heard, parties: tuple[Party, Party, Party], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("pbxcore.media.ng.PING_SECONDS", 0.1)
+        monkeypatch.setattr("pbxcore.media.ng.REPEATS", (0.2, 0.2))
+        alice, bob, _ = parties
+        places = [(free_port(), free_range(20)) for _ in range(2)]
+        processes = [started(*place) for place in places]
+        backend = Rtpengine([f"udp:{LOCAL}:{control}" for control, _ in places])
+
+        async def call(call_id: str) -> tuple[bytes, bytes, int]:
+            """Both hear each other; what they were told, and which daemon has it."""
+            to_b = await backend.offer(call_id, "a", "b1", alice.sdp(), local=LOCAL)
+            to_a = await backend.answer(call_id, "b1", "a", bob.sdp(), local=LOCAL)
+            await talk(backend, alice, to_a, bob, to_b)
+            port = line(to_a).port
+            return to_a, to_b, next(n for n, (_, (first, last)) in enumerate(places) if first <= port <= last)
+
+        running = False
+        async with asyncio.timeout(10.0):
+            while not running:
+                with suppress(MediaError):                  # the daemons are still starting
+                    await backend.start(heard)
+                    running = True
+        try:
+            await heard.until(lambda: all(daemon.alive for daemon in backend._daemons))
+            _, _, lost = await call("c1")
+            to_a, to_b, kept = await call("c2")
+            assert {lost, kept} == {0, 1}           # they take turns
+            processes[lost].kill()
+            processes[lost].wait()
+            await heard.until(lambda: heard.lost)
+            assert heard.lost == ["c1"]
+            assert [(await call(f"c{n}"))[2] for n in range(3, 6)] == [kept] * 3
+            await talk(backend, alice, to_a, bob, to_b)     # the other one's call has noticed nothing
+            processes[lost] = started(*places[lost])
+            await heard.until(lambda: backend._daemons[lost].alive)
+            assert {(await call(f"c{n}"))[2] for n in range(6, 8)} == {0, 1}
+        finally:
+            await backend.close()
+            for process in processes:
+                process.kill()
+                process.wait()
 
     async def test_nobody_answers(self, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("pbxcore.media.ng.REPEATS", (0.02, 0.02))

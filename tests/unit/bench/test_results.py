@@ -28,7 +28,9 @@ def setup(rate: float, **runs: Run) -> dict[str, Any]:
 
 def relayed(calls: int, **changes: Any) -> dict[str, Any]:
     return {
-        "streams": calls * 2, "packets_per_second": calls * 100, "cpu_us_per_packet": 10.0, "worker_cpu_percent": 40.0,
+        "relay": "worker", "kernel_us_per_packet": 0.1, "sending_us_per_packet": 7.0, "added_us_per_packet": 11.0,
+        "worker_waited_percent": 0.0, "streams": calls * 2,
+        "packets_per_second": calls * 100, "cpu_us_per_packet": 10.0, "worker_cpu_percent": 40.0,
         "delay_ms": {"p50": 0.1, "p95": 0.5, "p99": 1.0, "max": 3.0}, "lost": 0, "sent": 9, "late_ms": 0.1, **changes,
     }  # fmt: skip
 
@@ -132,6 +134,10 @@ def test_a_thousand_calls_a_second_are_held_or_not(changes: dict[str, Any]) -> N
     fast = {"rate": 1000, "achieved": 1000, **changes}
     found = verdicts(data(setup(1000, Hookline=run(**fast))))
     assert found["1,000 calls/s"] == "missed"
+
+
+def test_budgets_are_the_workers_and_not_the_kernels_or_rtpengines() -> None:
+    assert verdicts(data(relay=(relayed(400, relay="rtpengine", cpu_us_per_packet=40.0),))) == {}
 
 
 def test_a_relay_that_loses_one_packet_does_not_hold_600_calls() -> None:

@@ -1,16 +1,25 @@
-"""The panel's API as a program uses it: with a token, JSON, and the event stream read aside."""
+"""The panel as programs and people use it: the API with a token, its event stream read aside; and an agent's live page
+with its stream, as a browser has it."""
 
 from __future__ import annotations
 
 import json
+import re
+import sqlite3
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
+import urllib.parse
 import urllib.request
+from http.cookiejar import CookieJar
 from typing import Any
 
 from tests.interop.server import ROOT, Server, wait_until
+from web.auth import hash_password
+
+PASSWORD = "correct-horse"
 
 
 class PanelApi:
@@ -67,4 +76,47 @@ class PanelApi:
             return [body for body in events if all(body.get(key) == value for key, value in values.items())]
 
         wait_until(found, seconds, f"{name} {values}; told: {[kind for kind, _ in self.events]}")
+        return found()[0]
+
+
+class LivePage:
+    """The live page of an agent, signed in and open: `said` is what its stream sent, and when that was here."""
+
+    def __init__(self, server: Server, username: str, extension: str) -> None:
+        with sqlite3.connect(server.database, timeout=10) as database:
+            row = (username, hash_password(PASSWORD), "agent", extension, time.time())
+            database.execute("insert into users values (?, ?, ?, ?, ?)", row)
+        self.said: list[tuple[float, str]] = []
+        self._base = server.panel
+        self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
+        [token] = re.findall(r'name="token" value="([^"]+)"', self.get("sign-in"))
+        self.get("sign-in", {"username": username, "password": PASSWORD, "token": token, "next": "/"})
+        stream = self._opener.open(f"{self._base}/live/feed", timeout=60)
+        threading.Thread(target=self._read, args=(stream,), daemon=True).start()
+        wait_until(lambda: self.said, 5, "the page")
+
+    def get(self, path: str, fields: dict[str, str] | None = None) -> str:
+        data = None if fields is None else urllib.parse.urlencode(fields).encode()
+        with self._opener.open(f"{self._base}/{path}", data, timeout=10) as answer:
+            return str(answer.read().decode())
+
+    def _read(self, stream: Any) -> None:
+        lines: list[str] = []
+        try:
+            for line in stream:
+                if line.startswith(b"data: "):
+                    lines.append(line[6:].decode())
+                elif not line.strip() and lines:
+                    self.said.append((time.time(), "".join(lines)))
+                    lines.clear()
+        except (OSError, ValueError):   # the exchange has gone, or the test is over
+            return
+
+    def showed(self, *words: str, seconds: float = 5.0) -> tuple[float, str]:
+        """When the page first had all of these words at once, and what it was sent then."""
+
+        def found() -> list[tuple[float, str]]:
+            return [one for one in list(self.said) if all(word in one[1] for word in words)]
+
+        wait_until(found, seconds, f"a page that says {words}")
         return found()[0]

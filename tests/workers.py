@@ -7,14 +7,17 @@ import shutil
 import subprocess
 
 CLONE_NEWNET = 0x40000000
+HOST = "10.99.0.1"      # some tests want an address besides loopback's
+COMMANDS = ("link set lo up", f"address add {HOST}/32 dev lo", f"route add default dev lo src {HOST}")
 
 
 def own_network() -> bool:
-    """This thread, and all that it starts, gets a network that has nothing but loopback: no port is taken by another
-    worker, or by what else runs on this machine. Linux, and only root may; otherwise all stays as it was: then tests
-    beside each other look for free ports in the same network."""
+    """This thread, and all that it starts, gets a network that ends at this machine: no port is taken by another
+    worker, or by what else runs here, and nothing is sent out. Linux, and only root may; otherwise all stays as it was:
+    then tests beside each other look for free ports in the same network."""
     ip = shutil.which("ip", path="/usr/sbin:/sbin:/usr/bin:/bin")
     if ip is None or ctypes.CDLL(None).unshare(CLONE_NEWNET):
         return False
-    subprocess.run([ip, "link", "set", "lo", "up"], check=True)
+    for command in COMMANDS:
+        subprocess.run([ip, *command.split()], check=True)
     return True

@@ -13,7 +13,7 @@ import pytest
 import tests.__main__ as running
 from tests.conftest import require_root, require_tool
 from tests.ports import PORTS, free_port
-from tests.workers import own_network
+from tests.workers import HOST, own_network
 
 pytest_plugins = ["pytester"]
 
@@ -99,13 +99,16 @@ def test_a_worker_has_ports_of_its_own() -> None:
             sock.bind(("127.0.0.1", port))
             sock.sendto(b"heard", ("127.0.0.1", port))
             seen.append(sock.recv(10))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.connect(("198.51.100.1", 9))
+            seen.append(sock.getsockname()[0])
 
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as here:
         here.bind(("127.0.0.1", 0))
         thread = threading.Thread(target=worker, args=(here.getsockname()[1],))
         thread.start()
         thread.join()
-    assert seen == [True, b"heard"]
+    assert seen == [True, b"heard", HOST]
 
 
 def test_ports_that_are_free() -> None:

@@ -4,6 +4,7 @@ refuses, only the fall-back is tested."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
 import random
@@ -207,7 +208,10 @@ async def test_a_stranger_rtcp_and_short_packets_are_not_the_kernels(
     stranger.speak(to_a)
     stranger.rtp.sendto(alice.packet(), (to_a.host, to_a.port))
     alice.sequence -= 1
-    for data in (rtp.receiver_report(0xA, []), b"\x00\x01" + bytes(18), b"\x80", b"x" * 1400):
+    next_in_line = b"\x81\xc9" + struct.pack("!HII", alice.sequence + 1, 1, alice.ssrc)
+    for data in (
+        rtp.receiver_report(0xA, []), next_in_line + bytes(12), b"\x00\x01" + bytes(18), b"\x80", b"x" * 1400
+    ):  # fmt: skip
         alice.rtp.sendto(data, (to_a.host, to_a.port))
         assert await bob.hears(data)                # the worker hands on what it is
     assert silent(stranger.rtp)
@@ -222,11 +226,42 @@ async def test_another_source_speaks_in_the_same_stream_and_the_kernel_goes_on_w
     alice, bob, _ = parties
     to_a, to_b = await bridged(relay, alice, bob)
     await lent(relay, alice, to_a, bob, to_b)
-    alice.ssrc, alice.sequence = 0xABC, 4711
     before = await counted(relay)
+    alice.ssrc = 0xABC
+    assert await bob.hears(alice.speak(to_a))       # next in line, but of somebody else: the worker has a look
+    assert await counted(relay) == before
+    alice.ssrc, alice.sequence = 0xABCD, 4711
     for _ in range(50):
         assert await bob.hears(alice.speak(to_a))
     assert await counted(relay) - before >= 47
+
+
+async def test_two_workers_lend_beside_each_other(
+    permitted: None, heard: Heard, parties: tuple[Party, Party, Party]
+) -> None:
+    alice, bob, carol = parties
+    relay = Relay(ports="12000-19999", workers=2, addresses=[LOCAL], kernel=True)
+    await relay.start(heard)
+    try:
+        to_a, to_b = await bridged(relay, alice, bob)
+        to_dave = line(await relay.offer("c2", "a", "b1", carol.sdp(), local=LOCAL))
+        with contextlib.closing(Party("127.0.0.5", 0xD)) as dave:
+            to_carol = line(await relay.answer("c2", "b1", "a", dave.sdp(), local=LOCAL))
+            await relay.query("c2")
+            async with asyncio.timeout(SETTLE):
+                while relay.kernel().streams != 4:
+                    for one, to, other in (
+                        (alice, to_a, bob), (bob, to_b, alice), (carol, to_carol, dave), (dave, to_dave, carol),
+                    ):  # fmt: skip
+                        assert await other.hears(one.speak(to))
+                    await asyncio.sleep(0.02)
+            before = await counted(relay)
+            for _ in range(20):
+                assert await bob.hears(alice.speak(to_a))
+                assert await carol.hears(dave.speak(to_dave))
+            assert await counted(relay) - before >= 38
+    finally:
+        await relay.close()
 
 
 async def test_a_new_offer_takes_streams_back_and_nothing_is_lost(
@@ -349,8 +384,9 @@ async def test_a_worker_that_is_killed_takes_its_streams_with_it(
 class Office:
     """Two phones, each on a cable of its own to the exchange."""
 
-    def __init__(self, exchange: Namespace, relay: Relay, alice: Party, bob: Party) -> None:
+    def __init__(self, exchange: Namespace, one: Namespace, relay: Relay, alice: Party, bob: Party) -> None:
         self.exchange = exchange
+        self.one = one
         self.relay = relay
         self.alice = alice
         self.bob = bob
@@ -361,9 +397,9 @@ class Office:
         return to_a, to_b
 
 
-def checksums_by_software(namespace: Namespace, device: str) -> None:
-    """Else a cable inside of one machine carries none, and nobody looks at them."""
-    value = struct.pack("=II", CHECKSUMS_OF_SENDER, 0)
+def checksums_by_device(namespace: Namespace, device: str, on: bool) -> None:
+    """If so, a cable inside of one machine carries none, and nobody looks at them."""
+    value = struct.pack("=II", CHECKSUMS_OF_SENDER, int(on))
     with namespace.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         kept = ctypes.create_string_buffer(value)
         ioctl(asking, ETHTOOL, struct.pack("16sP", device.encode(), ctypes.addressof(kept)))
@@ -376,7 +412,7 @@ async def office(permitted: None, heard: Heard) -> AsyncIterator[Office]:
         made.cable(exchange, "one", "10.9.1.1/24", one, "phone", "10.9.1.2/24")
         made.cable(exchange, "two", "10.9.2.1/24", two, "phone", "10.9.2.2/24")
         for namespace, device in ((exchange, "one"), (exchange, "two"), (one, "phone"), (two, "phone")):
-            checksums_by_software(namespace, device)
+            checksums_by_device(namespace, device, False)
         with one.inside():
             alice = Party("10.9.1.2", 0xA)
         with two.inside():
@@ -387,7 +423,7 @@ async def office(permitted: None, heard: Heard) -> AsyncIterator[Office]:
             await asyncio.sleep(0)                  # its workers are started inside, and nobody else is
         await starting
         try:
-            yield Office(exchange, relay, alice, bob)
+            yield Office(exchange, one, relay, alice, bob)
         finally:
             await relay.close()
             alice.close()
@@ -399,8 +435,9 @@ async def test_from_one_network_to_another_with_fresh_headers(office: Office, he
     for option in (socket.IP_RECVTOS, IP_RECVTTL):
         office.bob.rtp.setsockopt(socket.IPPROTO_IP, option, 1)
     before = await counted(office.relay)
-    for without_checksum in (0, 1):
+    for without_checksum, by_device in ((0, False), (1, False), (0, True)):
         office.alice.rtp.setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, without_checksum)
+        checksums_by_device(office.one, "phone", by_device)
         for _ in range(20):
             data = office.alice.speak(to_a)
             async with asyncio.timeout(5.0):
@@ -414,7 +451,7 @@ async def test_from_one_network_to_another_with_fresh_headers(office: Office, he
             assert source == (to_b.host, to_b.port)
             values = {kind: value[0] for _, kind, value in told}
             assert (values[socket.IP_TOS], values[socket.IP_TTL]) == (0xB8, 64)
-    assert await counted(office.relay) - before >= 38
+    assert await counted(office.relay) - before >= 57
     office.relay.delete(CALL)
     from_a, _ = await heard.statistics(CALL)
     assert from_a.packets == office.alice.sequence - 100
@@ -448,7 +485,7 @@ async def test_nothing_is_lent_while_there_is_a_policy_to_encrypt(office: Office
     to_a, to_b = await office.talk()
     office.exchange.ip("xfrm policy add src 192.0.2.1 dst 192.0.2.2 dir out tmpl proto esp mode tunnel")
     await heard.until(lambda: not office.relay.kernel().streams, SETTLE)
-    for _ in range(70):                             # longer than a look at every call takes
+    for _ in range(150):                            # longer than it waits after news
         assert await office.bob.hears(office.alice.speak(to_a))
         await asyncio.sleep(0.02)
     assert office.relay.kernel().streams == 0

@@ -142,6 +142,7 @@ class Crm(Section):
     agent_lamp: Literal["never", "wrap-up", "not-ready"] = "wrap-up"   # what lights an agent's busy lamp besides calls
     owner_first: Literal["always", "never"] = "always"   # whether a known customer rings at his owner's desk first
     on_unknown: Literal["create", "ask", "ignore"] = "create"   # what a call with a number that nobody has does
+    workstation_url: str = ""   # where the panel's page of first-party extensions posts their calls
     rule: tuple[CrmRule, ...] = ()
     hook: tuple[CrmHook, ...] = ()
     connector: tuple[CrmConnector, ...] = ()

@@ -16,7 +16,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from pbxcore.events import CallEvent, Event
-from pbxcore.hooks import CallSnapshot
 from pbxcore.store.repo import User
 from web import crm_api
 from web.auth import sees_all
@@ -40,7 +39,7 @@ from web.panel import (
     still_signed_in,
     user_of,
 )
-from web.view import own_leg
+from web.view import own_leg, parties
 
 LIMIT = 200
 OFFSET_LIMIT = 10_000_000
@@ -274,19 +273,22 @@ def event_fields(event: Event) -> dict[str, Any]:
 
 
 async def events(request: Request) -> Response:
-    """Events as they happen, named as CSTA names them. `refresh` says that some were missed: ask for the calls anew."""
+    """Events as they happen, named as CSTA names them. `refresh` says that some were missed: ask for the calls anew.
+    `own=true`: of calls of one's own extension alone."""
     panel, user, session = panel_of(request), user_of(request), session_of(request)
+    own = request.query_params.get("own") == "true"
     if len(panel.hub.of_user(user.username)) >= STREAMS_PER_USER:
         raise Refused(429, "streams", most=STREAMS_PER_USER)
-    cursor = panel.hub.join(user.username, session.id, request.headers.get("last-event-id", ""), user.extension)
+    last_id = request.headers.get("last-event-id", "")
+    cursor = panel.hub.join(user.username, session.id, last_id, user.extension, firm=own)
 
     async def show(entries: list[Entry] | None) -> AsyncIterator[ServerSentEvent]:
         if entries is None:
-            visible: list[CallSnapshot] = panel.visible_calls(user)
+            visible = [call for call in panel.visible_calls(user) if not own or user.extension in parties(call)]
             yield ServerSentEvent(event="refresh", id=cursor.id, data=to_json({"calls": visible}).decode())
             return
         for entry in entries:
-            if may_hear(user, entry):
+            if concerns(user, entry) if own else may_hear(user, entry):
                 name = type(entry.event).__name__
                 body = to_json(event_fields(entry.event)).decode()
                 yield ServerSentEvent(event=name, id=panel.hub.name(entry.number), data=body)

@@ -48,6 +48,7 @@ from web.pages import (
     sign_in,
     traces,
     users,
+    workstation,
 )
 from web.pages import outbox as outbox_page
 from web.panel import (
@@ -188,6 +189,7 @@ def routes() -> list[Route | Mount]:
         Route("/schedule/{schedule_id}/done", guarded(schedule.close), methods=["POST"]),
         Route("/schedule/{schedule_id}/cancel", guarded(schedule.close), methods=["POST"]),
         Route("/calendar/{token}.ics", schedule.feed),
+        Route("/workstation", guarded(workstation.show)),
         Route("/users", guarded(users.listing, admin), methods=["GET"]),
         Route("/users", guarded(users.add, admin), methods=["POST"]),
         Route("/users/{username}/password", guarded(users.new_password_for, admin), methods=["POST"]),

@@ -64,8 +64,11 @@ class Hub:
     def __len__(self) -> int:
         return len(self._cursors)
 
-    def join(self, user: str, session: str = "", last_id: str = "", extension: str | None = None) -> Cursor:
-        """A place in the stream for one reader: after `last_id` when that is still known, else at the end."""
+    def join(
+        self, user: str, session: str = "", last_id: str = "", extension: str | None = None, *, firm: bool = False
+    ) -> Cursor:
+        """A place in the stream for one reader: after `last_id` when that is still known, else at the end. A `firm`
+        one does not give way to a newer page."""
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None
@@ -76,6 +79,7 @@ class Hub:
         place = self._place(last_id)
         at = self._next if place is None else place
         cursor = Cursor(self, user, session, at, extension, resumed=place is not None)
+        cursor.firm = firm
         self._cursors.add(cursor)
         return cursor
 
@@ -104,6 +108,13 @@ class Hub:
     def of_user(self, user: str) -> list[Cursor]:
         """This user's open streams, the oldest first."""
         return sorted((c for c in self._cursors if c.user == user), key=lambda c: c.opened)
+
+    def make_room(self, user: str) -> None:
+        """One more page of this user's is to be live: the oldest gives way where there are too many."""
+        streams = self.of_user(user)
+        pages = [cursor for cursor in streams if not cursor.firm]
+        for oldest in pages[: max(0, len(streams) - STREAMS_PER_USER + 1)]:
+            oldest.end("superseded")
 
     def end_session(self, session: str) -> None:
         for cursor in list(self._cursors):
@@ -210,6 +221,7 @@ class Cursor:
         self.resumed = resumed
         self.shown = position       # what is before this has gone to its reader
         self.ended: str | None = None
+        self.firm = False
         self._hub = hub
         self._position = position
         self._lost = False

@@ -61,7 +61,7 @@ NAMED: dict[str, Any] = {
     "CallIn": CallIn,
 }
 PAGING = ("limit", "offset")
-FLAGS = frozenset({"merge_all", "renew", "live", "open", "overdue", "follow_up"})
+FLAGS = frozenset({"own", "merge_all", "renew", "live", "open", "overdue", "follow_up"})
 
 
 def _list(name: str, of: str) -> dict[str, Any]:
@@ -257,7 +257,7 @@ TABLE: tuple[tuple[str, str, str, tuple[str, ...], str | None, tuple[int, dict[s
         (200, _ref("Instruction")),
     ),
     ("/instructions/{instruction_id}", "delete", "Delete an instruction.", (), None, (204, None)),
-    ("/events", "get", "Events as they happen (text/event-stream); resumes by Last-Event-ID.", (), None, (200, None)),
+    ("/events", "get", "Events as they happen, as text/event-stream, from Last-Event-ID on.", ("own",), None, (200, None)),
     ("/agents/{number}/state", "get", "Ready, not ready, or in after-call work.", (), None, (200, {"type": "object"})),
     ("/agents/{number}/state", "put", "An agent says his own.", (), "AgentStateIn", (200, {"type": "object"})),
     ("/me", "get", "Who is signed in.", (), None, (200, {"type": "object"})),

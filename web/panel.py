@@ -82,6 +82,13 @@ def may_see(user: User, call: CallSnapshot) -> bool:
     return sees_all(user) or (user.extension is not None and user.extension in parties(call))
 
 
+def carries_calls(panel: Panel, user: User) -> bool:
+    """Whether this user's own browser tells the CRM of his calls: first-party control, and it is said where the CRM
+    is."""
+    mine = panel.extension(user.extension) if panel.settings.crm.workstation_url else None
+    return mine is not None and mine.crm_control == "first-party"
+
+
 def panel_of(request: Request) -> Panel:
     panel = request.app.state.panel
     assert isinstance(panel, Panel)
@@ -225,7 +232,7 @@ def render(panel: Panel, words: Words, user: User | None, name: str, **values: A
     return panel.pages.get_template(name).render(
         t=words, user=user, office=panel.settings.office, now=panel.wall(), languages=LANGUAGES,
         offers_to_store=panel.settings.crm.on_unknown != "ignore", connected=bool(panel.settings.crm.connector),
-        **values,
+        at_work=lambda: user is not None and carries_calls(panel, user), **values,
     )
 
 

@@ -38,6 +38,7 @@ from pbxcore.sip.addresses import Network, is_private
 
 KEY_BYTES = range(24, 65)   # Standard Webhooks 1.0, "Symmetric"
 LOWEST_PORT = 1024   # ports under it need root
+_WEB_ADDRESS = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?(/[!-~]*)?\Z")
 
 _ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?")   # RFC 6454 section 6.2
 _PYTHON_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -219,6 +220,9 @@ def _database(raw: Mapping[str, Any]) -> Findings:
 
 def _crm(raw: Mapping[str, Any]) -> Findings:
     crm = table(raw, "crm")
+    url = text(crm, "workstation_url")
+    if url and not _WEB_ADDRESS.match(url):
+        yield Finding(("crm", "workstation_url"), f'"{url}" is no web address; begin with https:// or http://')
     names: dict[str, int] = {}
     for index, hook in rows(crm, "hook"):
         path: Path = ("crm", "hook", index)

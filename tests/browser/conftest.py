@@ -48,13 +48,21 @@ def visit(chromium: Any, office: Office) -> Iterator[Callable[..., Any]]:
     test: a script error, a breach of the content security policy."""
     contexts: list[Any] = []
     complaints: list[str] = []
+    expected = ["Failed to load resource", "htmx:sse:error"]    # an exchange away
 
     def complain(message: Any) -> None:
-        expected = "Failed to load resource" in message.text or "htmx:sse:error" in message.text  # an exchange away
-        if message.type == "error" and not expected:
+        if message.type == "error" and not any(part in message.text for part in expected):
             complaints.append(message.text)
 
-    def open_page(username: str = "", *, size: dict[str, int] = DESKTOP, language: str = "en-US", **more: Any) -> Any:
+    def open_page(
+        username: str = "",
+        *,
+        size: dict[str, int] = DESKTOP,
+        language: str = "en-US",
+        expect: tuple[str, ...] = (),
+        **more: Any,
+    ) -> Any:
+        expected.extend(expect)
         context = chromium.new_context(viewport=size, locale=language, reduced_motion="reduce", **more)
         contexts.append(context)
         page = context.new_page()

@@ -21,12 +21,19 @@ T = TypeVar("T")
 class Office:
     """Runs the panel; `do` lets something happen on its loop and waits for it."""
 
-    def __init__(self, prepare: Callable[[World], dict[str, Any]] = lambda _: {}) -> None:
-        """`prepare` runs on the loop before the panel is made, and says what it is made with."""
+    def __init__(
+        self,
+        prepare: Callable[[World], dict[str, Any]] = lambda _: {},
+        before: Callable[[], Coroutine[Any, Any, Any]] | None = None,
+    ) -> None:
+        """`before` is awaited on the loop first; `prepare` runs there before the panel is made, and says what it is
+        made with."""
         self.world = World()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
+        if before is not None:
+            self.wait(before())
         self.app = self.do(lambda: self.world.app(**prepare(self.world)))
         self._start("127.0.0.1:0")
         self.url = f"http://{self._listening.address}"

@@ -163,6 +163,7 @@ def test_national_numbers_and_the_country_are_made_uniform() -> None:
         ('[media]\nrtpengine = ["127.0.0.1"]', 2, "media.rtpengine", '"udp:127.0.0.1:2223"'),
         ('[web]\nlisten = "8080"', 2, "web.listen", '"127.0.0.1:8080"'),
         ('[web]\npublic_url = "pbx.example.net"', 2, "web.public_url", "https://"),
+        ('[crm]\nworkstation_url = "https://crm;script-src *"', 2, "crm.workstation_url", "https://"),
         ('[database]\nurl = "mysql://u:secret@h/n"', 2, "database.url", "postgresql://"),
         ('[[crm.hook]]\nkind = "http"\nsecret = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"', 1, "crm.hook[1]", "needs a url"),
         ('[[crm.hook]]\nkind = "http"\nurl = "http://127.0.0.1/"', 1, "crm.hook[1]", "needs a secret"),

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from pbxcore.control import AGENT_STATES, ContactEntry, Invalid, NotFound
 from web.auth import sees_all
-from web.feed import STREAMS_PER_USER, Entry, Stream, follow
+from web.feed import Entry, Stream, follow
 from web.handing import hand_over
 from web.live import BESIDE, REGIONS, LivePage, may_write, view_card
 from web.pages.activities import read_change, typed_of
@@ -46,8 +46,7 @@ async def home(request: Request) -> Response:
 async def feed(request: Request) -> Response:
     """The page's stream: HTML partials. One too many closes the oldest, whose page offers to take over again."""
     panel, user, session = panel_of(request), user_of(request), session_of(request)
-    for oldest in panel.hub.of_user(user.username)[: -STREAMS_PER_USER + 1 or None]:
-        oldest.end("superseded")
+    panel.hub.make_room(user.username)
     regions = BESIDE if request.query_params.get("view") == "beside" else REGIONS
     live = LivePage(panel, user, words_of(request), session.csrf, regions)
     cursor = panel.hub.join(user.username, session.id, request.headers.get("last-event-id", ""), user.extension)

@@ -291,3 +291,16 @@ async def test_streams_leave_no_task_behind() -> None:
     hub.close()
     await settled()
     assert asyncio.all_tasks() == before
+
+
+async def test_the_stream_that_carries_calls_does_not_give_way_to_a_new_page() -> None:
+    world = World()
+    hub = Hub(world.bus, world.control)
+    carrying = hub.join("anna", firm=True)
+    pages = []
+    for _ in range(4):
+        hub.make_room("anna")
+        pages.append(hub.join("anna"))
+    assert [page.ended for page in pages] == ["superseded", None, None, None]
+    assert carrying.ended is None
+    hub.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from urllib.parse import parse_qsl, urlencode
 
 from crmhooks.connector import Ability, CrmActivity, HookError, Question
@@ -39,10 +40,10 @@ CAUSES = {
 BUSY = Reject(486, "Busy Here")
 
 
-def dialled(number: str) -> Decision:
+def dialled(number: str, otherwise: Decision | None = None) -> Decision:
     """The decision to send a call to this number, digits with the country's code. Raises HookError for what is none."""
     try:
-        return from_json({"kind": "dial", "number": f"+{number.lstrip('+')}"})
+        return replace(from_json({"kind": "dial", "number": f"+{number.lstrip('+')}"}), otherwise=otherwise)
     except InvalidDecision as error:
         raise HookError(f"wrong answer: {error}") from None
 

@@ -30,6 +30,7 @@ KINDS = {   # `crmhooks/connectors/<module_of(kind)>.py`
     "odoo": Kind(("url",), ("api_key", "database", "username", "password", "external_id_field")),
     "rest": Kind(("url", "template"), ("api_key", "username", "password")),
     "salesforce": Kind(("url", "client_id", "client_secret"), ("external_id_field",)),
+    "sipgate": Kind(("url",), ("username", "password")),
     "suitecrm": Kind(("url", "client_id", "client_secret"), ("external_id_field",)),
     "tryton": Kind(("url", "database", "username", "password")),
     "zammad": Kind(("url", "api_key")),

@@ -89,7 +89,7 @@ class Account(ABC):
         """Everybody with this number; raises as `lookup` does."""
 
 
-class Told(Account):
+class Receiver(Account):
     """One that is told of calls and shows no records of them: what all of these have to refuse."""
 
     can: frozenset[Ability] = frozenset()

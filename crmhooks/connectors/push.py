@@ -14,7 +14,7 @@ from dataclasses import replace
 from urllib.parse import parse_qsl, urlencode
 
 from crmhooks.connector import Ability, CrmActivity, HookError, Question
-from crmhooks.connectors.common import Told, Tools
+from crmhooks.connectors.common import Receiver, Tools
 from crmhooks.decisions import from_json
 from crmhooks.numbers import normalise
 from crmhooks.rules import InvalidDecision
@@ -48,7 +48,7 @@ def dialled(number: str, otherwise: Decision | None = None) -> Decision:
         raise HookError(f"wrong answer: {error}") from None
 
 
-class Push(Told):
+class Push(Receiver):
     """One receiver. A record's id is what every event about its call says, and what the receiver said to the first."""
 
     can: frozenset[Ability] = frozenset(("follow", "remove"))

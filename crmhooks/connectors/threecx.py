@@ -14,7 +14,7 @@ from email.utils import parseaddr
 from urllib.parse import quote, unquote
 
 from crmhooks.connector import Ability, CrmActivity, NewContact, Refused, Unreachable
-from crmhooks.connectors.common import Found, Told, Tools, having
+from crmhooks.connectors.common import Found, Receiver, Tools, having
 from crmhooks.connectors.threecx_engine import Engine
 from crmhooks.numbers import Number, normalise
 from pbxcore.control import ContactEntry
@@ -29,7 +29,7 @@ EMPTY = ("QueueExtension", "RecordingUrl", "RecordingHyperLink", "Transcription"
 LINE = "\n"
 
 
-class ThreeCx(Told):
+class ThreeCx(Receiver):
     """One CRM. Implements `connector.CrmConnector`."""
 
     def __init__(self, settings: Settings, tools: Tools, template: Template) -> None:

@@ -47,6 +47,8 @@ def _sentence(path: Path, details: ErrorDetails) -> str:
     if kind in ("model_type", "model_attributes_type"):
         return "is a section: " + (f"write [{_dotted(path)}] with single brackets, once" if isinstance(value, list)
                                    else f"write its keys under [{_dotted(path)}]")
+    if kind == "dict_type":
+        return f'must be a table: {path[-1]} = {{ name = "..." }}'
     if kind == "tuple_type":
         if isinstance(value, dict):
             return f"there may be several of these: write [[{_dotted(path)}]] with two brackets"

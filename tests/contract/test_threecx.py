@@ -265,6 +265,14 @@ def test_what_the_office_gives_is_a_secret_and_the_rest_can_be_used(fake: Fake) 
     assert 'URL = "********"' in printed
 
 
+def test_parameters_are_a_table_of_texts() -> None:
+    section = f'[[crm.connector]]\nkind = "3cx"\ntemplate = "{TEMPLATE}"\nparameters = '
+    for value, fault in (('"x"', 'must be a table: parameters = { name = "..." }'), ("{ URL = 7 }", "must be text")):
+        with pytest.raises(SettingsError) as caught:
+            loads(section + value)
+        assert any(problem.line == 4 and fault in problem.message for problem in caught.value.problems)
+
+
 def test_times_of_the_office_are_the_offices() -> None:
     crm: Any = made(Fake().settings() | {"parameters": {"URL": "https://x", "ClientSecret": "x"}},
                     Tools("US", zone=ZoneInfo("Europe/Vienna")))  # fmt: skip

@@ -17,15 +17,16 @@ FUNCTIONS = (
 def carried(connector: CrmConnector) -> tuple[str, ...]:
     """One short text for each of `FUNCTIONS`."""
     can = connector.can
-    keeps = "revise" in can
+    keeps, follows = "revise" in can, "follow" in can
+    told = "told as the call goes on" if follows else "told when it is over"
     record = "ordered at the API, recorded" if keeps else "ordered at the API, told"
     return (
         "yes" if "lookup" in can else "no",
-        "opened, completed by the summary" if keeps else "told as the call goes on",
+        "opened, completed by the summary" if keeps else told,
         f"`{connector.instructs}`" if connector.instructs else "the panel's",
         record,
         record,
         "yes; recorded" if keeps else "yes; told",
         "yes" if "create" in can else "no",
-        "yes; it gets the summary" if keeps else "yes; it gets no summary",
+        f"yes; it gets {'the summary' if keeps else 'no summary' if follows else 'what is written by its end'}",
     )

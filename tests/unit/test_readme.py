@@ -18,7 +18,7 @@ from pbxcore.cli import main
 from pbxcore.hooks import Decision, IncomingCall, Proceed, Reject, Ring
 from pbxcore.settings import Section, Settings
 from pbxcore.settings_file import loads
-from pbxcore.settings_file.connectors import KINDS
+from pbxcore.settings_file.connectors import KINDS, module_of
 from pbxcore.settings_file.types import section_at
 from tests.authority import Authority
 from tests.contract.connecting import made
@@ -109,7 +109,11 @@ def test_the_crms_of_the_example_can_be_used_and_every_kind_is_in_the_table() ->
     assert re.findall(r"^\| `(\w+)` ", section, re.MULTILINE) == sorted(KINDS)
 
 
-KEYS_OF: dict[str, dict[str, str]] = {
+KEYS_OF: dict[str, dict[str, Any]] = {
+    "3cx": {
+        "template": str(ROOT / "tests/contract/fakes/threecx.xml"),
+        "parameters": {"URL": "https://crm.example.net", "ClientSecret": "x"},
+    },
     "bitrix24": {"api_key": "1/x"},
     "odoo": {"api_key": "x"},
     "tryton": {"password": "x"},
@@ -133,7 +137,7 @@ def test_the_table_of_functions_is_what_each_connector_declares() -> None:
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_a_connector_shows_the_field_that_it_names_and_no_other(kind: str) -> None:
-    source = (ROOT / f"crmhooks/connectors/{kind}.py").read_text("utf-8")
+    source = (ROOT / f"crmhooks/connectors/{module_of(kind)}.py").read_text("utf-8")
     named = re.search(r'^    instructs = "(\w+)"$', source, re.MULTILINE)
     shown = re.search(r"^ +instructions=(.*),$", source, re.MULTILINE)
     assert (named is None) == (shown is None)

@@ -1,4 +1,4 @@
-"""What templates read from answers of every shape: which are the records, and what a path and its filter mean in each."""
+"""What templates read from answers of every shape: which are the records, and what a path with its filter means."""
 
 from __future__ import annotations
 

@@ -408,12 +408,12 @@ class TestFailOver:
             return to_a, to_b, next(n for n, (_, (first, last)) in enumerate(places) if first <= port <= last)
 
         running = False
-        async with asyncio.timeout(10.0):
-            while not running:
-                with suppress(MediaError):                  # the daemons are still starting
-                    await backend.start(heard)
-                    running = True
         try:
+            async with asyncio.timeout(10.0):
+                while not running:
+                    with suppress(MediaError):              # the daemons are still starting
+                        await backend.start(heard)
+                        running = True
             await heard.until(lambda: all(daemon.alive for daemon in backend._daemons))
             _, _, lost = await call("c1")
             to_a, to_b, kept = await call("c2")
@@ -428,10 +428,10 @@ class TestFailOver:
             await heard.until(lambda: backend._daemons[lost].alive)
             assert {(await call(f"c{n}"))[2] for n in range(6, 8)} == {0, 1}
         finally:
-            await backend.close()
             for process in processes:
                 process.kill()
                 process.wait()
+            await backend.close()
 
     async def test_nobody_answers(self, heard: Heard, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("pbxcore.media.ng.REPEATS", (0.02, 0.02))

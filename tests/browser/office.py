@@ -51,6 +51,10 @@ class Office:
         """The same for what has to be awaited."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
+    def session(self, username: str) -> str:
+        """The cookie of a user who has signed in."""
+        return self.do(lambda: self.app.state.panel.sessions.start(self.world.users.rows[username])[1])
+
     def pause(self) -> None:
         """Stop listening: the exchange goes away."""
         asyncio.run_coroutine_threadsafe(self._listening.stop(), self._loop).result(10)

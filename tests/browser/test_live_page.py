@@ -126,7 +126,7 @@ def test_a_call_is_given_to_a_colleague_with_what_was_typed_of_it(office: Office
     call = office.do(lambda: office.world.ring("+14155550100", "101"))
     office.do(lambda: office.world.answer(call))
     anna.click(f"#transfer-{call} button")      # nothing noted, no number
-    anna.wait_for_selector(f"#transfer-{call} >> text=Nobody is reached at this number.")
+    anna.wait_for_selector(f"#transfer-{call} >> text=Nobody is reached at this number:")
     anna.fill(f"#lines-{call}", "Wants a refund.")
     anna.fill(f"#to-{call}", "102")
     anna.press(f"#to-{call}", "Enter")

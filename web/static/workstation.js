@@ -18,8 +18,9 @@
   // What is seen: how the line is, and what was told.
   const state = (name) => {
     const link = document.getElementById('link');
-    link.className = `link is-${name === 'waiting' ? 'live' : 'lost'}`;
-    link.textContent = name === 'waiting' ? link.dataset.live : link.dataset.lost;
+    const line = { waiting: 'live', lost: 'lost' }[name];   // there is none while nothing is carried
+    link.className = line ? `link is-${line}` : 'link';
+    link.textContent = line ? link.dataset[line] : '';
     page.dataset.state = name;
     document.getElementById('carrying').textContent = words[name];
   };

@@ -174,9 +174,9 @@ def test_serve_says_ready_and_ends_with_0(config: Path, number: signal.Signals) 
         assert not any("guesses" in line for line in lines)
         began = time.monotonic()
         server.send_signal(number)
-        _, err = server.communicate(timeout=15)
+        _, err = server.communicate(timeout=60)
         assert server.returncode == 0, err
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20      # it has no call to wait for; with one it would be 30
         assert "Traceback" not in err
     finally:
         server.kill()
@@ -186,7 +186,7 @@ def test_serve_says_ready_and_ends_with_0(config: Path, number: signal.Signals) 
         assert [line for line in ready(again) if "admin" in line] == []   # passwords are shown once
     finally:
         again.terminate()
-        again.wait(timeout=15)
+        again.wait(timeout=60)
 
 
 def udp_taken(config: Path) -> tuple[str, Callable[[], None]]:
@@ -229,7 +229,7 @@ def test_serve_cannot_start(config: Path, trouble: Callable[[Path], tuple[str, C
     try:
         server = start(config)
         try:
-            out, err = server.communicate(timeout=20)
+            out, err = server.communicate(timeout=60)
         finally:
             server.kill()
         assert server.returncode == 1
@@ -246,7 +246,7 @@ def test_serve_cannot_start(config: Path, trouble: Callable[[Path], tuple[str, C
 def test_a_reader_who_goes_away(config: Path) -> None:
     """`hookline check | head -1`."""
     command = f"{sys.executable} -m pbxcore check -c {config} | head -1"
-    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, timeout=20, env=dict(os.environ))
+    done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, timeout=60, env=dict(os.environ))
     assert "Traceback" not in done.stderr
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bench.figures import Run, median_run
+from bench.memory import LINGER_SECONDS, drift
 
 OURS = "Hookline"
 ASKED = "embedded CRM asked"     # ours again, under other orders: bench.crm
@@ -18,6 +19,8 @@ WORKER = "worker"            # that relay of ours which the budgets are for
 PACKET_US = 12.0            # worker, a relayed packet, at 400 calls
 DELAY_MS = 2.0              # p99 at 400 calls
 FULL_DELAY_MS = 20.0        # p99 at 600 calls, and nothing lost
+GROWTH = 0.05               # share by which memory may grow once the first transactions have been let go
+SLOWER = 0.2                # share by which a long run's last p99 may be above its first; it moves by as much by itself
 RELAY_WAITED = 2.0          # percent of the time that a worker without its CPU makes a run a disturbed one
 
 Row = list[str]
@@ -93,6 +96,23 @@ def _relayed(run: Mapping[str, Any]) -> list[Row]:
     return []
 
 
+def _in_the_long_run(long: Mapping[str, Any]) -> list[Row]:
+    """Memory and latency of a run of many calls, its end beside its beginning."""
+    run = median_run(runs_of(long)[OURS])
+    found = drift(run)
+    if found is None:
+        return []
+    calls, disturbed = f"over {run.offered:,} calls", bool(run.noise)
+    flat = not run.failed and found.growth <= GROWTH
+    steady = run.comparable and found.slower <= SLOWER
+    return [
+        _row(f"memory after the first {LINGER_SECONDS:g} s, {calls}", f"grows by at most {GROWTH:.0%}",
+             f"{found.growth:+.1%}", flat, disturbed),
+        _row(f"180 p99, last tenth by first, {calls}", f"at most {SLOWER:+.0%}", f"{found.slower:+.1%}", steady,
+             disturbed),
+    ]  # fmt: skip
+
+
 def verdicts(data: Mapping[str, Any]) -> list[Row]:
     """Rows of what, allowed, measured, verdict; only of what was gathered."""
     by_rate = {setup["plan"]["rate"]: runs_of(setup) for setup in data["setups"]}
@@ -102,4 +122,5 @@ def verdicts(data: Mapping[str, Any]) -> list[Row]:
     }
     rows = [row for rate, judge in judges.items() if rate in by_rate for row in judge(by_rate[rate])]
     rows += _asked(data["crm"]) if data["crm"] else []
+    rows += _in_the_long_run(data["long"]) if data.get("long") else []
     return rows + [row for run in data["relay"] for row in _relayed(run)]

@@ -23,16 +23,20 @@ AUDIO_ENDS_BEFORE = 0.1     # seconds before the hang-up: what is on its way the
 class Call:
     """One call. Times are seconds of `time.perf_counter`; 0 is never."""
 
-    __slots__ = ("ack", "answered", "asked", "counted", "due", "last", "meant", "number", "ringing", "state", "wait")
+    __slots__ = (
+        "ack", "answered", "asked", "counted", "due", "ended", "last", "meant", "number", "reason", "ringing", "sent",
+        "state", "wait",
+    )  # fmt: skip
 
     def __init__(self, number: int, meant: float, counted: bool) -> None:
         self.number = number
         self.meant = meant
         self.counted = counted
         self.state = "INVITE"       # INVITE, up, BYE, done, failed
-        self.asked = self.ringing = self.answered = self.due = 0.0
+        self.asked = self.sent = self.ringing = self.answered = self.ended = self.due = 0.0
         self.wait = T1
         self.last = self.ack = b""
+        self.reason = ""            # why it failed
 
 
 class Caller:
@@ -46,7 +50,7 @@ class Caller:
         self.socket = wire.udp_socket(options.caller, options.caller_port)
         self._rows = rows
         self._audio = audio
-        self._calls: list[Call] = []
+        self.calls: list[Call] = []
         self._run = run = f"{random.getrandbits(32):08x}"
         self.branches = wire.Branches(run)
         host, port = self.socket.getsockname()
@@ -71,9 +75,10 @@ class Caller:
 
     def place(self, meant: float, now: float, counted: bool) -> None:
         """Send the next INVITE."""
-        number = len(self._calls)
+        number = len(self.calls)
         call = Call(number, meant, counted)
-        self._calls.append(call)
+        self.calls.append(call)
+        call.sent = now
         self.live += 1
         call.last = self._invite % (number, self._user(number), number, number)
         self._ask(call, now)
@@ -116,10 +121,10 @@ class Caller:
                 self._asked_for(data, source, now)
                 continue
             found = self.branches.find(data)
-            if found is None or found[1] >= len(self._calls):
+            if found is None or found[1] >= len(self.calls):
                 self.figures.stray += 1
                 continue
-            self._heard(found[0], self._calls[found[1]], int(data[8:11]), data, now)
+            self._heard(found[0], self.calls[found[1]], int(data[8:11]), data, now)
 
     def _heard(self, kind: bytes, call: Call, status: int, data: bytes, now: float) -> None:
         if kind == b"i":
@@ -169,8 +174,8 @@ class Caller:
             reply = b"SIP/2.0 200 OK\r\n" + wire.copied(data) + b"Content-Length: 0\r\n\r\n"
             self.socket.sendto(reply, source)
         number = wire.call_id(data).partition(b"-")[0]
-        if method == "BYE" and number.isdigit() and int(number) < len(self._calls):
-            call = self._calls[int(number)]
+        if method == "BYE" and number.isdigit() and int(number) < len(self.calls):
+            call = self.calls[int(number)]
             if call.state in ("INVITE", "up", "BYE"):
                 self._end(call, now, "ended by the server")
             return
@@ -181,7 +186,8 @@ class Caller:
         """The call is over; `why` is empty when it went well."""
         figures = self.figures
         self.live -= 1
-        self.last_end = now
+        self.last_end = call.ended = now
+        call.reason = why
         call.due = 0.0
         call.last = b""
         call.state = "failed" if why else "done"

@@ -63,6 +63,8 @@ class Run:
     leaks: dict[str, Any] = field(default_factory=dict)
     ringing_curve: list[list[float]] = field(default_factory=list)
     apart: dict[str, float] = field(default_factory=dict)       # latency to the 180 of the callers kept apart
+    memory: list[list[float]] = field(default_factory=list)     # [seconds, MiB], once a second
+    tenths: list[float] = field(default_factory=list)           # p99 to the 180 of each tenth of the calls, in turn
 
     @property
     def total_cpu_ms(self) -> float:

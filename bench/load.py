@@ -19,8 +19,9 @@ import select
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 
-from bench import machine, wire
+from bench import machine, raw, wire
 from bench.audio import Audio
 from bench.callee import Callee
 from bench.caller import Caller
@@ -50,7 +51,7 @@ class Load:
         clock = time.perf_counter
         total = max(1, round(options.rate * (options.seconds + options.warm_up)))
         warm = min(total - 1, round(options.rate * options.warm_up))
-        start = clock() + 0.05
+        start = self._start = clock() + 0.05
         made, meant, over = 0, start, float("inf")
         while (now := clock()) < over:
             while made < total and meant <= now:
@@ -93,6 +94,15 @@ class Load:
         self._cpu = time.process_time()
         self.figures.watched_cpu = {str(pid): machine.cpu_seconds(pid) for pid in self.options.watch}
 
+    def keep_raw(self) -> None:
+        """Add what became of each call to the file of the options, if they name one."""
+        options = self.options
+        if options.raw:
+            began = time.time() - (time.perf_counter() - self._start)
+            with Path(options.raw).open("a", encoding="utf-8") as file:
+                for line in raw.lines(self.caller.calls, server=options.name, began=began, start=self._start):
+                    file.write(line + "\n")
+
     def _finish(self, total: int, counted: int) -> None:
         figures = self.figures
         figures.cpu_seconds = time.process_time() - self._cpu
@@ -121,6 +131,7 @@ def main(argv: list[str]) -> int:
     gc.freeze()
     gc.disable()        # a pause of ours would count as the server's
     print(json.dumps(asdict(load.run())))
+    load.keep_raw()
     return 0
 
 

@@ -25,6 +25,8 @@ class Options:
     settle: float = 0.5         # listened on after the last call: what is still said then was said too late
     audio: bool = False
     apart: int | None = None    # latencies of callers whose number ends in this digit are kept apart
+    name: str = ""              # of the server, for the raw data
+    raw: str = ""               # file to add one line of JSON a call to, when the run is over
     password: str = ""          # of the callee's registration; empty: he does not register
     watch: list[int] = field(default_factory=list)      # processes whose CPU is read when the warm-up is over
 

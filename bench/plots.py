@@ -1,4 +1,4 @@
-"""Plots as inline SVG: how latency is distributed, and CPU a call. Text and lines take the page's colours."""
+"""Plots as inline SVG: how latency is distributed, memory over time, CPU a call. Text takes the page's colours."""
 
 from __future__ import annotations
 
@@ -43,6 +43,15 @@ def log_ticks(low: float, high: float) -> list[float]:
     return [step for step in steps if first <= step <= last]
 
 
+def even_ticks(most: float) -> list[float]:
+    """From 0 to the first one at or above `most`, at most ten steps of 1, 2 or 5 times a power of ten."""
+    if most <= 0:
+        return [0.0, 1.0]
+    power = 10.0 ** math.floor(math.log10(most))
+    step = next(size * power for size in (0.1, 0.2, 0.5, 1.0) if most / (size * power) <= 10)
+    return [number * step for number in range(math.ceil(most / step - 1e-9) + 1)]
+
+
 def _text(x: float, y: float, words: str, *, anchor: str = "start") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
 
@@ -84,9 +93,17 @@ def distribution(curves: Mapping[str, Points]) -> str:
     values = [max(point[1], SMALLEST) for points in drawn.values() for point in points]
     ticks = log_ticks(min(values), max(values))
     parts = _axes(ticks, "milliseconds from the intended INVITE, logarithmic")
-    legend = LEFT
-    for name, colour in colours(list(drawn)).items():
-        path = " ".join(f"{_x(value, ticks):.1f},{_y(share):.1f}" for share, value in drawn[name])
+    placed = {
+        name: [(_x(value, ticks), _y(share)) for share, value in points] for name, points in drawn.items()
+    }
+    return _svg(HEIGHT, [*parts, *_lines(placed)])
+
+
+def _lines(placed: Mapping[str, Sequence[tuple[float, float]]]) -> list[str]:
+    """A line through the points of each name, and the legend above."""
+    parts, legend = [], LEFT
+    for name, colour in colours(list(placed)).items():
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed[name])
         parts.append(
             f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"><title>{escape(name)}</title>'
             "</polyline>"
@@ -94,7 +111,29 @@ def distribution(curves: Mapping[str, Points]) -> str:
         parts.append(f'<rect x="{legend}" y="8" width="14" height="10" fill="{colour}"/>')
         parts.append(_text(legend + 19, 17, name))
         legend += 34 + int(6.6 * len(name))
-    return _svg(HEIGHT, parts)
+    return parts
+
+
+def over_time(curves: Mapping[str, Points], unit: str) -> str:
+    """Lines through points [seconds, value]; both axes are linear and begin at 0."""
+    drawn = {name: points for name, points in curves.items() if len(points) > 1}
+    if not drawn:
+        return ""
+    across = even_ticks(max(point[0] for points in drawn.values() for point in points))
+    up = even_ticks(max(point[1] for points in drawn.values() for point in points))
+
+    def x(seconds: float) -> float:
+        return LEFT + seconds / across[-1] * (WIDTH - LEFT - RIGHT)
+
+    parts = [_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, f"{unit}, by seconds from the first call", anchor="middle")]
+    for tick in across:
+        at = x(tick)
+        parts += [_line(at, TOP, at, HEIGHT - BOTTOM), _text(at, HEIGHT - BOTTOM + 16, f"{tick:g}", anchor="middle")]
+    for tick in up:
+        at = _y(tick / up[-1])
+        parts += [_line(LEFT, at, WIDTH - RIGHT, at), _text(LEFT - 6, at + 4, f"{tick:g}", anchor="end")]
+    placed = {name: [(x(at), _y(value / up[-1])) for at, value in points] for name, points in drawn.items()}
+    return _svg(HEIGHT, [*parts, *_lines(placed)])
 
 
 @dataclass(frozen=True)

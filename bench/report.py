@@ -28,6 +28,7 @@ from bench.subject import ROOT, CannotStart
 TITLE = "Hookline: what calls cost"
 RATES = (50.0, 500.0, 1000.0)
 CRM_RATE = 200.0
+LONG_RATE, LONG_SECONDS = 500.0, 200.0       # 100,000 calls
 FAST_PEERS = ("nothing between", "Kamailio")    # who may be asked for 1,000 calls/s at all
 STREAMS = (800, 1200)       # 400 and 600 calls
 
@@ -47,31 +48,33 @@ def measured(plan: Plan, peers: list[registry.Peer]) -> list[Contestant]:
     return contestants(plan, peers)
 
 
-def gather(runs: int, seconds: float, sippy: str, command: str) -> dict[str, Any]:
-    """Measure all of it. Raises CannotStart."""
+def gathered(plan: Plan, runs: int, peers: list[registry.Peer], missing: dict[str, str]) -> dict[str, Any]:
+    """The runs of everybody who is measured under this plan. Raises CannotStart."""
+    tell(plan.words())
+    everybody = measured(plan, peers)
+    absent = dict(missing)
+    made = in_turn(everybody, runs, absent, tell)
+    return {
+        "plan": asdict(plan),
+        "words": plan.words(),
+        "does": {one.name: one.does for one in everybody},
+        "runs": {name: [asdict(run) for run in done] for name, done in made.items()},
+        "missing": absent,
+    }
+
+
+def gather(runs: int, seconds: float, sippy: str, command: str, *, long: bool = False) -> dict[str, Any]:
+    """Measure all of it; `long`: the run of many calls, too. Raises CannotStart."""
     peers, missing = registry.look(sippy)
-    setups = []
-    for rate in RATES:
-        plan = Plan(rate=rate, seconds=seconds, relay=True)
-        tell(plan.words())
-        everybody = measured(plan, peers)
-        absent = dict(missing)
-        made = in_turn(everybody, runs, absent, tell)
-        setups.append(
-            {
-                "plan": asdict(plan),
-                "words": plan.words(),
-                "does": {one.name: one.does for one in everybody},
-                "runs": {name: [asdict(run) for run in done] for name, done in made.items()},
-                "missing": absent,
-            }
-        )
+    setups = [gathered(Plan(rate=rate, seconds=seconds, relay=True), runs, peers, missing) for rate in RATES]
+    lasting = Plan(rate=LONG_RATE, seconds=LONG_SECONDS, relay=True)
     asked = crm.gather(Plan(rate=CRM_RATE, seconds=seconds, relay=True), runs)
     tell("relay and parser ...")
     return {
         "taken": {"taken": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "commit": _commit(), "command": command},
         "machine": machine.facts(),
         "setups": setups,
+        "long": gathered(lasting, 1, [], {}) if long else None,
         "crm": asked,
         "relay": [
             run
@@ -105,6 +108,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench report", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=int, default=3, help="runs of everything, in turn (default 3)")
     parser.add_argument("--seconds", type=float, default=10, help="length of a run (default 10)")
+    parser.add_argument("--long", action="store_true", help="100,000 calls in one run, too (takes 4 minutes more)")
     parser.add_argument("--sippy", default="", help="Sippy's b2bua_simple, when it is not on the path")
     parser.add_argument("--out", type=Path, default=ROOT / "bench", help="directory of RESULTS.md and results.html")
     parser.add_argument("--from", dest="source", type=Path, help="write again what this results.json has")
@@ -114,8 +118,9 @@ def main(argv: list[str]) -> int:
         data = json.loads(options.source.read_text("utf-8"))
     else:
         command = f"python -m bench report --runs {options.runs} --seconds {options.seconds:g}"
+        command += " --long" if options.long else ""
         try:
-            data = gather(options.runs, options.seconds, options.sippy, command)
+            data = gather(options.runs, options.seconds, options.sippy, command, long=options.long)
         except CannotStart as error:
             print(f"the exchange did not start, or did not stay: {error}", file=sys.stderr)
             return 1

@@ -11,7 +11,8 @@ from typing import Any
 from bench.budgets import OURS, SLOWLY, runs_of, verdicts
 from bench.document import Section, Table
 from bench.figures import Run, median_run
-from bench.plots import Bar, bars, distribution
+from bench.memory import FIRST_CALLS, LINGER_SECONDS, drift
+from bench.plots import Bar, bars, distribution, over_time
 from bench.table import ratios
 
 SETUP_HEAD = ("server", "ok", "failed", "calls/s", "resent", "180 p50", "p95", "p99", "200 p50", "p99",
@@ -81,8 +82,34 @@ def setup_section(setup: Mapping[str, Any]) -> Section:
         [
             ("Calls by time from INVITE to 180, without those who failed calls or fell behind", distribution(curves)),
             ("CPU a call; what the media workers used is lighter", bars(drawn)),
+            ("Resident memory of the signalling processes", over_time(_memory(medians), "MiB")),
         ],
     )
+
+
+def _memory(medians: Mapping[str, Run]) -> dict[str, list[list[float]]]:
+    return {name: run.memory for name, run in medians.items()}
+
+
+def long_section(long: Mapping[str, Any]) -> Section:
+    """One long run: what has changed by its end."""
+    runs = runs_of(long)
+    run = median_run(runs[OURS])
+    tables = [Table(SETUP_HEAD, [_setup_row(OURS, runs[OURS])])]
+    found = drift(run)
+    if found is not None:
+        head = (f"RSS MiB after {FIRST_CALLS:,} calls", f"at {LINGER_SECONDS:g} s", "at the end", "grown since")
+        told = (found.first, found.lingering, found.end)
+        tables.append(Table(head, [[*(f"{mib:.1f}" for mib in told), f"{found.growth:+.1%}"]]))
+        numbers = [str(number) for number in range(1, len(run.tenths) + 1)]
+        p99s = [f"{p99:.2f}" for p99 in run.tenths]
+        tables.append(Table(("tenth of the calls", *numbers), [["180 p99 ms", *p99s]]))
+    text = (
+        f"{long['words']}. Finished transactions are kept for 32 s (RFC 3261), so memory grows until the first ones "
+        f"are let go and is judged from {LINGER_SECONDS:g} s on."
+    )
+    plot = ("Resident memory of the signalling process", over_time(_memory({OURS: run}), "MiB"))
+    return Section(f"{run.offered:,} calls in one run", [text], tables, _remarks(runs, {}), [plot])
 
 
 def crm_section(crm: Mapping[str, Any]) -> Section:
@@ -151,7 +178,7 @@ def parse_section(parse: Mapping[str, Any]) -> Section:
 def noise_of(data: Mapping[str, Any]) -> list[str]:
     """What disturbed the runs, by contestant and rate."""
     told = []
-    for setup in [*data["setups"], *([data["crm"]] if data["crm"] else ())]:
+    for setup in filter(None, [*data["setups"], data["crm"], data.get("long")]):
         for name, found in runs_of(setup).items():
             for number, run in enumerate(found, 1):
                 if run.noise:
@@ -181,6 +208,8 @@ def sections(data: Mapping[str, Any]) -> list[Section]:
     if found:
         made.append(Section("Budgets", (), [Table(("", "allowed", "measured", ""), found, words=True)]))
     made += [setup_section(setup) for setup in data["setups"]]
+    if data.get("long"):
+        made.append(long_section(data["long"]))
     if data["crm"]:
         made.append(crm_section(data["crm"]))
     if data["relay"]:

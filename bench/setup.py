@@ -15,7 +15,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from bench import machine, table
@@ -35,7 +36,8 @@ LOOK_UP = {"none": "no look-up", "embedded": "CRM look-up inline", "http": "a CR
 @dataclass(frozen=True)
 class Plan:
     """One kind of run. `hold` is seconds that a call stays up, `cpus` those of the server and of the load.
-    `slow` is seconds that an HTTP hook takes for one caller in ten, whose latencies are kept apart."""
+    `slow` is seconds that an HTTP hook takes for one caller in ten, whose latencies are kept apart. `raw` is a file
+    that gets a line of JSON for every call."""
 
     rate: float = 50.0
     seconds: float = 10.0
@@ -46,13 +48,14 @@ class Plan:
     answer_after: float = 0.0
     leaks: bool = False
     slow: float = 0.0
+    raw: str = ""
     cpus: tuple[int, int] = field(default_factory=machine.two_cpus)
 
     def options(self) -> Options:
         """The load of this plan; where to is filled in by the trial."""
         return Options(
             ("", 0), rate=self.rate, seconds=self.seconds, hold=self.hold, answer_after=self.answer_after,
-            audio=self.audio, apart=SLOW_DIGIT if self.slow else None,
+            audio=self.audio, apart=SLOW_DIGIT if self.slow else None, raw=self.raw,
         )  # fmt: skip
 
     def words(self) -> str:
@@ -161,6 +164,16 @@ def cpus(text: str) -> tuple[int, int]:
     return server_cpu, load_cpu
 
 
+def emptied(text: str) -> str:
+    """The absolute path of a file that is now there and empty. Raises argparse.ArgumentTypeError."""
+    path = Path(text).absolute()
+    try:
+        path.write_text("", "utf-8")
+    except OSError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return str(path)
+
+
 def parser(prog: str, what: str) -> argparse.ArgumentParser:
     """The options that setup and peers share."""
     made = argparse.ArgumentParser(prog=prog, description=what)
@@ -184,7 +197,7 @@ def plan_of(arguments: argparse.Namespace, *, leaks: bool = False) -> Plan:
     hold = arguments.hold if arguments.hold is not None else AUDIO_HOLD if arguments.rtp else 0.0
     return Plan(
         arguments.rate, arguments.seconds, arguments.hook, arguments.media or arguments.rtp, arguments.rtp, hold,
-        arguments.answer_after, leaks, arguments.cpus,
+        arguments.answer_after, leaks, cpus=arguments.cpus,
     )  # fmt: skip
 
 
@@ -209,5 +222,7 @@ def main(argv: list[str]) -> int:
     options = parser("python -m bench setup", (__doc__ or "").splitlines()[0])
     options.add_argument("--peers", action="store_true", help="the installed peers' figures of the same run, too")
     options.add_argument("--leaks", action="store_true", help="look 35 s later for what is left over (takes 80 s more)")
+    options.add_argument("--raw", type=emptied, metavar="FILE", help="one line of JSON a call, to this file")
     arguments = options.parse_args(argv)
-    return perform(plan_of(arguments, leaks=arguments.leaks), arguments, with_peers=arguments.peers)
+    plan = replace(plan_of(arguments, leaks=arguments.leaks), raw=arguments.raw or "")
+    return perform(plan, arguments, with_peers=arguments.peers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench import machine
+from bench import machine, memory
 from bench.figures import Run, median_run, ratio
 
 HEAD = ("", "ok", "failed", "calls/s", "resent", "180 p50", "p95", "p99", "max", "200 p50", "p99", "CPU ms", "media",
@@ -73,6 +73,9 @@ def remarks(run: Run) -> list[str]:
         told.append(f"{run.records} records and {run.activities} activities for {run.ok} good calls of {run.offered}")
     if run.audio:
         told.append(audio_words(run.audio))
+    drift = memory.drift(run)
+    if drift is not None:
+        told.append(memory.words(drift))
     if run.leaks:
         left = "; ".join(run.leaks["left"]) or "nothing left over"
         told.append(

@@ -7,11 +7,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from typing import Any
 
-from bench import machine
+from bench import machine, memory
 from bench.figures import Run, curve, percentiles
 from bench.load import READY
 from bench.options import Figures, Options
@@ -43,14 +43,18 @@ def loader(options: Options, cpu: int) -> Iterator[subprocess.Popen[str]]:
             process.wait()
 
 
-def offer(options: Options, cpu: int) -> tuple[Figures, machine.Moment, dict[int, float]]:
-    """Run the load; its figures, the moment before it, and what watched processes had waited for a CPU by then."""
+def offer(
+    options: Options, cpu: int, beside: AbstractContextManager[None] | None = None
+) -> tuple[Figures, machine.Moment, dict[int, float]]:
+    """Run the load, inside of `beside`; its figures, the moment before it, and what watched processes had waited for a
+    CPU by then."""
     with loader(options, cpu) as process:
         before = machine.moment()
         waits = {pid: machine.waited_seconds(pid) for pid in options.watch}
         waits[process.pid] = 0.0
         longest = options.warm_up + options.seconds + options.hold + options.answer_after + 2 * GIVE_UP + SPARE_SECONDS
-        told, _ = process.communicate("\n", timeout=longest)
+        with beside or nullcontext():
+            told, _ = process.communicate("\n", timeout=longest)
     if process.returncode:
         raise RuntimeError(f"the load failed with {process.returncode}; its own words are above")
     return Figures(**json.loads(told)), before, waits
@@ -58,7 +62,7 @@ def offer(options: Options, cpu: int) -> tuple[Figures, machine.Moment, dict[int
 
 def aimed(options: Options, subject: Subject) -> Options:
     """The options of a load against this server."""
-    options.server = subject.server
+    options.server, options.name = subject.server, subject.name
     options.caller_port, options.callee_port = subject.caller_port, subject.callee_port
     options.password = subject.password
     options.watch = subject.pids
@@ -69,7 +73,8 @@ def trial(subject: Subject, options: Options, load_cpu: int) -> Run:
     """One run of the load against this server. Raises CannotStart when it did not live to the end."""
     options = aimed(options, subject)
     drops = machine.port_drops(subject.server[1]) if subject.pids else 0
-    figures, before, waits = offer(options, load_cpu)
+    samples: memory.Samples = []
+    figures, before, waits = offer(options, load_cpu, memory.sampled(subject.signalling, load_cpu, samples))
     if not all(machine.alive(pid) for pid in subject.pids):
         raise CannotStart(f"a process of it ended under the load: {figures.ok} good calls, {figures.failed} failed")
     after = machine.moment()
@@ -107,6 +112,8 @@ def trial(subject: Subject, options: Options, load_cpu: int) -> Run:
         audio=figures.audio,
         ringing_curve=curve(figures.ringing_ms),
         apart=percentiles(figures.apart_ms),
+        memory=samples,
+        tenths=memory.tenths(figures.ringing_ms),
     )
     run.noise = noise(run, figures)
     return run

@@ -184,6 +184,34 @@ def test_a_name_keeps_its_colour_whoever_else_is_drawn() -> None:
     assert len(set(together.values())) == 4
 
 
+def test_memory_is_drawn_over_time_from_nothing_on() -> None:
+    drawn = plots.over_time({"Hookline": [[0.0, 90.0], [10.0, 120.0]], "x": [[0.0, 1.0]]}, "MiB")
+    assert drawn.count("<polyline") == 1
+    assert ">120<" in drawn
+
+
+@pytest.mark.parametrize(
+    ("most", "last", "count"), [(0.0, 1.0, 2), (123.0, 140.0, 8), (10.0, 10.0, 11), (0.04, 0.04, 9)]
+)
+def test_even_ticks_begin_at_nothing_and_reach_the_most(most: float, last: float, count: int) -> None:
+    found = plots.even_ticks(most)
+    assert (found[0], found[-1], len(found)) == (0.0, pytest.approx(last), count)
+
+
+def long() -> dict[str, Any]:
+    samples = [[0.0, 90.0], [2.0, 100.0], [35.0, 120.0], [200.0, 123.0]]
+    one = run(rate=500, achieved=500, offered=100_500, memory=samples, tenths=[2.0] * 9 + [2.2])
+    return {**setup(500, Hookline=one), "words": "500 calls/s for 200 s"}
+
+
+def test_a_long_run_has_a_section_only_where_there_was_one() -> None:
+    text = markdown("Results", results.sections({**GOOD, "long": long()}))
+    assert "## 100,500 calls in one run" in text
+    assert "| 100.0 | 120.0 | 123.0 | +2.5% |" in text
+    assert "calls in one run" not in markdown("Results", results.sections({**GOOD, "long": None}))
+    assert html("Results", results.sections({**GOOD, "long": long()})).count("<svg") == 5
+
+
 def test_nothing_to_draw_is_no_plot() -> None:
     assert plots.distribution({"Hookline": []}) == ""
     assert plots.bars([]) == ""

@@ -59,8 +59,11 @@ to = "101"
 
 
 @contextmanager
-def exchange(hook: str, *, relay: bool, cpu: int, load_cpu: int, hook_url: str = "") -> Iterator[Subject]:
-    """A running exchange; at `hook_url` is the CRM of an HTTP hook. Raises CannotStart."""
+def exchange(
+    hook: str, *, relay: bool, cpu: int, load_cpu: int, hook_url: str = "", stages: Path | None = None
+) -> Iterator[Subject]:
+    """A running exchange; at `hook_url` is the CRM of an HTTP hook, `stages` is where it writes when it ends what its
+    calls spent their time in. Raises CannotStart."""
     with tempfile.TemporaryDirectory(prefix="hookline-bench-") as name, machine.on_cpu(load_cpu):
         directory = Path(name)
         sip_port, carrier_port, password = wire.free_port(HOST), wire.free_port(CARRIER), secrets.token_urlsafe(9)
@@ -71,7 +74,9 @@ def exchange(hook: str, *, relay: bool, cpu: int, load_cpu: int, hook_url: str =
         config.write_text(text, "utf-8")
         command = [sys.executable, "-m", "bench.server", str(config)]
         subprocess.run([*command, "--contacts", str(CONTACTS)], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
-        with process([*command, *(() if relay else ("--no-relay",))], cpu=cpu, directory=directory) as started:
+        command += [] if relay else ["--no-relay"]
+        command += ["--stages", str(stages)] if stages is not None else []
+        with process(command, cpu=cpu, directory=directory) as started:
             panel = _ready(started, directory)
             yield Subject(
                 name=NAME,

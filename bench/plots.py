@@ -1,4 +1,4 @@
-"""Plots as inline SVG: how latency is distributed, memory over time, CPU a call. Text takes the page's colours."""
+"""Plots as inline SVG: latency, memory over time, CPU a call, stages. Text takes the page's colour."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLOURS = {
 OTHER_COLOURS = ("#56b4e9", "#cc79a7", "#b8a800")
 WIDTH, HEIGHT = 760, 380
 LEFT, RIGHT, TOP, BOTTOM = 52, 16, 34, 44
-BAR, LABEL = 22, 210
+BAR, STEP, LABEL = 22, 16, 210
 SMALLEST = 0.001            # milliseconds: what a logarithmic axis makes of nothing
 SHARES = (0, 0.25, 0.5, 0.75, 0.99)
 Points = Sequence[Sequence[float]]
@@ -166,3 +166,22 @@ def bars(drawn: Sequence[Bar]) -> str:
             )
         parts.append(_text(LABEL + bar.value * scale + 6, top + BAR * 0.7, bar.words))
     return _svg(12 + len(drawn) * (BAR + 8), parts)
+
+
+def waterfall(steps: Sequence[tuple[str, float]], others: str, unit: str) -> str:
+    """Horizontal bars, each of which begins where the one above ends; the step named `others` is not ours and grey."""
+    whole = sum(value for _, value in steps)
+    if not whole:
+        return ""
+    scale = (WIDTH - LABEL - 190) / whole
+    parts, begun = [], 0.0
+    for number, (name, value) in enumerate(steps):
+        top = 6 + number * (STEP + 4)
+        left, width = LABEL + begun * scale, max(1.0, value * scale)
+        colour = COLOURS["nothing between" if name == others else "Hookline"]
+        parts.append(_line(LABEL, top + STEP + 2, WIDTH - RIGHT, top + STEP + 2))
+        parts.append(_text(LABEL - 8, top + STEP * 0.75, name, anchor="end"))
+        parts.append(f'<rect x="{left:.1f}" y="{top}" width="{width:.1f}" height="{STEP}" fill="{colour}"/>')
+        parts.append(_text(left + width + 6, top + STEP * 0.75, f"{value:.3f} {unit}, {value / whole:.1%}"))
+        begun += value
+    return _svg(12 + len(steps) * (STEP + 4), parts)

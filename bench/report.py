@@ -1,8 +1,9 @@
 """`python -m bench report`: a fixed set of runs, written to bench/RESULTS.md and as one page with plots.
 
-Set-up at 50 and 500 calls/s with the peers, at 1,000 with those who can; at 200 what asking the CRM costs; the relay;
-the parser. The set, its order and the rule are fixed before: the middle of three runs, none repeated, none left out.
-What was gathered is kept as JSON beside the page, so that both can be written again (`--from`) without measuring again.
+Set-up at 50 and 500 calls/s with the peers, at 1,000 with those who can; where the time of a call goes; at 200 what
+asking the CRM costs; the relay; the parser. The set, its order and the rule are fixed before: the middle of three runs,
+none repeated, none left out. What was gathered is kept as JSON beside the page, so that both can be written again
+(`--from`) without measuring again.
 """
 
 from __future__ import annotations
@@ -22,12 +23,13 @@ from typing import Any
 from bench import crm, machine, parse, relay, results
 from bench.document import html, markdown
 from bench.peers import registry
-from bench.setup import Contestant, Plan, contestants, in_turn, tell
+from bench.setup import Contestant, Plan, contestants, in_turn, staged, tell
 from bench.subject import ROOT, CannotStart
 
 TITLE = "Hookline: what calls cost"
 RATES = (50.0, 500.0, 1000.0)
 CRM_RATE = 200.0
+STAGE_RATES = (50.0, 500.0)
 LONG_RATE, LONG_SECONDS = 500.0, 200.0       # 100,000 calls
 FAST_PEERS = ("nothing between", "Kamailio")    # who may be asked for 1,000 calls/s at all
 STREAMS = (800, 1200)       # 400 and 600 calls
@@ -67,6 +69,8 @@ def gather(runs: int, seconds: float, sippy: str, command: str, *, long: bool = 
     """Measure all of it; `long`: the run of many calls, too. Raises CannotStart."""
     peers, missing = registry.look(sippy)
     setups = [gathered(Plan(rate=rate, seconds=seconds, relay=True), runs, peers, missing) for rate in RATES]
+    tell("stages ...")
+    marked = [staged(Plan(rate=rate, seconds=seconds, relay=True)) for rate in STAGE_RATES]
     lasting = Plan(rate=LONG_RATE, seconds=LONG_SECONDS, relay=True)
     asked = crm.gather(Plan(rate=CRM_RATE, seconds=seconds, relay=True), runs)
     tell("relay and parser ...")
@@ -74,6 +78,7 @@ def gather(runs: int, seconds: float, sippy: str, command: str, *, long: bool = 
         "taken": {"taken": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "commit": _commit(), "command": command},
         "machine": machine.facts(),
         "setups": setups,
+        "stages": marked,
         "long": gathered(lasting, 1, [], {}) if long else None,
         "crm": asked,
         "relay": [

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench import stages
 from bench.budgets import OURS, SLOWLY, runs_of, verdicts
 from bench.document import Section, Table
 from bench.figures import Run, median_run
 from bench.memory import FIRST_CALLS, LINGER_SECONDS, drift
-from bench.plots import Bar, bars, distribution, over_time
+from bench.plots import Bar, bars, distribution, over_time, waterfall
 from bench.table import ratios
 
 SETUP_HEAD = ("server", "ok", "failed", "calls/s", "resent", "180 p50", "p95", "p99", "200 p50", "p99",
@@ -112,6 +113,35 @@ def long_section(long: Mapping[str, Any]) -> Section:
     return Section(f"{run.offered:,} calls in one run", [text], tables, _remarks(runs, {}), [plot])
 
 
+def stages_section(found: Mapping[str, Any]) -> Section:
+    """Where the time of a call goes at one rate."""
+    tables, plots = [], []
+    for name, fall in found["waterfalls"].items():
+        if not fall["calls"]:
+            continue
+        rows = [[f"INVITE -> {name}", *_spent(fall), "100 %"]]
+        rows += [[row["stage"], *_spent(row), f"{row['share'] * 100:.1f} %"] for row in fall["stages"]]
+        tables.append(Table((f"to the {name}, ms", "p50", "p99", "mean", "share"), rows))
+        steps = [(row["stage"], row["mean"]) for row in fall["stages"]]
+        plots.append((f"INVITE -> {name}, mean of {fall['calls']} calls", waterfall(steps, stages.PHONE, "ms")))
+    return Section(
+        f"Where the time of a call goes, at {found['plan']['rate']:g} calls/s",
+        [
+            f"{found['words']}. A run of its own, whose exchange marks the stages: that costs time, so latency and CPU "
+            "are reported of other runs, never of this one. From the INVITE's arrival in our socket to the response's "
+            "leaving it; the phone's share is not ours. Means add up, percentiles do not. bench/README.md says what "
+            "each stage is.",
+        ],
+        tables,
+        [f"{found['failed']} of {found['offered']} calls failed"] * bool(found["failed"]) + list(found["faults"]),
+        plots,
+    )
+
+
+def _spent(row: Mapping[str, float]) -> list[str]:
+    return [f"{row[name]:.3f}" for name in ("p50", "p99", "mean")]
+
+
 def crm_section(crm: Mapping[str, Any]) -> Section:
     """What asking the CRM on the way costs, and what not asking costs the CRM."""
     runs = runs_of(crm)
@@ -183,6 +213,9 @@ def noise_of(data: Mapping[str, Any]) -> list[str]:
             for number, run in enumerate(found, 1):
                 if run.noise:
                     told.append(f"{name} at {setup['plan']['rate']:g}/s, run {number}: {'; '.join(run.noise)}")
+    for found in data.get("stages", ()):
+        if found["noise"]:
+            told.append(f"stages at {found['plan']['rate']:g}/s: {'; '.join(found['noise'])}")
     return told
 
 
@@ -208,6 +241,7 @@ def sections(data: Mapping[str, Any]) -> list[Section]:
     if found:
         made.append(Section("Budgets", (), [Table(("", "allowed", "measured", ""), found, words=True)]))
     made += [setup_section(setup) for setup in data["setups"]]
+    made += [stages_section(found) for found in data.get("stages", ())]
     if data.get("long"):
         made.append(long_section(data["long"]))
     if data["crm"]:

@@ -1,4 +1,5 @@
-"""The exchange under test: `hookline serve` on one CPU, optionally without a relay (SDP goes through untouched).
+"""The exchange under test: `hookline serve` on one CPU, optionally without a relay (SDP goes through untouched), or
+with the stages of its calls marked (`bench.instrument`) and written to a file when it ends.
 
 Also fills the embedded CRM (`--contacts N`) through the exchange's own code, so that look-ups find somebody.
 """
@@ -11,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from sqlmodel import Session
 
@@ -106,6 +108,7 @@ def main() -> int:
     parser.add_argument("--cpu", type=int)
     parser.add_argument("--no-relay", action="store_true")
     parser.add_argument("--contacts", type=int)
+    parser.add_argument("--stages", type=Path)
     arguments = parser.parse_args()
     settings = load(arguments.config)
     if arguments.cpu is not None:
@@ -113,6 +116,19 @@ def main() -> int:
     if arguments.contacts:
         return asyncio.run(fill(settings, arguments.contacts))
     media: MediaBackend | None = NoRelay() if arguments.no_relay else None
+    if arguments.stages is None:
+        return run(settings, media)
+    from bench.instrument import Recorder
+
+    recorder = Recorder()
+    recorder.install()
+    status = run(settings, media)
+    recorder.write(arguments.stages)
+    return status
+
+
+def run(settings: Settings, media: MediaBackend | None) -> int:
+    """Serve until told to stop, on the loop that `hookline serve` would take."""
     try:
         import uvloop
     except ImportError:

@@ -13,13 +13,14 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench import machine, table
+from bench import machine, stages, table
 from bench.crm_server import SLOW_DIGIT, crm_server
 from bench.exchange import NAME, book_faults, exchange, written
 from bench.figures import Run, median_run
@@ -70,13 +71,13 @@ class Plan:
         return f"Python; back-to-back user agent, {look_up}, {media}, record and activity written"
 
 
-def ours(plan: Plan) -> Run:
-    """One run on a fresh exchange."""
+def ours(plan: Plan, marked: Path | None = None) -> Run:
+    """One run on a fresh exchange; `marked`: the file where it leaves the stages of its calls."""
     server_cpu, load_cpu = plan.cpus
     with ExitStack() as stack:
         asked = stack.enter_context(crm_server(load_cpu, slow=plan.slow)) if plan.hook == "http" else ""
         subject = stack.enter_context(
-            exchange(plan.hook, relay=plan.relay, cpu=server_cpu, load_cpu=load_cpu, hook_url=asked)
+            exchange(plan.hook, relay=plan.relay, cpu=server_cpu, load_cpu=load_cpu, hook_url=asked, stages=marked)
         )
         watch = Watch(subject, load_cpu) if plan.leaks else None
         run = trial(subject, plan.options(), load_cpu)
@@ -90,6 +91,31 @@ def ours(plan: Plan) -> Run:
             run.leaks = watch.finish(run.offered)
             run.faults += run.leaks["left"]
     return run
+
+
+def staged(plan: Plan) -> dict[str, Any]:
+    """Where the time of a call goes: one run whose exchange marks the stages, as JSON has it. Such a run costs more CPU
+    than others, so that is not in it. Raises CannotStart."""
+    options = plan.options()
+    with tempfile.TemporaryDirectory(prefix="hookline-bench-") as name:
+        file = Path(name, "stages")
+        run = ours(plan, file)
+        if not file.exists():
+            raise CannotStart("it did not end in time to say what its calls spent their time in")
+        found = stages.summary(stages.read(file, round(options.rate * options.warm_up)))
+    return {
+        "bench": "stages",
+        "plan": asdict(plan),
+        "words": plan.words(),
+        "machine": machine.facts(),
+        "offered": run.offered,
+        "failed": run.failed,
+        "good": run.good,
+        "noise": run.noise,
+        "faults": run.faults,
+        "seen": {stages.RINGING: run.ringing, stages.ANSWERED: run.answered},
+        "waterfalls": found,
+    }
 
 
 @dataclass(frozen=True)
@@ -217,12 +243,33 @@ def perform(plan: Plan, arguments: argparse.Namespace, *, with_peers: bool) -> i
     return 0 if all(run.good for run in next(iter(made.values()))) else 1
 
 
+def show_stages(plan: Plan, as_json: bool) -> int:
+    """Run with the stages marked, print; 0 when nothing failed."""
+    try:
+        found = staged(plan)
+    except CannotStart as error:
+        print(f"the exchange did not start, or did not stay: {error}", file=sys.stderr)
+        return 1
+    if as_json:
+        print(json.dumps(found))
+    else:
+        table.show_stages(found)
+    return 0 if found["good"] else 1
+
+
 def main(argv: list[str]) -> int:
     """`python -m bench setup`: 0 when no call failed, everything is in the database and nothing is left over."""
     options = parser("python -m bench setup", (__doc__ or "").splitlines()[0])
     options.add_argument("--peers", action="store_true", help="the installed peers' figures of the same run, too")
     options.add_argument("--leaks", action="store_true", help="look 35 s later for what is left over (takes 80 s more)")
+    options.add_argument(
+        "--stages", action="store_true", help="where the time of a call goes, instead of what it costs: one run, marked"
+    )
     options.add_argument("--raw", type=emptied, metavar="FILE", help="one line of JSON a call, to this file")
     arguments = options.parse_args(argv)
+    if arguments.stages and (arguments.peers or arguments.leaks or arguments.runs > 1):
+        options.error("--stages is one run of its own: without --peers, --leaks and --runs")
     plan = replace(plan_of(arguments, leaks=arguments.leaks), raw=arguments.raw or "")
+    if arguments.stages:
+        return show_stages(plan, arguments.json)
     return perform(plan, arguments, with_peers=arguments.peers)

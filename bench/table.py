@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench import machine, memory
+from bench import machine, memory, stages
 from bench.figures import Run, median_run, ratio
 
 HEAD = ("", "ok", "failed", "calls/s", "resent", "180 p50", "p95", "p99", "max", "200 p50", "p99", "CPU ms", "media",
@@ -109,6 +109,23 @@ def show(
             print(f"    {name:<22} {does.get(name, '')}")
     for name, why in missing.items():
         print(f"{name} is not measured: {why}")
+
+
+def show_stages(found: Mapping[str, Any]) -> None:
+    """Print where the time of a call goes."""
+    for fact, value in found["machine"].items():
+        print(f"{fact:<12} {value}")
+    print(f"{'load':<12} {found['words']}; {found['offered']} calls, {found['failed']} failed")
+    for name, waterfall in found["waterfalls"].items():
+        print()
+        for line in stages.text(name, waterfall):
+            print(line)
+        seen = found["seen"][name]
+        print(f"the load saw p50 {_ms(seen, 'p50')}, p99 {_ms(seen, 'p99')}")
+    print("\nTo mark the stages costs time of its own: what a call costs is measured without (leave --stages out).")
+    for what, told in (("fault", found["faults"]), ("noise", found["noise"])):
+        for why in told:
+            print(f"{what}: {why}")
 
 
 def _late(made: Mapping[str, Sequence[Run]]) -> str:

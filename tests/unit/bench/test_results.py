@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from bench import budgets, plots, report, results, table
+from bench import setup as setups
 from bench.document import html, markdown
 from bench.figures import Run
 from bench.setup import Plan
@@ -171,6 +172,31 @@ def test_both_documents_are_written_again_from_what_was_kept(tmp_path: Path) -> 
     assert report.main(["--from", str(kept), "--out", str(tmp_path)]) == 0
     assert (tmp_path / "RESULTS.md").read_text("utf-8") == markdown(report.TITLE, results.sections(GOOD))
     assert (tmp_path / "results.html").read_text("utf-8").startswith("<!doctype html>")
+
+
+def test_many_calls_in_one_run_are_gathered_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[float, float, int]] = []
+
+    def in_turn(measured: Any, runs: int, missing: Any, say: Any) -> dict[str, list[Run]]:
+        return {one.name: [run()] * runs for one in measured}
+
+    def contestants(plan: Plan, peers: Any) -> list[setups.Contestant]:
+        asked.append((plan.rate, plan.seconds, len(peers)))
+        return setups.contestants(plan, peers)
+
+    monkeypatch.setattr(report, "in_turn", in_turn)
+    monkeypatch.setattr(report, "contestants", contestants)
+    monkeypatch.setattr(report, "staged", lambda plan: {"plan": asdict(plan)})
+    monkeypatch.setattr(report, "said", lambda main, argv: {"runs": []})
+    monkeypatch.setattr("bench.crm.gather", lambda plan, runs: None)
+    monkeypatch.setattr(report.registry, "look", lambda sippy: ([], {"Kamailio": "not installed"}))
+    short = report.gather(2, 3.0, "", "command")
+    assert (short["long"], asked) == (None, [(rate, 3.0, 0) for rate in report.RATES])
+    assert [one["plan"]["rate"] for one in short["stages"]] == list(report.STAGE_RATES)
+    whole = report.gather(2, 3.0, "", "command", long=True)
+    assert asked[-1] == (500.0, 200.0, 0)
+    assert (len(whole["long"]["runs"]["Hookline"]), whole["long"]["missing"]) == (1, {})
+    assert whole["setups"][0]["missing"] == {"Kamailio": "not installed"}
 
 
 def test_ticks_enclose_what_is_drawn() -> None:

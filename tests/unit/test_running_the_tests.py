@@ -67,7 +67,10 @@ def test_workers_for_processors(processors: int, workers: int) -> None:
     assert running.workers(processors) == workers
 
 
-def test_a_run_names_the_failed_the_broken_and_what_cannot_be_collected(pytester: pytest.Pytester) -> None:
+def test_a_run_names_the_failed_the_broken_and_what_cannot_be_collected(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(running.ROOT))
     pytester.makepyfile(
         test_some="""
         import pytest

@@ -62,13 +62,6 @@ async def fake(request: pytest.FixtureRequest) -> AsyncIterator[FakeCrm]:
         yield fake
 
 
-@pytest.fixture
-async def crm(fake: FakeCrm) -> AsyncIterator[CrmConnector]:
-    connector = made(fake.settings())
-    yield connector
-    await connector.close()
-
-
 async def asked(crm: CrmConnector) -> None:
     """A question that changes nothing, or the one thing that a connector can do that has none."""
     if "lookup" in crm.can:

@@ -70,7 +70,7 @@ def heard_since(phone: Pjsua, mark: int) -> bytes:
 
 def the_others_talk(first: Pjsua, second: Pjsua, third: Pjsua) -> None:
     """The first and the third hear each other, and nothing of the second, who hears nobody."""
-    time.sleep(0.5)
+    time.sleep(0.5)     # what was said before it came to this is heard by now
     phones = (first, second, third)
     marks = [len(phone.heard()) for phone in phones]
     time.sleep(TALK)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.scenario.modern import ALLOW, modern_carrier, modern_phone
 from tests.scenario.office import EXCHANGE, Office
-from tests.scenario.transfers import Switchboard, answer_to_refer, refer, referred_to, told
+from tests.scenario.transfers import Switchboard, answer_to_refer, refer, referred_to, replaces, told
 from tests.scenario.watcher import Watcher
 
 
@@ -187,14 +187,12 @@ def test_who_picks_up_a_call_in_the_moment_of_its_answer_is_answered() -> None:
     caller = office.outside.call("+15550100", EXCHANGE)
     assert office.world.until(lambda: other.talks != {}), office.world.ladder()
     office.world.run(1.6)
-    place, talk = other.last.dialog, desk.last
-    assert place is not None
+    talk = desk.last
     assert talk.server is not None
     assert talk.invite is not None
     desk._accept(talk, talk.server, talk.invite)
     office.world.run(0.01)
-    words = f"{place.call_id};to-tag={place.remote_tag};from-tag={place.local_tag}"
-    late = office.second.call("101", EXCHANGE, headers=[("Replaces", words), ("Require", "replaces")])
+    late = office.second.call("101", EXCHANGE, headers=[("Replaces", replaces(other.last)), ("Require", "replaces")])
     office.world.run(3.0)
     assert caller.state == "up"
     assert late.status == 491, office.world.ladder()
@@ -259,10 +257,7 @@ def test_who_cancels_a_pickup_is_told_so_at_once() -> None:
     office = Switchboard()
     caller, mine = office.inbound()
     office.outside.manners.answer_reinvite = False
-    place = mine.dialog
-    assert place is not None
-    words = f"{place.call_id};to-tag={place.remote_tag};from-tag={place.local_tag}"
-    late = office.second.call("101", EXCHANGE, headers=[("Replaces", words), ("Require", "replaces")])
+    late = office.second.call("101", EXCHANGE, headers=[("Replaces", replaces(mine)), ("Require", "replaces")])
     office.world.run(1.0)
     office.second.cancel(late)
     office.world.run(1.0)
@@ -280,10 +275,8 @@ def test_who_picks_up_a_call_that_becomes_part_of_another_is_answered() -> None:
     office.second.manners.answer_after = None
     asking = office.desk.call("102", EXCHANGE)
     assert office.world.until(lambda: 180 in asking.provisionals), office.world.ladder()
-    place = office.second.last.dialog
-    assert place is not None
     office.relay.delay = 0.5
-    words = f"{place.call_id};to-tag={place.remote_tag};from-tag={place.local_tag}"
+    words = replaces(office.second.last)
     late = office.third.call("102", EXCHANGE, headers=[("Replaces", words), ("Require", "replaces")])
     office.world.run(0.1)
     refer(office.desk, mine, referred_to(asking, "102"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 
@@ -69,7 +70,7 @@ def test_a_late_copy_of_an_invite_arrives_while_its_transaction_is_known() -> No
 class _Update(random.Random):
     """Chance that always falls on the UPDATE."""
 
-    def choice(self, seq):  # type: ignore[no-untyped-def]
+    def choice(self, seq: Any) -> Any:
         return "UPDATE" if "UPDATE" in seq else super().choice(seq)
 
 

@@ -16,7 +16,7 @@ import struct
 import subprocess
 import sys
 import wave
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from fcntl import ioctl
 from pathlib import Path
 
@@ -48,11 +48,6 @@ def permitted() -> None:
         pytest.skip(f"the kernel relays nothing here: {refusal}")
 
 
-@pytest.fixture
-def heard() -> Heard:
-    return Heard()
-
-
 @pytest.fixture(autouse=True)
 def _ask_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pbxcore.media.relay.PING_SECONDS", 0.05)
@@ -64,14 +59,6 @@ async def relay(permitted: None, heard: Heard) -> AsyncIterator[Relay]:
     await relay.start(heard)
     yield relay
     await relay.close()
-
-
-@pytest.fixture
-def parties() -> Iterator[tuple[Party, Party, Party]]:
-    three = Party("127.0.0.2", 0xA), Party("127.0.0.3", 0xB), Party("127.0.0.4", 0xC)
-    yield three
-    for party in three:
-        party.close()
 
 
 async def bridged(relay: Relay, a: Party, b: Party, local: str = LOCAL, local_b: str = LOCAL) -> tuple[Line, Line]:
@@ -89,6 +76,13 @@ async def lent(relay: Relay, a: Party, to_a: Line, b: Party, to_b: Line, *, stre
             assert await b.hears(a.speak(to_a))
             assert await a.hears(b.speak(to_b))
             await asyncio.sleep(0.02)
+
+
+async def on_the_kernel(relay: Relay, a: Party, b: Party) -> tuple[Line, Line]:
+    """A call that the kernel relays both ways: where `a` and where `b` send to."""
+    to_a, to_b = await bridged(relay, a, b)
+    await lent(relay, a, to_a, b, to_b)
+    return to_a, to_b
 
 
 async def counted(relay: Relay) -> int:
@@ -122,8 +116,7 @@ async def test_the_kernel_relays_what_the_worker_would_and_counts_it_alike(
     relay: Relay, heard: Heard, parties: tuple[Party, Party, Party]
 ) -> None:
     alice, bob, _ = parties
-    to_a, to_b = await bridged(relay, alice, bob)
-    await lent(relay, alice, to_a, bob, to_b)
+    to_a, to_b = await on_the_kernel(relay, alice, bob)
     before = await counted(relay)
     for _ in range(100):
         assert await bob.hears(alice.speak(to_a))
@@ -190,8 +183,7 @@ async def test_jitter_is_measured_on_the_way_through_the_kernel(
 ) -> None:
     """Packets that say 20 ms and come in bursts: the jitter grows towards what it is."""
     alice, bob, _ = parties
-    to_a, to_b = await bridged(relay, alice, bob)
-    await lent(relay, alice, to_a, bob, to_b)
+    to_a, _ = await on_the_kernel(relay, alice, bob)
     for _ in range(200):
         assert await bob.hears(alice.speak(to_a))   # at once, so each is 20 ms early
     from_a, _ = await relay.query(CALL)
@@ -202,8 +194,7 @@ async def test_a_stranger_rtcp_and_short_packets_are_not_the_kernels(
     relay: Relay, parties: tuple[Party, Party, Party]
 ) -> None:
     alice, bob, stranger = parties
-    to_a, to_b = await bridged(relay, alice, bob)
-    await lent(relay, alice, to_a, bob, to_b)
+    to_a, _ = await on_the_kernel(relay, alice, bob)
     before = await counted(relay)
     stranger.speak(to_a)
     stranger.rtp.sendto(alice.packet(), (to_a.host, to_a.port))
@@ -224,8 +215,7 @@ async def test_another_source_speaks_in_the_same_stream_and_the_kernel_goes_on_w
     relay: Relay, parties: tuple[Party, Party, Party]
 ) -> None:
     alice, bob, _ = parties
-    to_a, to_b = await bridged(relay, alice, bob)
-    await lent(relay, alice, to_a, bob, to_b)
+    to_a, _ = await on_the_kernel(relay, alice, bob)
     before = await counted(relay)
     alice.ssrc = 0xABC
     assert await bob.hears(alice.speak(to_a))       # next in line, but of somebody else: the worker has a look
@@ -268,8 +258,7 @@ async def test_a_new_offer_takes_streams_back_and_nothing_is_lost(
     relay: Relay, parties: tuple[Party, Party, Party]
 ) -> None:
     alice, bob, _ = parties
-    to_a, to_b = await bridged(relay, alice, bob)
-    await lent(relay, alice, to_a, bob, to_b)
+    to_a, to_b = await on_the_kernel(relay, alice, bob)
     jobs: list[asyncio.Task[tuple[Line, Line]]] = []
     found = await flowing(
         alice, to_a, bob, lambda: jobs.append(asyncio.ensure_future(bridged(relay, alice, bob)))
@@ -280,8 +269,7 @@ async def test_a_new_offer_takes_streams_back_and_nothing_is_lost(
 
 async def test_who_is_transferred_talks_to_the_newcomer(relay: Relay, parties: tuple[Party, Party, Party]) -> None:
     alice, bob, carol = parties
-    to_a, to_b = await bridged(relay, alice, bob)
-    await lent(relay, alice, to_a, bob, to_b)
+    to_a, to_b = await on_the_kernel(relay, alice, bob)
     to_carol = line(await relay.offer(CALL, "a", "b2", alice.sdp(), local=LOCAL))
     await relay.answer(CALL, "b2", "a", carol.sdp(), local=LOCAL)
     relay.drop_leg(CALL, "b1")
@@ -295,8 +283,7 @@ async def test_who_is_transferred_talks_to_the_newcomer(relay: Relay, parties: t
 
 async def test_a_party_on_hold_gets_nothing(relay: Relay, parties: tuple[Party, Party, Party]) -> None:
     alice, bob, _ = parties
-    to_a, to_b = await bridged(relay, alice, bob)
-    await lent(relay, alice, to_a, bob, to_b)
+    to_a, to_b = await on_the_kernel(relay, alice, bob)
     await relay.offer(CALL, "b1", "a", bob.sdp(host="0.0.0.0"), local=LOCAL)
     await relay.answer(CALL, "a", "b1", alice.sdp(), local=LOCAL)
     await relay.query(CALL)
@@ -309,8 +296,7 @@ async def test_a_recording_that_starts_has_all_that_comes_from_then_on(
     relay: Relay, heard: Heard, parties: tuple[Party, Party, Party], tmp_path: Path
 ) -> None:
     alice, bob, _ = parties
-    to_a, to_b = await bridged(relay, alice, bob)
-    await lent(relay, alice, to_a, bob, to_b)
+    to_a, _ = await on_the_kernel(relay, alice, bob)
     relay.listen(CALL, "a", 101)
     relay.record(CALL, str(tmp_path / "message.wav"), 60.0)
     await relay.query(CALL)
@@ -330,8 +316,7 @@ async def test_silence_is_noticed_and_speech_through_the_kernel_is_none(
     relay: Relay, heard: Heard, parties: tuple[Party, Party, Party]
 ) -> None:
     alice, bob, _ = parties
-    to_a, to_b = await bridged(relay, alice, bob)
-    await lent(relay, alice, to_a, bob, to_b)
+    to_a, _ = await on_the_kernel(relay, alice, bob)
     for _ in range(140):                            # longer than the time-out of two seconds
         assert await bob.hears(alice.speak(to_a))
         await asyncio.sleep(0.02)
@@ -344,8 +329,7 @@ async def test_a_flood_through_the_kernel_is_cut_off(
     relay: Relay, heard: Heard, parties: tuple[Party, Party, Party]
 ) -> None:
     alice, bob, _ = parties
-    to_a, to_b = await bridged(relay, alice, bob)
-    await lent(relay, alice, to_a, bob, to_b)
+    to_a, _ = await on_the_kernel(relay, alice, bob)
     async with asyncio.timeout(20.0):
         while not heard.timed_out:
             for _ in range(500):
@@ -363,8 +347,7 @@ async def test_a_worker_that_is_killed_takes_its_streams_with_it(
     relay: Relay, heard: Heard, parties: tuple[Party, Party, Party]
 ) -> None:
     alice, bob, _ = parties
-    to_a, to_b = await bridged(relay, alice, bob)
-    await lent(relay, alice, to_a, bob, to_b)
+    to_a, _ = await on_the_kernel(relay, alice, bob)
     for _ in range(20):
         assert await bob.hears(alice.speak(to_a))
     packets = await counted(relay)

@@ -34,11 +34,6 @@ def some_ports(pairs: int) -> str:
 
 
 @pytest.fixture
-def heard() -> Heard:
-    return Heard()
-
-
-@pytest.fixture
 async def relay(heard: Heard) -> AsyncIterator[Relay]:
     relay = Relay(ports="12000-19999", addresses=[LOCAL])
     await relay.start(heard)

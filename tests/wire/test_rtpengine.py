@@ -49,11 +49,6 @@ def daemon() -> Iterator[str]:
 
 
 @pytest.fixture
-def heard() -> Heard:
-    return Heard()
-
-
-@pytest.fixture
 def call_id() -> str:
     """Never the same twice: the daemon outlives a test that failed."""
     return secrets.token_hex(4)
@@ -75,14 +70,6 @@ async def backend(request: pytest.FixtureRequest, heard: Heard) -> AsyncIterator
                 raise
     yield backend
     await backend.close()
-
-
-@pytest.fixture
-def parties() -> Iterator[tuple[Party, Party, Party]]:
-    three = Party("127.0.0.2", 0xA), Party("127.0.0.3", 0xB), Party("127.0.0.4", 0xC)
-    yield three
-    for party in three:
-        party.close()
 
 
 async def talk(backend: MediaBackend, a: Party, to_a: bytes, b: Party, to_b: bytes) -> None:

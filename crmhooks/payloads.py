@@ -20,6 +20,8 @@ INCOMING = "call.incoming"
 ANSWERED = "call.answered"
 ENDED = "call.ended"
 
+_known: dict[type, tuple[str, ...]] = {}    # fields by dataclass
+
 
 def payload(kind: str, call: IncomingCall | CallSnapshot, at: float) -> dict[str, Any]:
     """The JSON body of one post. `at` is Unix time in seconds."""
@@ -43,15 +45,27 @@ def _instant(at: float) -> str:
 
 
 def _plain(value: Any, name: str = "") -> Any:
+    if value is None or type(value) is float:  # what most fields are
+        return value
     if isinstance(value, str):  # a StrEnum too
         return paragraphs(value) if name == "instructions" else one_line(str(value))
+    names = _names(type(value))
+    if names:
+        return {field: _plain(getattr(value, field), field) for field in names}
     if isinstance(value, tuple | list):
         return [_plain(one) for one in value]
     if isinstance(value, Mapping):
         return {one_line(str(key)): _plain(one) for key, one in value.items()}
-    if dataclasses.is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name), field.name) for field in dataclasses.fields(value)}
     return value
+
+
+def _names(kind: type) -> tuple[str, ...]:
+    """Fields of a dataclass; of anything else none."""
+    names = _known.get(kind)
+    if names is None:
+        fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+        names = _known[kind] = tuple(field.name for field in fields)
+    return names
 
 
 def incoming_call_schema() -> Schema:

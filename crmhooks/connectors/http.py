@@ -4,7 +4,7 @@ Headers `webhook-id`, `webhook-timestamp`, `webhook-signature` (`v1,` and a base
 is being changed). The answer to `call.incoming` is one Decision as JSON; 204, an empty body, `null` and `{}` are no
 opinion. Redirects are not followed, compressed answers not taken, cookies not kept, and no more than 64 kB are read.
 
-How long a call waits is not decided here: the runner cancels what is past its hard limit.
+How long a call waits is not decided here: the runner cancels what is past its hard limit. How it is sent: `posts`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import httpx2
@@ -24,13 +25,24 @@ from standardwebhooks import Webhook
 from crmhooks.connector import HookError, InvalidHook, Question
 from crmhooks.decisions import MAX_BYTES, parse
 from crmhooks.payloads import ANSWERED, ENDED, INCOMING, payload
+from crmhooks.posts.answer import BadAnswer, Broken, Reader
+from crmhooks.posts.pool import MOST_SECONDS, CannotConnect, Pool
 from crmhooks.rules import InvalidDecision
+from crmhooks.text import one_line
 from pbxcore.control import ContactEntry
 from pbxcore.hooks import CallSnapshot, Decision, IncomingCall
 
-CONNECTIONS = 32
-IDLE_SECONDS = 60.0
 _SECRET_BYTES = range(24, 65)  # Standard Webhooks 1.0, "Symmetric"
+_REASON = 80    # letters of a stranger's reason phrase that are shown
+_to_json = json.JSONEncoder(separators=(",", ":")).encode    # ASCII throughout
+
+
+class Posting(Protocol):
+    """Who carries requests: `posts.pool.Pool`."""
+
+    async def post(self, request: bytes) -> Reader: ...
+
+    async def close(self) -> None: ...
 
 
 class HttpHook:
@@ -49,20 +61,14 @@ class HttpHook:
         *,
         wall: Callable[[], float] = time.time,
         token: Callable[[], str] = lambda: secrets.token_hex(12),
-        transport: httpx2.AsyncBaseTransport | None = None,
+        pool: Posting | None = None,
     ) -> None:
         self.name = name
-        self._url = httpx2.URL(url)
+        self._head = _head(httpx2.URL(url))
         self._signers = [Webhook(key) for key in keys]
         self._wall = wall
         self._token = token
-        # The transport itself, without the client around it: no redirects, cookies, proxies or netrc to go astray by.
-        self._transport = transport or httpx2.AsyncHTTPTransport(
-            limits=httpx2.Limits(
-                max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS, keepalive_expiry=IDLE_SECONDS
-            ),
-            trust_env=False,
-        )
+        self._pool = pool or _pool(httpx2.URL(url))
 
     async def lookup(self, number: str) -> Sequence[ContactEntry]:
         raise HookError("an HTTP hook is not asked for numbers")
@@ -81,69 +87,65 @@ class HttpHook:
         await self._post(ENDED, call, f"{call.call_id}.ended")
 
     async def close(self) -> None:
-        await self._transport.aclose()
+        await self._pool.close()
 
     async def _post(self, kind: str, call: IncomingCall | CallSnapshot, message_id: str) -> bytes:
         at = self._wall()
-        body = json.dumps(payload(kind, call, at), separators=(",", ":"))
-        headers = self._headers(f"{message_id}.{self._token()}", at, body)
+        request = self._request(f"{message_id}.{self._token()}", at, _to_json(payload(kind, call, at)))
         try:
-            try:
-                return await self._exchange(body.encode(), headers)
-            except (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError):
-                # A kept connection that the server closed at this very moment looks the same as a server that hangs
-                # up. The webhook-id makes asking again harmless: it is the same message.
-                return await self._exchange(body.encode(), headers)
-        except httpx2.TransportError as error:
-            raise HookError(_in_words(error)) from None
+            return _read(await self._pool.post(request))
+        except CannotConnect as error:
+            raise HookError(f"cannot connect: {error}") from None
+        except TimeoutError:
+            raise HookError(f"no answer in {MOST_SECONDS:g} s") from None
+        except Broken as error:
+            raise HookError(f"broke off its answer: {error}") from None
+        except BadAnswer as error:
+            raise HookError(str(error)) from None
 
-    def _headers(self, message_id: str, at: float, body: str) -> dict[str, str]:
+    def _request(self, message_id: str, at: float, body: str) -> bytes:
+        if not (message_id.isascii() and message_id.isprintable()):
+            raise HookError("the call's identifier does not fit into a header")
         instant = datetime.fromtimestamp(at, UTC)
-        return {
-            "accept": "application/json",
-            "accept-encoding": "identity",
-            "content-type": "application/json",
-            "user-agent": "Hookline",
-            "webhook-id": message_id,
-            "webhook-timestamp": str(int(at)),
-            "webhook-signature": " ".join(signer.sign(message_id, instant, body) for signer in self._signers),
-        }
-
-    async def _exchange(self, body: bytes, headers: dict[str, str]) -> bytes:
-        request = httpx2.Request("POST", self._url, headers=headers, content=body)
-        response = await self._transport.handle_async_request(request)
-        try:
-            return await _read(response)
-        finally:
-            await response.aclose()
+        signatures = " ".join([signer.sign(message_id, instant, body) for signer in self._signers])
+        return (
+            f"{self._head}webhook-id: {message_id}\r\nwebhook-timestamp: {int(at)}\r\n"
+            f"webhook-signature: {signatures}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+        ).encode("ascii")
 
 
-async def _read(response: httpx2.Response) -> bytes:
-    status = response.status_code
+def _head(url: httpx2.URL) -> str:
+    """The part of every request that is the same."""
+    host = httpx2.Request("POST", url).headers["host"]
+    return (
+        f"POST {url.raw_path.decode('ascii')} HTTP/1.1\r\nHost: {host}\r\naccept: application/json\r\n"
+        "accept-encoding: identity\r\ncontent-type: application/json\r\nuser-agent: Hookline\r\n"
+    )
+
+
+def _pool(url: httpx2.URL) -> Pool:
+    """Certificates are checked as connectors check them; the environment has no say in it."""
+    tls = None
+    if url.scheme == "https":
+        tls = httpx2.create_ssl_context(trust_env=False)
+        tls.set_alpn_protocols(["http/1.1"])
+    return Pool(url.raw_host.decode("ascii"), url.port or (80 if tls is None else 443), tls, MAX_BYTES)
+
+
+def _read(answer: Reader) -> bytes:
+    """The body of an answer that can be taken."""
+    status = answer.status
     if 300 <= status < 400:
         raise HookError(f"answered {status}; redirects are not followed, put the final address into `url`")
-    if not 200 <= status < 300:
-        raise HookError(f"answered {status} {response.reason_phrase}".rstrip())
-    if response.headers.get("content-encoding", "identity") != "identity":
+    if status >= 300:
+        raise HookError(f"answered {status} {one_line(answer.reason)[:_REASON]}".rstrip())
+    if answer.fields.get("content-encoding", "identity") != "identity":
         raise HookError("the answer is compressed; it was asked for without")
-    received = bytearray()
-    async for chunk in response.aiter_raw():
-        received += chunk
-        if len(received) > MAX_BYTES:
-            raise HookError(f"the answer is longer than {MAX_BYTES} bytes")
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if received.strip() and kind != "application/json" and not kind.endswith("+json"):
-        raise HookError(f"answered with content type {kind or 'none'}; application/json is wanted")
-    return bytes(received)
-
-
-def _in_words(error: Exception) -> str:
-    said = str(error)
-    if isinstance(error, httpx2.ConnectError):
-        return f"cannot connect: {said or 'refused'}"
-    if isinstance(error, httpx2.RemoteProtocolError):
-        return f"broke off its answer: {said}" if said else "broke off its answer"
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+    body = bytes(answer.body)
+    kind = answer.fields.get("content-type", "").partition(";")[0].strip().lower()
+    if body.strip() and kind != "application/json" and not kind.endswith("+json"):
+        raise HookError(f"answered with content type {one_line(kind)[:_REASON] or 'none'}; application/json is wanted")
+    return body
 
 
 def make(key: str, name: str, url: str, secret: str, *, wall: Callable[[], float] = time.time) -> HttpHook:

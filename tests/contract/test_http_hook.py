@@ -133,6 +133,13 @@ TROUBLES: dict[str, tuple[Answer, str]] = {
     ),
     "drips headers": (writes(b"HTTP/1.1 200 OK\r\n", *[b"a: b\r\n"] * 99, every=0.05), "late: no answer in "),
     "endless headers": (writes(b"HTTP/1.1 200 OK\r\n", *[b"a: " + b"b" * 9000 + b"\r\n"] * 500), "failed: broke off"),
+    "small chunks without end": (
+        writes(HEAD + b"Transfer-Encoding: chunked\r\n\r\n", *[b"1\r\n \r\n" * 1000] * 20),
+        "failed: broke off its answer: more than 16384 octets round the body",
+    ),
+    "always continue": (writes(*[b"HTTP/1.1 100 Continue\r\n\r\n" * 1000] * 20), "failed: broke off its answer: more"),
+    "another protocol": (writes(b"HTTP/1.1 101 Switching Protocols\r\n\r\n"), "failed: broke off its answer: status"),
+    "two lengths": (writes(HEAD + b"Content-Length: 4\r\nContent-Length: 5\r\n\r\nnull"), "failed: broke off its"),
     "hangs up at once": (writes(close=True), "failed: broke off its answer"),
     "hangs up in its head": (writes(b"HTTP/1.1 200 O", close=True), "failed: broke off its answer"),
     "hangs up in its body": (writes(HEAD + b"Content-Length: 34\r\n\r\n{", close=True), "failed: broke off its answer"),

@@ -9,14 +9,16 @@ import asyncio
 import base64
 import hmac
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
-import httpx2
 import pytest
 
 from crmhooks.build import build_runner
 from crmhooks.connector import HookError, InvalidHook
 from crmhooks.connectors.http import HttpHook, make, read_secret
+from crmhooks.decisions import MAX_BYTES
+from crmhooks.posts.answer import BadAnswer, Broken, Reader
+from crmhooks.posts.pool import CannotConnect
 from pbxcore.bus import Bus
 from pbxcore.hooks import IncomingCall, Queue
 from pbxcore.settings import Settings
@@ -24,34 +26,49 @@ from tests.unit.crmhooks.virtual import Desk, ended, incoming
 
 KEY = bytes(range(32))
 SECRET = "whsec_" + base64.b64encode(KEY).decode()
-JSON = {"content-type": "application/json"}
-NOTHING = (204, b"")
+NOTHING = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
-class Transport(httpx2.AsyncBaseTransport):
-    """Answers with what the function makes of each request; exceptions are raised."""
+class Sent(NamedTuple):
+    line: str
+    headers: dict[str, str]
+    body: bytes
 
-    def __init__(self, *answers: tuple[int, bytes] | Exception) -> None:
+
+class Postman:
+    """Answers with what it was given, one after the other; exceptions are raised."""
+
+    def __init__(self, *answers: bytes | Exception) -> None:
         self.answers = list(answers)
-        self.requests: list[httpx2.Request] = []
+        self.sent: list[Sent] = []
         self.closed = False
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        self.requests.append(request)
+    async def post(self, request: bytes) -> Reader:
+        head, _, body = request.partition(b"\r\n\r\n")
+        line, *rows = head.decode("ascii").split("\r\n")
+        headers = [row.split(": ", 1) for row in rows]
+        self.sent.append(Sent(line, {name.lower(): value for name, value in headers}, body))
+        assert len(self.sent[-1].headers) == len(headers)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
-        return httpx2.Response(answer[0], headers=JSON, stream=httpx2.ByteStream(answer[1]))
+        reader = Reader(MAX_BYTES)
+        reader.feed(answer)
+        assert reader.done
+        return reader
 
-    async def aclose(self) -> None:
+    async def close(self) -> None:
         self.closed = True
 
 
-def hook(*answers: tuple[int, bytes] | Exception) -> tuple[HttpHook, Transport]:
-    transport = Transport(*answers)
-    url = "https://crm.example.net/hook"
-    made = HttpHook("office", url, [KEY], wall=lambda: 1_700_000_000.9, token=lambda: "t", transport=transport)
-    return made, transport
+def hook(*answers: bytes | Exception, url: str = "https://crm.example.net/hook") -> tuple[HttpHook, Postman]:
+    postman = Postman(*answers)
+    made = HttpHook("office", url, [KEY], wall=lambda: 1_700_000_000.9, token=lambda: "t", pool=postman)
+    return made, postman
+
+
+def says(body: bytes, head: str = "Content-Type: application/json\r\n", status: str = "200 OK") -> bytes:
+    return f"HTTP/1.1 {status}\r\n{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def run(coroutine: Any) -> Any:
@@ -59,59 +76,94 @@ def run(coroutine: Any) -> Any:
 
 
 def test_the_headers_of_standard_webhooks() -> None:
-    made, transport = hook(NOTHING)
+    made, postman = hook(NOTHING)
     assert run(made.on_incoming(incoming())) is None
-    headers, body = transport.requests[0].headers, transport.requests[0].content.decode()
-    assert headers["webhook-id"] == "c1.incoming.t"
-    assert headers["webhook-timestamp"] == "1700000000"
-    signed = hmac.digest(KEY, f"c1.incoming.t.1700000000.{body}".encode(), "sha256")
-    assert headers["webhook-signature"] == f"v1,{base64.b64encode(signed).decode()}"
-    assert headers["accept-encoding"] == "identity"
-    assert headers["host"] == "crm.example.net"
-    assert "authorization" not in headers
-    assert transport.requests[0].method == "POST"
+    line, headers, body = postman.sent[0]
+    assert line == "POST /hook HTTP/1.1"
+    signed = hmac.digest(KEY, b"c1.incoming.t.1700000000." + body, "sha256")
+    assert headers == {
+        "host": "crm.example.net",
+        "accept": "application/json",
+        "accept-encoding": "identity",
+        "content-type": "application/json",
+        "user-agent": "Hookline",
+        "webhook-id": "c1.incoming.t",
+        "webhook-timestamp": "1700000000",
+        "webhook-signature": f"v1,{base64.b64encode(signed).decode()}",
+        "content-length": str(len(body)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("url", "target", "host"),
+    [
+        ("http://127.0.0.1:9000", "/", "127.0.0.1:9000"),
+        ("http://crm.example.net:80/a/../b?c=d&e=%41#f", "/b?c=d&e=%41", "crm.example.net"),
+        ("http://user:word@crm.example.net/", "/", "crm.example.net"),
+        ("http://[::1]:8080/h", "/h", "[::1]:8080"),
+        ("https://bücher.example:443/ü", "/%C3%BC", "xn--bcher-kva.example"),
+    ],
+)
+def test_where_it_is_posted_to(url: str, target: str, host: str) -> None:
+    made, postman = hook(NOTHING, url=url)
+    run(made.on_incoming(incoming()))
+    assert postman.sent[0].line == f"POST {target} HTTP/1.1"
+    assert postman.sent[0].headers["host"] == host
+    assert "authorization" not in postman.sent[0].headers
 
 
 def test_each_event_has_its_type() -> None:
-    made, transport = hook(NOTHING)
+    made, postman = hook(NOTHING)
     run(made.on_incoming(incoming()))
     run(made.on_answered(ended()))
     run(made.on_ended(ended()))
-    kinds = [json.loads(request.content)["type"] for request in transport.requests]
+    kinds = [json.loads(sent.body)["type"] for sent in postman.sent]
     assert kinds == ["call.incoming", "call.answered", "call.ended"]
 
 
-@pytest.mark.parametrize("fault", [httpx2.RemoteProtocolError("gone"), httpx2.ReadError("x"), httpx2.WriteError("x")])
-def test_a_broken_connection_is_tried_once_more_and_no_more(fault: Exception) -> None:
-    made, transport = hook(fault, (200, b'{"kind": "queue", "name": "sales"}'))
-    assert run(made.on_incoming(incoming())) == Queue("sales")
-    made, transport = hook(fault)
-    with pytest.raises(HookError):
-        run(made.on_incoming(incoming()))
-    assert len(transport.requests) == 2
+@pytest.mark.parametrize("call_id", ["a\r\nx: y", "a\nb", "ü", "a\0", "a\x7f"])
+def test_a_call_that_cannot_be_named_in_a_header_is_not_posted(call_id: str) -> None:
+    made, postman = hook(NOTHING)
+    with pytest.raises(HookError, match="identifier"):
+        run(made.on_ended(ended(call_id)))
+    assert not postman.sent
 
 
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (httpx2.ConnectError("All connection attempts failed"), "cannot connect: All connection attempts failed"),
-        (httpx2.ConnectError(""), "cannot connect: refused"),
-        (httpx2.ConnectTimeout(""), "ConnectTimeout"),
-        (httpx2.ProxyError("x"), "ProxyError: x"),
+        (CannotConnect("Connection refused"), "cannot connect: Connection refused"),
+        (Broken("the connection ended"), "broke off its answer: the connection ended"),
+        (BadAnswer("the answer is longer than 65536 bytes"), "the answer is longer than 65536 bytes"),
+        (TimeoutError(), "no answer in 15 s"),
+        (says(b"", status="302 Found"), "answered 302; redirects are not followed, put the final address into `url`"),
+        (says(b"x", status="503 Busy\x1b\u202e " + "y" * 100), "answered 503 Busy " + "y" * 75),
+        (says(b"", status="404 "), "answered 404"),
+        (says(b"{}", "Content-Encoding: br\r\n"), "the answer is compressed; it was asked for without"),
+        (says(b"{}", "Content-Type: " + "x" * 99 + "\r\n"),
+         f"answered with content type {'x' * 80}; application/json is wanted"),
+        (says(b"{}", ""), "answered with content type none; application/json is wanted"),
+        (says(b"[]"), "wrong answer: "),
     ],
-)
-def test_what_cannot_be_reached_is_not_tried_again_and_said_in_words(fault: Exception, words: str) -> None:
-    made, transport = hook(fault)
+)  # fmt: skip
+def test_what_went_wrong_is_said_in_words(fault: Exception | bytes, words: str) -> None:
+    made, postman = hook(fault)
     with pytest.raises(HookError) as caught:
         run(made.on_incoming(incoming()))
-    assert str(caught.value) == words
-    assert len(transport.requests) == 1
+    assert str(caught.value).startswith(words)
+    assert len(postman.sent) == 1
+
+
+@pytest.mark.parametrize("kind", ["application/json", "Application/JSON; charset=utf-8", "application/x+json"])
+def test_content_types_of_json(kind: str) -> None:
+    made, _ = hook(says(b'{"kind": "queue", "name": "sales"}', f"Content-Type: {kind}\r\n"))
+    assert run(made.on_incoming(incoming())) == Queue("sales")
 
 
 def test_closing_closes_the_connections() -> None:
-    made, transport = hook(NOTHING)
+    made, postman = hook(NOTHING)
     run(made.close())
-    assert transport.closed
+    assert postman.closed
 
 
 def test_secrets_with_and_without_their_prefix_and_two_at_once() -> None:

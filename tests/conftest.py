@@ -1,10 +1,11 @@
 """What tests of every room share: asking for the tools of others that may not be on this machine, in which order they
-run, and what is said of those that failed."""
+run, and what is said of how they ended."""
 
 from __future__ import annotations
 
 import glob
 import importlib
+import json
 import os
 import shutil
 from pathlib import Path
@@ -69,7 +70,7 @@ ORDER = ("unit", "property", "scenario", "torture", "contract", "wire", "interop
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--failed-to", type=Path, help="a file to which the names of the tests that failed are added")
+    parser.addoption("--outcomes-to", type=Path, help="a file for how each test ended, a JSON object of names")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -93,9 +94,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    path, reporter = session.config.option.failed_to, session.config.pluginmanager.get_plugin("terminalreporter")
+    path, reporter = session.config.option.outcomes_to, session.config.pluginmanager.get_plugin("terminalreporter")
     if path is None or reporter is None or hasattr(session.config, "workerinput"):
         return
-    names = dict.fromkeys(report.nodeid for kind in ("failed", "error") for report in reporter.stats.get(kind, ()))
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(f"{name}\n" for name in names)
+    outcomes: dict[str, str] = {}
+    for outcome in ("passed", "skipped", "xfailed", "xpassed", "failed", "error"):     # the last is what counts
+        for report in reporter.stats.get(outcome, ()):
+            outcomes[report.nodeid] = "failed" if outcome == "error" else outcome
+    path.write_text(json.dumps(outcomes), encoding="utf-8")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.office import Office
+from tests.browser.office import PATIENCE, Office
 from tests.conftest import require_module, require_tool
 from web.panel import SESSION_COOKIE
 
@@ -66,7 +66,7 @@ def visit(chromium: Any, office: Office) -> Iterator[Callable[..., Any]]:
         context = chromium.new_context(viewport=size, locale=language, reduced_motion="reduce", **more)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(5000)
+        page.set_default_timeout(PATIENCE * 1000)
         page.on("console", complain)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         if username:

@@ -16,6 +16,7 @@ from tests.unit.web.fakes import World
 from web.server import serve
 
 T = TypeVar("T")
+PATIENCE = 30.0     # seconds for what must come: other tests may keep the machine busy
 
 
 class Office:
@@ -39,7 +40,7 @@ class Office:
         self.url = f"http://{self._listening.address}"
 
     def _start(self, listen: str) -> None:
-        self._listening = asyncio.run_coroutine_threadsafe(serve(self.app, listen), self._loop).result(10)
+        self._listening = asyncio.run_coroutine_threadsafe(serve(self.app, listen), self._loop).result(PATIENCE)
 
     def do(self, act: Callable[[], T]) -> T:
         async def on_loop() -> T:
@@ -49,7 +50,7 @@ class Office:
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """The same for what has to be awaited."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
 
     def session(self, username: str) -> str:
         """The cookie of a user who has signed in."""
@@ -57,7 +58,7 @@ class Office:
 
     def pause(self) -> None:
         """Stop listening: the exchange goes away."""
-        asyncio.run_coroutine_threadsafe(self._listening.stop(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._listening.stop(), self._loop).result(PATIENCE)
 
     def resume(self) -> None:
         """Listen again where it did before."""
@@ -67,7 +68,7 @@ class Office:
         self.pause()
         self.finish()
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
         self._loop.close()
 
     def finish(self) -> None:

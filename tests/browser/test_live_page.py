@@ -6,11 +6,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from tests.browser.office import Office
 
 Visit = Callable[..., Any]
 
 
+@pytest.mark.alone      # it is timed
 def test_the_card_is_there_within_a_second(office: Office, visit: Visit) -> None:
     office.do(
         lambda: office.world.desk.add("Elena Petrova", "+14155550100", company="Petrova & Sons", instructions="Hello.")
@@ -158,7 +161,7 @@ def test_on_other_pages_the_call_is_announced_and_leads_to_its_card(office: Offi
     page.click("nav >> text=Contacts")
     page.wait_for_selector("#link.is-live")
     call = office.do(lambda: office.world.ring("+14155550100", "101"))
-    page.wait_for_selector("#toast >> text=Elena", timeout=1000)
+    page.wait_for_selector("#toast >> text=Elena")
     page.click("#toast a")
     page.wait_for_selector(f"#card-{call} >> text=Elena")
 
@@ -194,7 +197,7 @@ def test_the_exchange_comes_back_and_the_page_goes_on(office: Office, visit: Vis
     page.wait_for_selector("#link.is-lost")
     call = office.do(lambda: office.world.ring("+14155550100", "101"))
     office.resume()
-    page.wait_for_selector("#link.is-live", timeout=10_000)
+    page.wait_for_selector("#link.is-live")
     page.wait_for_selector(f"#card-{call}")
 
 

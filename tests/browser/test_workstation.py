@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,7 +19,7 @@ from pbxcore.settings import Settings
 from pbxcore.store.repo import User
 from pbxcore.workstation import Workstation
 from tests.browser.conftest import PHONE
-from tests.browser.office import Office
+from tests.browser.office import PATIENCE, Office
 from tests.browser.test_everywhere import overflow
 from tests.contract.webhook_server import Post, WebhookServer
 from tests.unit.web.fakes import World
@@ -130,9 +131,8 @@ def test_the_page_tells_what_the_program_tells_and_of_its_own_calls_only(
         office.do(lambda: world.end(call))
         page.wait_for_selector("#told >> text=Ended: +14155550100")
         office.do(lambda: world.end(theirs))
-        for _ in range(100):
-            if len(crm.told(call, "program")) == 3:
-                break
+        deadline = time.monotonic() + PATIENCE
+        while len(crm.told(call, "program")) < 3 and time.monotonic() < deadline:
             page.wait_for_timeout(20)
     finally:
         office.wait(beside.__aexit__(None, None, None))

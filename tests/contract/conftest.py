@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from crmhooks.connector import CrmConnector
+from tests.conftest import could_not
 from tests.contract.connecting import made
 from tests.contract.fakes.base import FakeCrm
 from tests.contract.postgres import Cluster, binaries
@@ -25,7 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def cluster() -> Iterator[Cluster]:
     programs = binaries()
     if programs is None:
-        pytest.skip("PostgreSQL's server is not installed")
+        could_not("PostgreSQL's server is not installed")
     made = Cluster(programs)
     try:
         made.start()

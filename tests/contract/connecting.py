@@ -13,5 +13,5 @@ from pbxcore.settings import CrmConnector as Section
 
 def made(keys: dict[str, Any], tools: Tools | None = None) -> CrmConnector:
     section = Section.model_validate(keys | {"name": "crm"})
-    [connector] = build_connectors(Settings(crm=Crm(connector=(section,))), tools or Tools("US", timeout=5.0))
+    [connector] = build_connectors(Settings(crm=Crm(connector=(section,))), tools or Tools("US", timeout=30.0))
     return connector

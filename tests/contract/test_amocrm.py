@@ -20,7 +20,7 @@ from tests.contract.test_connectors import NUMBER, OVER, SAID, TALK, made
 
 async def test_after_a_restart_the_newest_refresh_token_is_used(fake: Fake, tmp_path: Path) -> None:
     """That of the settings is spent with the first request."""
-    tools = Tools("US", timeout=5.0, beside=tmp_path / "office.db")
+    tools = Tools("US", timeout=30.0, beside=tmp_path / "office.db")
     for _ in range(3):
         crm = made(fake.settings(), tools)
         await crm.lookup(NUMBER)
@@ -32,7 +32,7 @@ async def test_after_a_restart_the_newest_refresh_token_is_used(fake: Fake, tmp_
 
 async def test_two_that_run_at_once_share_it(fake: Fake, tmp_path: Path) -> None:
     """A command beside the exchange, which goes on afterwards."""
-    tools = Tools("US", timeout=5.0, beside=tmp_path / "office.db")
+    tools = Tools("US", timeout=30.0, beside=tmp_path / "office.db")
     exchange, command = made(fake.settings(), tools), made(fake.settings(), tools)
     for crm in (exchange, command, exchange):
         fake.expire_tokens()
@@ -42,7 +42,7 @@ async def test_two_that_run_at_once_share_it(fake: Fake, tmp_path: Path) -> None
 
 
 async def test_another_token_in_the_settings_makes_the_kept_one_worthless(fake: Fake, tmp_path: Path) -> None:
-    tools = Tools("US", timeout=5.0, beside=tmp_path / "office.db")
+    tools = Tools("US", timeout=30.0, beside=tmp_path / "office.db")
     crm = made(fake.settings(), tools)
     await crm.lookup(NUMBER)
     await crm.close()
@@ -61,7 +61,7 @@ async def test_a_spent_token_says_what_to_do(fake: Fake) -> None:
 
 
 async def test_a_token_that_cannot_be_kept_is_not_spent(fake: Fake, tmp_path: Path) -> None:
-    crm = made(fake.settings(), Tools("US", timeout=5.0, beside=tmp_path / "gone" / "office.db"))
+    crm = made(fake.settings(), Tools("US", timeout=30.0, beside=tmp_path / "gone" / "office.db"))
     with pytest.raises(Unauthorised, match="cannot keep its token"):
         await crm.lookup(NUMBER)
     assert fake.asked == []

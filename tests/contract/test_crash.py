@@ -116,7 +116,7 @@ async def test_database_lost_while_running_loses_nothing(
         for number in range(300):
             crm.journal.write(call(f"during{number}"))
             crm.journal.write(answered(f"during{number}"))
-            assert await crm.journal.flush(within=5.0)  # a call waits for no database
+            assert await crm.journal.flush(within=30.0)  # a call waits for no database
         await until(lambda: store.down)
         crm.journal.write(ended("before"))
         ann = ContactEntry("", "Ann")
@@ -144,7 +144,7 @@ async def test_killed_while_the_database_was_gone(
     cluster.stop()
     try:
         crm.journal.write(ended("during"))
-        assert await crm.journal.flush(within=5.0)
+        assert await crm.journal.flush(within=30.0)
         await until(lambda: store.down)
         assert not await store.close(within=3.0)  # what is left behind is what a kill would leave
         with pytest.raises(stores.StoreUnavailable, match="check that the server runs"):

@@ -37,7 +37,7 @@ def templated(fake: Fake, tmp_path: Path) -> Made:
         file = tmp_path / "crm.xml"
         file.write_text(text)
         keys = fake.settings() | {"template": str(file)} | ({"users": users} if users is not None else {})
-        return made(keys | {"parameters": keys["parameters"] | parameters}, Tools("US", timeout=5.0))
+        return made(keys | {"parameters": keys["parameters"] | parameters}, Tools("US", timeout=30.0))
 
     return build
 
@@ -174,7 +174,7 @@ async def test_an_answer_in_xml_has_no_document_type(monkeypatch: pytest.MonkeyP
 
 async def test_a_sign_in_is_kept_as_long_as_the_template_says(fake: Fake) -> None:
     now = [0.0]
-    crm = made(fake.settings(), Tools("US", timeout=5.0, clock=lambda: now[0]))
+    crm = made(fake.settings(), Tools("US", timeout=30.0, clock=lambda: now[0]))
     for at, count in ((0.0, 1), (2999.0, 1), (3001.0, 2)):
         now[0] = at
         await crm.lookup(NUMBER)

@@ -83,7 +83,7 @@ async def test_quiet_moments_are_used(made: Made) -> None:
     await turns()
     assert collector.collections >= 2
     assert set(generations[1:]) == {2}
-    assert 0 < collector.last_pause <= collector.worst_pause < 0.1
+    assert 0 < collector.last_pause <= collector.worst_pause
 
 
 async def test_never_while_calls_arrive(made: Made) -> None:

@@ -11,7 +11,7 @@ from pbxcore.hooks import StreamStats
 from pbxcore.media import rtp
 from pbxcore.media.rewrite import Line, read
 
-WAIT = 15.0
+WAIT = 30.0
 
 
 def udp(host: str, port: int = 0) -> socket.socket:

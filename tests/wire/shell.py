@@ -20,6 +20,7 @@ from pbxcore.sip import build
 from pbxcore.sip.message import Request
 from pbxcore.sip.timers import Timers
 
+PATIENCE = 30.0     # seconds for what must come: other tests may keep the machine busy
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.SelectorEventLoop}
 with contextlib.suppress(ImportError):   # it has no wheel for every system
     import uvloop
@@ -35,7 +36,7 @@ def both_loops(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[str],
         complaints: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
         try:
-            await asyncio.wait_for(test(), 60)
+            await asyncio.wait_for(test(), 4 * PATIENCE)
         finally:
             while _opened:
                 await _opened.pop().close()
@@ -127,11 +128,11 @@ def udp_socket(host: str = "127.0.0.1") -> socket.socket:
     return sock
 
 
-async def receive(sock: socket.socket, seconds: float = 2.0) -> bytes:
+async def receive(sock: socket.socket, seconds: float = PATIENCE) -> bytes:
     return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(sock, 65535), seconds)
 
 
-async def until(ready: Callable[[], object], seconds: float = 15.0) -> None:
+async def until(ready: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Waits for what the loop is about to do."""
     async with asyncio.timeout(seconds):
         while not ready():   # noqa: ASYNC110 - what is waited for is other code, which sets no event
@@ -160,7 +161,7 @@ async def hang_up(*writers: asyncio.StreamWriter) -> None:
             await writer.wait_closed()
 
 
-async def closed_by_peer(reader: asyncio.StreamReader, seconds: float = 5.0) -> bytes:
+async def closed_by_peer(reader: asyncio.StreamReader, seconds: float = PATIENCE) -> bytes:
     """What came before the end; a reset is an end as well."""
 
     async def drain() -> bytes:

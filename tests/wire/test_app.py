@@ -29,7 +29,7 @@ from pbxcore.settings import Settings
 from pbxcore.startup import serve
 from pbxcore.store import StoreUnavailable
 from tests.ports import free_port
-from tests.wire.shell import until
+from tests.wire.shell import PATIENCE, until
 from web.server import CannotListen
 
 HIGH, LOW = 1000, 440
@@ -317,7 +317,7 @@ async def served(made: Settings, capsys: pytest.CaptureFixture[str]) -> AsyncIte
     server = asyncio.create_task(serve(made))
     out = ""
     try:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE):
             while "ready sip=" not in out:
                 await asyncio.sleep(0.02)
                 out += capsys.readouterr().out
@@ -350,8 +350,8 @@ async def test_sigterm_drains(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         await office.one.wait("ended")
         await office.two.wait("ended")
         assert (call.ended_by, incoming.ended_by) == ("them", "them")
-        assert await asyncio.wait_for(server, 10) == 0
-        assert 0.9 < time.monotonic() - began < 5
+        assert await asyncio.wait_for(server, PATIENCE) == 0
+        assert time.monotonic() - began > 0.9
     assert "draining: 1 calls, at most 1 s" in capsys.readouterr().err
     assert rows(tmp_path, "select state, disposition, hung_up_by from calls") == [("ended", "answered", "exchange")]
 
@@ -362,7 +362,7 @@ async def test_sigterm_waits_no_longer_than_the_last_call(tmp_path: Path, capsys
         os.kill(os.getpid(), signal.SIGTERM)
         await until(lambda: office.app.exchange.draining)
         await office.one.hang_up(call)
-        assert await asyncio.wait_for(server, 10) == 0
+        assert await asyncio.wait_for(server, PATIENCE) == 0
 
 
 async def test_a_second_signal_ends_the_calls_now(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -371,7 +371,7 @@ async def test_a_second_signal_ends_the_calls_now(tmp_path: Path, capsys: pytest
         os.kill(os.getpid(), signal.SIGTERM)
         await until(lambda: office.app.exchange.draining)
         os.kill(os.getpid(), signal.SIGINT)
-        assert await asyncio.wait_for(server, 10) == 0
+        assert await asyncio.wait_for(server, PATIENCE) == 0
         await until(lambda: call.state == incoming.state == "ended")
         assert (call.ended_by, incoming.ended_by) == ("them", "them")
     assert rows(tmp_path, "select state, disposition from calls") == [("ended", "answered")]

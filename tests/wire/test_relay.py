@@ -22,7 +22,7 @@ from pbxcore.media.backend import MediaError
 from pbxcore.media.relay import NOTHING, Relay
 from pbxcore.media.rewrite import Line
 from pbxcore.media.sockets import Ports
-from tests.wire.parties import Heard, Party, description, free_range, line, receive, silent, udp
+from tests.wire.parties import WAIT, Heard, Party, description, free_range, line, receive, silent, udp
 
 LOCAL = "127.0.0.1"
 CALL = "c1"
@@ -849,7 +849,7 @@ class TestLoops:
         for _ in range(100):
             alice.rtp.sendto(alice.packet(), (LOCAL, ports["c1"][0]))
         await heard.until(lambda: heard.timed_out)
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(WAIT):
             before: object = None
             while (now := (await relay.query("c1"), await relay.query("c2"))) != before:
                 before = now
@@ -950,7 +950,7 @@ class TestWorkers:
         os.kill(worker, 0)
         parent.kill()
         await parent.wait()
-        async with asyncio.timeout(10.0):
+        async with asyncio.timeout(WAIT):
             while _runs(worker):  # noqa: ASYNC110 - a process of another parent tells nobody
                 await asyncio.sleep(0.01)
 

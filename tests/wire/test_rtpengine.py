@@ -23,7 +23,7 @@ from pbxcore.media.rtpengine import Rtpengine
 from pbxcore.settings import Media
 from tests.conftest import require_tool
 from tests.ports import free_port
-from tests.wire.parties import Heard, Party, description, free_range, line, receive, silent
+from tests.wire.parties import WAIT, Heard, Party, description, free_range, line, receive, silent
 
 LOCAL = "127.0.0.1"
 CALL = "c1"
@@ -397,7 +397,7 @@ class TestFailOver:
         numbers = count(1)
         running = False
         try:
-            async with asyncio.timeout(10.0):
+            async with asyncio.timeout(WAIT):
                 while not running:
                     with suppress(MediaError):              # the daemons are still starting
                         await backend.start(heard)

@@ -12,14 +12,15 @@ from typing import Any
 
 import pytest
 
+from pbxcore.call.panel import Control
 from pbxcore.inquiry import Inquiries, Refused, Unreachable, ask, socket_beside
 from pbxcore.net.hep import HepExport
-from pbxcore.net.ring import Ring
+from pbxcore.net.ring import Ring, Row
 from pbxcore.trace import trace
 from tests.unit.call.fakes import FakeFlow
 from tests.unit.net.test_hep import decode
 from tests.unit.net.test_pcap import packets
-from tests.wire.shell import until
+from tests.wire.shell import PATIENCE, until
 from tests.wire.test_app import running, settings
 
 
@@ -83,8 +84,16 @@ async def test_a_data_directory_with_a_long_name(tmp_path: Path) -> None:
         assert await answers(socket_beside(deep / "office.db"))
 
 
-async def test_what_follows_is_told_as_it_happens(tmp_path: Path) -> None:
+async def test_what_follows_is_told_as_it_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = socket_beside(tmp_path / "office.db")
+    heard = asyncio.Event()
+    last = Control.last
+
+    def asked(control: Control) -> Row | None:
+        heard.set()
+        return last(control)
+
+    monkeypatch.setattr(Control, "last", asked)
     async with running(settings(tmp_path)) as office:
         told: list[str] = []
 
@@ -93,7 +102,7 @@ async def test_what_follows_is_told_as_it_happens(tmp_path: Path) -> None:
                 told.append(step["text"])
 
         following = asyncio.ensure_future(follow())
-        await asyncio.sleep(0.3)   # until he is heard: only what happens then is told
+        await heard.wait()      # only what happens then is told
         await office.call()
         await until(lambda: "200 OK (SDP)" in told)
         following.cancel()
@@ -119,7 +128,7 @@ async def test_nonsense_is_not_answered_and_harms_nobody(tmp_path: Path, said: b
         reader, writer = await asyncio.open_unix_connection(path)
         writer.write(said)
         writer.write_eof()
-        answer = await asyncio.wait_for(reader.read(), 5.0)
+        answer = await asyncio.wait_for(reader.read(), PATIENCE)
         assert answer == b"" or "error" in json.loads(answer)
         writer.close()
         with pytest.raises(Refused):
@@ -196,9 +205,16 @@ async def test_a_dead_homer_costs_nothing_but_its_messages() -> None:
     await export.stop()
 
 
-async def test_a_homer_that_no_name_leads_to() -> None:
+async def test_a_homer_that_no_name_leads_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = asyncio.Event()
+
+    async def nobody(host: str, *_: object, **__: object) -> None:
+        asked.set()
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", nobody)
     export = HepExport(Ring(), "no-such-host.invalid", 9060, agent=1)
     export.start()
-    await asyncio.sleep(0.1)
+    await asked.wait()
     await export.stop()
     assert export.counters.sent == 0

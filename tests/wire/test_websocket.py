@@ -149,11 +149,13 @@ async def test_a_message_that_cannot_be_read_is_answered_and_the_connection_live
 
 @both_loops
 async def test_who_opens_and_says_nothing_is_sent_away() -> None:
-    limits = Limits(first_message_seconds=0.2)
+    limits = Limits(first_message_seconds=60.0)
     async with exchange("ws:127.0.0.1:0", "wss:127.0.0.1:0", options=place.options, limits=limits) as (end, _, both):
         reader, writer = await asyncio.open_connection("127.0.0.1", both[0].port)
         writer.write(b"GET /sip HTTP/1.1\r\nHost: pbx")      # a handshake that drips
         silent = [await opened(listener) for listener in both]
+        await until(lambda: end.connections == 3)
+        end.streams.sweep(end.clock() + 60.0)
         assert await closed_by_peer(reader) == b""
         await until(lambda: end.connections == 0)
         assert end.counters.idle_closed == 3

@@ -44,7 +44,7 @@ async def test_then_is_called_once_everything_written_of_the_call_is_durable(jou
     journal.write(call())
     journal.write(answered())
     assert not journal.when_durable("c1", told.set)
-    await asyncio.wait_for(told.wait(), 5)
+    await asyncio.wait_for(told.wait(), 30)
     assert journal.when_durable("c1", told.set)
     journal.write(ended())
     assert not journal.when_durable("c1", told.set)

@@ -53,14 +53,14 @@ async def test_the_last_word_about_every_call_is_stored(
                 assert other is not None or store.down
         elif action < 0.92:
             if other is None:
-                other = sqlite3.connect(path, isolation_level=None, timeout=5)
+                other = sqlite3.connect(path, isolation_level=None, timeout=30)
                 other.execute("BEGIN IMMEDIATE")
             else:
                 other.execute("ROLLBACK")
                 other.close()
                 other = None
         else:
-            assert await crm.journal.flush(within=5.0)
+            assert await crm.journal.flush(within=30.0)
             await asyncio.sleep(rng.random() * 0.01)
     if other is not None:
         other.execute("ROLLBACK")

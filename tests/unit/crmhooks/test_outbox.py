@@ -478,7 +478,7 @@ async def test_it_runs_by_itself_until_it_is_stopped(office: Office, monkeypatch
     door: CrmOutbox = office.box
     await office.box.start()
     await office.write(ended())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await door.entries():  # noqa: ASYNC110 - it tells nobody
             await asyncio.sleep(0)
     await office.box.stop()

@@ -267,7 +267,7 @@ async def test_a_reader_that_stalls_is_cut_off_quietly(monkeypatch: pytest.Monke
             await asyncio.get_running_loop().create_future()
 
     scope = {"type": "http", "method": "GET", "headers": []}
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await stream(scope, receive, send)
     assert len(hub) == 0
     hub.close()

@@ -30,6 +30,7 @@ from pbxcore.sip.timers import Timers
 from pbxcore.sip.uri import Uri
 
 MOST_EVENTS = 1000
+WITHIN = 30.0       # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class Phone(PhoneListener):
 
     # ---- to be awaited; every one raises TimeoutError after `within` seconds
 
-    async def wait(self, *names: str, within: float | None = 5.0) -> PhoneEvent:
+    async def wait(self, *names: str, within: float | None = WITHIN) -> PhoneEvent:
         """The next event of one of these names; those before it are passed over and not given again."""
         async with asyncio.timeout(within):
             while True:
@@ -78,7 +79,7 @@ class Phone(PhoneListener):
                 self._news.clear()
                 await self._news.wait()
 
-    async def register(self, seconds: int = 600, *, within: float = 5.0) -> float:
+    async def register(self, seconds: int = 600, *, within: float = WITHIN) -> float:
         """Seconds granted. Raises CallFailed when the registrar refuses."""
         self.agent.register(seconds)
         event = await self.wait("registered", "registration_failed", within=within)
@@ -86,12 +87,12 @@ class Phone(PhoneListener):
             raise CallFailed(*event.detail)
         return float(event.detail[0])
 
-    async def unregister(self, *, within: float = 5.0) -> None:
+    async def unregister(self, *, within: float = WITHIN) -> None:
         self.agent.unregister()
         await self.wait("registered", "registration_failed", within=within)
 
     async def dial(
-        self, target: str, *, within: float = 30.0, headers: Sequence[tuple[str, str]] = (), late_offer: bool = False
+        self, target: str, *, within: float = WITHIN, headers: Sequence[tuple[str, str]] = (), late_offer: bool = False
     ) -> PhoneCall:
         """A call that is up. Raises CallFailed when it is refused; SipError when there is no way."""
         call = self.agent.call(target, headers=headers, late_offer=late_offer)
@@ -102,7 +103,7 @@ class Phone(PhoneListener):
                     raise CallFailed(call.status, call.reason)
                 return call
 
-    async def hang_up(self, call: PhoneCall, *, within: float = 5.0) -> None:
+    async def hang_up(self, call: PhoneCall, *, within: float = WITHIN) -> None:
         call.hang_up()
         async with asyncio.timeout(within):
             while call.state != "ended":

@@ -24,6 +24,7 @@ CARRIER = "127.0.0.2"          # every [[trunk]] of these tests is known by this
 NUMBER = "+12025550100"        # rings 101
 TRUNK_USER, TRUNK_PASSWORD = "office", "trunk-password"
 MEDIA_PORTS = range(10_000, 32_768)     # below the ports that the kernel hands out
+PATIENCE = 30.0                # seconds for what must come: other tests may keep the machine busy
 START_SECONDS = 60.0
 STOP_SECONDS = 60.0
 EVERYWHERE = ("udp:127.0.0.1:0", "tcp:127.0.0.1:0", "udp:[::1]:0", "tcp:[::1]:0")
@@ -176,13 +177,13 @@ on_unknown = "{on_unknown}"
     # ---- what it knows
 
     def metrics(self) -> dict[str, float]:
-        with urllib.request.urlopen(f"{self.panel}/metrics", timeout=10) as answer:  # noqa: S310 - our own address
+        with urllib.request.urlopen(f"{self.panel}/metrics", timeout=PATIENCE) as answer:  # noqa: S310 - our own address
             text = answer.read().decode()
         return {name: float(value) for name, value in re.findall(r"^(\w+) ([\d.e+-]+)$", text, re.MULTILINE)}
 
     def rows(self, query: str) -> list[dict[str, Any]]:
         """Of the database, read beside the exchange."""
-        with sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=10) as database:
+        with sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=PATIENCE) as database:
             database.row_factory = sqlite3.Row
             return [dict(row) for row in database.execute(query)]
 
@@ -193,9 +194,9 @@ on_unknown = "{on_unknown}"
     def activities(self) -> list[dict[str, Any]]:
         return self.rows("select * from activities order by id")
 
-    def wait_for_records(self, count: int, seconds: float = 10.0) -> list[dict[str, Any]]:
+    def wait_for_records(self, count: int) -> list[dict[str, Any]]:
         """At least so many finished calls in the database. The callers' counts are exact: see there."""
-        wait_until(lambda: len(self.records()) >= count, seconds, f"{count} call records")
+        wait_until(lambda: len(self.records()) >= count, f"{count} call records")
         return self.records()
 
 
@@ -234,7 +235,7 @@ class _Alarm:
         self._timer.cancel()
 
 
-def wait_until(condition: Callable[[], object], seconds: float, what: str) -> None:
+def wait_until(condition: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
     """Raises AssertionError naming what did not come."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -20,7 +20,7 @@ from pbxcore.phone.audio import tone_sound
 from pbxcore.phone.host import Phone, PhoneHost
 from tests.conftest import require_module
 from tests.interop import wire
-from tests.interop.server import CARRIER, LOOPBACK, NUMBER, Server, password_of, running
+from tests.interop.server import CARRIER, LOOPBACK, NUMBER, PATIENCE, Server, password_of, running
 from tests.ports import free_port
 
 
@@ -83,7 +83,7 @@ class Client:
 
 async def test_options(aiosip: ModuleType, server: Server) -> None:
     async with Client(aiosip, server, "127.0.0.1", "somebody", "101") as dialog:
-        answer = await asyncio.wait_for(dialog.send_message("OPTIONS"), 5)
+        answer = await asyncio.wait_for(dialog.send_message("OPTIONS"), PATIENCE)
     assert answer.status_code == 200
     assert "INVITE" in answer.headers["Allow"]
 
@@ -97,7 +97,7 @@ async def test_a_call_in_through_the_trunk(aiosip: ModuleType, server: Server, d
         event = await desk.wait("answered")
         assert event.call is not None
         assert event.call.number == "+12025550177"
-        await asyncio.wait_for(call.close(), 5)
+        await asyncio.wait_for(call.close(), PATIENCE)
         await desk.wait("ended")
     records = server.wait_for_records(before + 1)
     assert (records[-1]["disposition"], records[-1]["hung_up_by"]) == ("answered", "caller")
@@ -106,5 +106,5 @@ async def test_a_call_in_through_the_trunk(aiosip: ModuleType, server: Server, d
 async def test_register_is_refused_without_nc(aiosip: ModuleType, server: Server) -> None:
     async with Client(aiosip, server, "127.0.0.1", "102", "102", password_of("102")) as dialog:
         with pytest.raises(aiosip.RegisterFailed):
-            await asyncio.wait_for(dialog.register(), 5)
+            await asyncio.wait_for(dialog.register(), PATIENCE)
 

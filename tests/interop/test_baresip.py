@@ -32,7 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def the_record(server: Server, before: int) -> dict[str, Any]:
     """The one record since there were `before`; it has its one activity."""
-    wait_until(lambda: len(server.records()) > before, 10, "a call record")
+    wait_until(lambda: len(server.records()) > before, "a call record")
     [record] = server.records()[before:]
     assert [activity["call_id"] for activity in server.activities()].count(record["call_id"]) == 1
     return record
@@ -53,7 +53,7 @@ def test_each_hears_the_other_and_nothing_else(
     ):
         alice.registered()
         bob.registered()
-        wait_until(lambda: len(server.rows("select * from bindings")) == 2, 5, "two bindings in the database")
+        wait_until(lambda: len(server.rows("select * from bindings")) == 2, "two bindings in the database")
         ways = server.rows("select * from bindings")
         assert {way["transport"] for way in ways} == {transport.upper()}
         assert all(host in way["received"] for way in ways)
@@ -73,7 +73,7 @@ def test_each_hears_the_other_and_nothing_else(
             assert ("AES_CM_128_HMAC_SHA1" in phone.log()) == secure
     assert (record["direction"], record["caller"], record["called"]) == ("internal", "101", "102")
     assert (record["disposition"], record["answered_by"], record["hung_up_by"]) == ("answered", "102", "caller")
-    wait_until(lambda: not server.rows("select * from bindings"), 5, "both to unregister")
+    wait_until(lambda: not server.rows("select * from bindings"), "both to unregister")
 
 
 def test_hold_and_resume_between_two(server: Server, tmp_path: Path) -> None:

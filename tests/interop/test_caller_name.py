@@ -16,7 +16,7 @@ from pbxcore.phone.audio import tone_sound
 from pbxcore.phone.call import PhoneCall
 from pbxcore.phone.host import Phone, PhoneHost
 from tests.conftest import require_module
-from tests.interop.server import CARRIER, LOOPBACK, NUMBER, Server, password_of, running, wait_until
+from tests.interop.server import CARRIER, LOOPBACK, NUMBER, PATIENCE, Server, password_of, running, wait_until
 from tests.interop.test_pjsua2 import told, wheel_expected
 from tests.interop.tool_baresip import Baresip
 from tests.interop.tool_pjsua import Pjsua
@@ -142,7 +142,7 @@ def test_what_is_on_the_wire(server: Server) -> None:
         assert update.value("Contact")
         answer(phone, update, "200 OK", tag)
         answer(phone, ringing, "486 Busy Here", tag)
-        wait_until(lambda: len(server.records()) > before, 10, "a call record")
+        wait_until(lambda: len(server.records()) > before, "a call record")
 
 
 def invite(carrier: Udp, at: tuple[str, int]) -> bytes:
@@ -150,7 +150,7 @@ def invite(carrier: Udp, at: tuple[str, int]) -> bytes:
     return request(carrier, "INVITE", f"sip:{NUMBER}@{at[0]}:{at[1]}", user=SLOW, body=sdp)
 
 
-def next_request(peer: Udp, method: str, seconds: float = 5.0) -> Answer:
+def next_request(peer: Udp, method: str, seconds: float = PATIENCE) -> Answer:
     deadline = time.monotonic() + seconds
     while True:
         found = peer.receive(deadline - time.monotonic())

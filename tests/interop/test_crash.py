@@ -43,11 +43,11 @@ def test_twenty_calls_are_up_when_the_exchange_is_killed(tmp_path: Path) -> None
             with caller(server, tmp_path, CALLS, hold=60):
                 one_that_only_rings(server)
                 up = "select * from calls where state = 'answered'"
-                wait_until(lambda: len(server.rows(up)) == CALLS, 20, "twenty calls in the database")
+                wait_until(lambda: len(server.rows(up)) == CALLS, "twenty calls in the database")
                 workers = children(server.process.pid)
                 assert workers
                 server.kill()
-        wait_until(lambda: not any(map(running, workers)), 10, "the end of the media workers")
+        wait_until(lambda: not any(map(running, workers)), "the end of the media workers")
 
         server.start()
         assert f"{CALLS + 1} calls of an earlier run were closed as interrupted\n" in server.words
@@ -90,4 +90,4 @@ def one_that_only_rings(server: Server) -> None:
         assert invite is not None
         assert invite.first_line.startswith("INVITE ")
     calls = "select * from calls"
-    wait_until(lambda: OTHER_NUMBER in [call["called"] for call in server.rows(calls)], 5, "the call in the database")
+    wait_until(lambda: OTHER_NUMBER in [call["called"] for call in server.rows(calls)], "the call in the database")

@@ -82,13 +82,13 @@ class Stage:
             "answers_and_is_offered", self.directory, self.server.at, host=CARRIER, port=self.carrier_port, calls=100
         ) as carrier:
             yield
-            wait_until(lambda: "BYE sip" in carrier.seen(), 5, "a BYE at the carrier")
+            wait_until(lambda: "BYE sip" in carrier.seen(), "a BYE at the carrier")
             assert "unexpected" not in carrier.log()
 
     def live(self) -> dict[str, Any]:
         """The one call that is up."""
-        wait_until(lambda: len(self.panel.calls()) <= 1, 5, "one call alone")
-        wait_until(lambda: [call for call in self.panel.calls() if call["answered_at"]], 5, "a call that is answered")
+        wait_until(lambda: len(self.panel.calls()) <= 1, "one call alone")
+        wait_until(lambda: [call for call in self.panel.calls() if call["answered_at"]], "a call that is answered")
         [call] = self.panel.calls()
         return call
 
@@ -105,7 +105,7 @@ class Stage:
             return all(len(ones) == 1 and are(ones[0]) for ones in found.values())
 
         try:
-            wait_until(as_wanted, 40, "one record as it is to be in each CRM")
+            wait_until(as_wanted, "one record as it is to be in each CRM", 60)
         except AssertionError as error:
             raise AssertionError(f"{error}: {found}") from None
         return [one for ones in found.values() for one in ones]
@@ -266,9 +266,9 @@ def test_a_planned_call_is_offered_when_it_is_due_and_one_that_nobody_takes_is_m
         assert "101" in agent[1]
         assert due <= agent[0] < client[0]
         stage.panel.ask("POST", f"calls/{call['call_id']}/hangup")
-        wait_until(lambda: _planned(stage, taken)["state"] == "done", 15, "a planned call that is done")
+        wait_until(lambda: _planned(stage, taken)["state"] == "done", "a planned call that is done")
         assert _planned(stage, taken)["call_id"] == call["call_id"]
-        wait_until(lambda: _planned(stage, missed)["missed"] == 1, 15, "a planned call that was missed")
+        wait_until(lambda: _planned(stage, missed)["missed"] == 1, "a planned call that was missed")
         after = _planned(stage, missed)
         assert (after["state"], after["reason"]) == ("planned", "he did not take it")
         assert after["due_at"] >= due + 3600
@@ -332,8 +332,8 @@ def test_no_queue_offers_a_call_to_whoever_still_writes_his_summary(stage: Stage
         phone.wait("call", state="CONFIRMED")
         first = stage.panel.calls()[0]["call_id"]
         client.wait()
-    wait_until(lambda: _agent(stage) == "after-call work", 5, "after-call work")
-    wait_until(lambda: not stage.panel.calls(), 5, "no call that is up")
+    wait_until(lambda: _agent(stage) == "after-call work", "after-call work")
+    wait_until(lambda: not stage.panel.calls(), "no call that is up")
     with stage.client(to=SALES, ms=4000) as client:
         waiting = stage.live()
         time.sleep(1.5)     # long enough for the first call to be offered

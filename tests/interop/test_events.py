@@ -79,16 +79,16 @@ def test_a_text_waits_for_pjsip_through_a_restart(server: Server, tmp_path: Path
         for words in ("one", "two"):
             boris.tell("say", to="103", words=words)
             boris.wait("sent", status=202)
-    wait_until(lambda: len(server.rows("select * from texts")) == 2, 5, "two texts in the database")
+    wait_until(lambda: len(server.rows("select * from texts")) == 2, "two texts in the database")
     server.stop()
     server.start()
     with Pjsua(tmp_path, server, "103", 440) as anna:
         assert [anna.wait("text")["words"] for _ in range(2)] == ["one", "two"]
-        wait_until(lambda: not server.rows("select * from texts"), 5, "no text that waits")
+        wait_until(lambda: not server.rows("select * from texts"), "no text that waits")
 
 
 def test_baresip_asks_for_its_messages(server: Server, tmp_path: Path) -> None:
     with Baresip(tmp_path / "alice", server, "101", 440, more="module_app mwi.so") as alice:
         alice.registered()
-        wait_until(lambda: "Voice-Message: 0/0 (0/0)" in alice.log(), 10, "what baresip says of its messages")
+        wait_until(lambda: "Voice-Message: 0/0 (0/0)" in alice.log(), "what baresip says of its messages")
         assert "Messages-Waiting: no" in alice.log()

@@ -42,7 +42,7 @@ def test_extensions_on_either_leg(stage: Stage, caller: str, desk: str) -> None:
     with stage.desk(desk) as phone, stage.caller(caller) as carrier:
         carrier.wait()
         phone.wait()
-    wait_until(lambda: len(stage.records()) > before, 10, "a call record")
+    wait_until(lambda: len(stage.records()) > before, "a call record")
     record = stage.records()[before]
     assert (record["disposition"], record["answered_by"], record["hung_up_by"]) == ("answered", "101", "caller")
 
@@ -58,7 +58,7 @@ def test_a_phone_that_forwards(stage: Stage) -> None:
         phone_101.wait()
         other.wait()
     assert "Diversion:" in other.seen()
-    wait_until(lambda: len(stage.records()) > before, 10, "a call record")
+    wait_until(lambda: len(stage.records()) > before, "a call record")
     assert stage.records()[before]["answered_by"] == "102"
 
 

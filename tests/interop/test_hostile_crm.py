@@ -62,7 +62,7 @@ async def ring_times(server: Server) -> list[float]:
         carrier = outside.phone(f"sip:+12025550177@{server.at}")
         for _ in range(CALLS):
             began = carrier.agent.clock()
-            call = await carrier.dial(f"sip:{NUMBER}@{server.at}", within=5)
+            call = await carrier.dial(f"sip:{NUMBER}@{server.at}")
             assert call.ringing_at is not None
             found.append((call.ringing_at - began) * 1000)
             await carrier.hang_up(call)

@@ -34,5 +34,5 @@ def test_a_call_for_which_there_are_no_ports(tmp_path: Path) -> None:
             assert phone.receive(0.1) is None
         records = server.wait_for_records(3)
         assert [record["disposition"] for record in records] == ["failed"] * 3
-        wait_until(lambda: server.metrics()["hookline_live_calls"] == 0, 5, "the end of the calls")
+        wait_until(lambda: server.metrics()["hookline_live_calls"] == 0, "the end of the calls")
         server.stop()

@@ -147,7 +147,7 @@ def assert_both_hear(world: World, caller: Baresip, callee: Baresip, number: str
     caller.wait("CALL_CLOSED")
     for phone, hertz in ((caller, HOME_HZ if number == "102" else DESK_HZ),
                          (callee, DESK_HZ if number == "102" else HOME_HZ)):
-        wait_until(phone.heard, 5, "baresip to close its recording")
+        wait_until(phone.heard, "baresip to close its recording")
         heard = phone.heard()
         assert len(heard) / 2 / tone.RATE > TALK * 0.6, phone.log()
         assert tone.share(heard, hertz) > PURE
@@ -158,7 +158,7 @@ def test_a_phone_behind_a_masquerading_router_registers_is_called_and_calls(worl
     with world.phone(world.desk, "101") as desk, world.phone(world.home, "102") as home:
         desk.registered()
         home.registered()
-        wait_until(lambda: len(world.server.rows("select * from bindings")) == 2, 5, "two bindings in the database")
+        wait_until(lambda: len(world.server.rows("select * from bindings")) == 2, "two bindings in the database")
         received = {row["aor"]: row["received"] for row in world.server.rows("select * from bindings")}
         assert received["101"].startswith(f"{DESK}:")
         assert received["102"].startswith(f"{HOME}:")

@@ -15,7 +15,7 @@ import pytest
 
 from pbxcore.media import tone, wav
 from tests.interop.hearing import purity
-from tests.interop.server import ROOT, Server, password_of, running, wait_until
+from tests.interop.server import PATIENCE, ROOT, Server, password_of, running, wait_until
 
 CALLER_HZ, DESK_HZ = 700, 1100
 
@@ -41,7 +41,7 @@ class Command:
         )  # fmt: skip
         return cls(process)
 
-    async def event(self, name: str, seconds: float = 15.0) -> dict[str, Any]:
+    async def event(self, name: str, seconds: float = PATIENCE) -> dict[str, Any]:
         """The next event of this name."""
         assert self.process.stdout is not None
         async with asyncio.timeout(seconds):
@@ -51,7 +51,7 @@ class Command:
                     return self.events[-1]
         raise AssertionError(f"no {name}: {self.events}")
 
-    async def end(self, seconds: float = 20.0) -> int:
+    async def end(self, seconds: float = PATIENCE) -> int:
         """The exit status; the rest of the events are in `events`."""
         out, complaints = await asyncio.wait_for(self.process.communicate(), seconds)
         self.events += [json.loads(line) for line in out.splitlines()]
@@ -91,7 +91,7 @@ async def test_two_talk_and_press_digits(server: Server, tmp_path: Path, transpo
     assert "".join(event["digit"] for event in desk.named("dtmf")) == "15#"
     assert purity(wav.read(heard), CALLER_HZ) > 0.6     # the digits tear it
     assert purity(wav.read(heard), DESK_HZ) == 0
-    wait_until(lambda: len(server.records()) > before, 10, "a call record")
+    wait_until(lambda: len(server.records()) > before, "a call record")
     [record] = server.records()[before:]
     assert (record["caller"], record["called"], record["hung_up_by"]) == ("101", "102", "caller")
 

@@ -22,8 +22,8 @@ def test_a_phone_that_died_and_came_back_is_there_once(tmp_path: Path, profile: 
         query = "select * from bindings where aor = '101'"
         with Baresip(tmp_path / "first", server, "101", 440, uuid=UUID) as first:
             first.registered()
-            wait_until(lambda: len(server.rows(query)) == 1, 5, "a binding in the database")
+            wait_until(lambda: len(server.rows(query)) == 1, "a binding in the database")
             first.kill()
         with Baresip(tmp_path / "second", server, "101", 440, uuid=UUID) as second:
             second.registered()
-            wait_until(lambda: len(server.rows(query)) == left, 5, f"{left} bindings in the database")
+            wait_until(lambda: len(server.rows(query)) == left, f"{left} bindings in the database")

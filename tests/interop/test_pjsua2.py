@@ -100,7 +100,7 @@ async def test_it_calls_talks_presses_holds_and_hangs_up(server: Server, desk: P
     assert purity(heard, DESK_HZ) > 0.6     # digits and holds tear it
     assert purity(heard, PJSIP_HZ) == 0
     assert purity(heard[-8000:], DESK_HZ) > 0.7      # after it was held
-    wait_until(lambda: len(server.records()) > before, 10, "a call record")
+    wait_until(lambda: len(server.records()) > before, "a call record")
     [record] = server.records()[before:]
     assert (record["caller"], record["answered_by"], record["hung_up_by"]) == ("101", "102", "caller")
 
@@ -126,7 +126,7 @@ async def test_it_is_called_over_tcp_is_held_and_hung_up_on(server: Server, desk
     assert len(sounding(heard)) >= 15
     assert purity(heard, DESK_HZ) > 0.6     # digits and holds tear it
     assert purity(heard, PJSIP_HZ) == 0
-    wait_until(lambda: len(server.records()) > before, 10, "a call record")
+    wait_until(lambda: len(server.records()) > before, "a call record")
     [record] = server.records()[before:]
     assert (record["caller"], record["answered_by"], record["hung_up_by"]) == ("102", "101", "caller")
 

@@ -79,7 +79,7 @@ def record(stage: Stage) -> Iterator[Callable[[], dict[str, Any]]]:
     before = len(stage.records())
 
     def the_record() -> dict[str, Any]:
-        wait_until(lambda: len(stage.records()) > before, 10, "a call record")
+        wait_until(lambda: len(stage.records()) > before, "a call record")
         [found] = stage.records()[before:]
         return found
 
@@ -200,9 +200,9 @@ async def test_the_carrier_wants_a_password(stage: Stage, tmp_path: Path, algori
             call = await phone.dial("9+12025550155")
             await phone.hang_up(call)
         over = re.compile(r"^SIP/2.0 200 OK\r?\n(.+\r?\n)*CSeq: \d+ BYE", re.MULTILINE)     # the scenario's last line
-        wait_until(lambda: over.search(carrier.seen()), 10, "the end of the call at the carrier")
+        wait_until(lambda: over.search(carrier.seen()), "the end of the call at the carrier")
     assert _proves_the_password(carrier.seen(), algorithm)
-    wait_until(lambda: stage.records("9+12025550155"), 10, "the record of the call out")
+    wait_until(lambda: stage.records("9+12025550155"), "the record of the call out")
     written = stage.records("9+12025550155")[-1]
     assert (written["direction"], written["answered_by"]) == ("outbound", "trunk:carrier")
 

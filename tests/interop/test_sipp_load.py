@@ -73,7 +73,7 @@ def unacknowledged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Unackno
             seconds=PATIENCE, caller="+12025550199",
         ) as caller,
     ):  # fmt: skip
-        wait_until(lambda: "SIP/2.0 200" in caller.seen(), 10, "an answer")
+        wait_until(lambda: "SIP/2.0 200" in caller.seen(), "an answer")
         yield Unacknowledged(server, caller, desk)
 
 

@@ -50,7 +50,7 @@ def pjsips(server: Server, tmp_path: Path) -> Iterator[dict[str, Pjsua]]:
 
 def the_record(server: Server, before: int) -> dict[str, Any]:
     """The one record since there were `before`, with its one activity."""
-    wait_until(lambda: len(server.records()) > before, 10, "a call record")
+    wait_until(lambda: len(server.records()) > before, "a call record")
     time.sleep(0.5)     # a second one would come about now
     [record] = server.records()[before:]
     assert [activity["call_id"] for activity in server.activities()].count(record["call_id"]) == 1

@@ -84,7 +84,7 @@ def bindings(place: Place, transports: set[str]) -> None:
     def kept() -> set[str]:
         return {row["transport"] for row in place.server.rows("select * from bindings")}
 
-    wait_until(lambda: kept() == transports, 5, f"bindings over {transports}")
+    wait_until(lambda: kept() == transports, f"bindings over {transports}")
 
 
 async def hear_each_other(one: Phone, other: Phone, seconds: float = 0.6) -> None:
@@ -143,7 +143,7 @@ async def test_a_browser_is_rung_over_its_own_connection_whatever_its_contact_sa
             assert bye.startswith(f"BYE sip:102@{flow.local[0]}")
             await asyncio.to_thread(bindings, place, {"UDP", "WS"})
     # The page is closed: the phone is gone with it, at once.
-    wait_until(lambda: not place.server.rows("select * from bindings where transport = 'WS'"), 5, "no binding")
+    wait_until(lambda: not place.server.rows("select * from bindings where transport = 'WS'"), "no binding")
     async with phone(place, "101", "udp", "127.0.0.1", A_HZ) as desk:
         with pytest.raises(CallFailed, match="480"):
             await desk.dial("102")
@@ -177,7 +177,7 @@ def settled(server: Server) -> int:
 
 
 def record_of(server: Server, before: int) -> dict[str, object]:
-    wait_until(lambda: len(server.records()) > before, 10, "a call record")
+    wait_until(lambda: len(server.records()) > before, "a call record")
     [record] = server.records()[before:]
     return dict(record)
 
@@ -225,7 +225,7 @@ async def test_pjsip_over_tls(place: Place, tmp_path: Path) -> None:
             assert answered is not None
             await told(pjsip, "call", state="CONFIRMED")
             await page.hang_up(answered)
-    wait_until(lambda: len(place.server.records()) == before + 2, 10, "two records")
+    wait_until(lambda: len(place.server.records()) == before + 2, "two records")
 
 
 async def test_pjsip_that_trusts_another_ca_does_not_register(place: Place, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from pbxcore.phone.audio import tone_sound
 from pbxcore.phone.host import PhoneHost
 from tests.interop import tool_kamailio
-from tests.interop.server import LOOPBACK, Server, password_of, running, wait_until
+from tests.interop.server import LOOPBACK, PATIENCE, Server, password_of, running, wait_until
 from tests.interop.tool_sipp import Sipp
 from tests.ports import free_port
 
@@ -43,7 +43,7 @@ def registered(server: Server) -> bool:
 
 
 def labelled(server: Server) -> dict[str, float]:
-    with urllib.request.urlopen(f"{server.panel}/metrics", timeout=10) as answer:  # noqa: S310 - our own address
+    with urllib.request.urlopen(f"{server.panel}/metrics", timeout=PATIENCE) as answer:  # noqa: S310 - our own address
         text = answer.read().decode()
     return {name: float(value) for name, value in re.findall(r"^(\w+\{[^}]*\}) ([\d.e+-]+)$", text, re.MULTILINE)}
 
@@ -57,7 +57,7 @@ async def test_kamailio_as_the_carrier(tmp_path: Path, algorithm: str) -> None:
             far = outside.phone(f"sip:far@127.0.0.5:{listener.port}", sound=tone_sound(440))
             far.agent.answer_after = 0
             with running(tmp_path, listen=LOOPBACK, more=city(at)) as server:
-                wait_until(lambda: registered(server), 10, "the registration")
+                wait_until(lambda: registered(server), "the registration")
                 async with PhoneHost() as inside:
                     await inside.listen()
                     desk = inside.phone(
@@ -86,5 +86,5 @@ def test_sipp_as_a_registrar_that_is_hard_to_please(tmp_path: Path, algorithm: s
         "takes_a_registration", tmp_path, "127.0.0.1:5060", host=CITY, port=port, calls=2, algorithm=algorithm
     ) as carrier:
         with running(tmp_path, listen=LOOPBACK, more=city((CITY, port))) as server:
-            wait_until(lambda: registered(server), 30, "the registration")
+            wait_until(lambda: registered(server), "the registration")
             carrier.wait()

@@ -12,7 +12,7 @@ from typing import Any
 
 from pbxcore.media import tone, wav
 from tests.conftest import require_tool
-from tests.interop.server import Server, password_of, wait_until
+from tests.interop.server import PATIENCE, Server, password_of, wait_until
 from tests.ports import free_port
 
 PLAYED_SECONDS = 60.0
@@ -119,7 +119,7 @@ class Baresip:
         assert answer["ok"], f"{command}: {answer}"
         return str(answer["data"])
 
-    def wait(self, kind: str, seconds: float = 10.0) -> dict[str, Any]:
+    def wait(self, kind: str, seconds: float = PATIENCE) -> dict[str, Any]:
         """The next event of this kind; events before it stay for others to wait for."""
         return self._next(lambda said: said.get("type") == kind, seconds)
 
@@ -151,7 +151,7 @@ class Baresip:
 
     def registered(self) -> None:
         """Its REGISTER has been answered 200: that may have been told before anybody listened."""
-        wait_until(lambda: "OK" in self.tell("reginfo"), 10, "a registration")
+        wait_until(lambda: "OK" in self.tell("reginfo"), "a registration")
 
     def call(self, number: str) -> None:
         self.tell("dial", _uri(number, self._server, self._transport, self._host))

@@ -16,7 +16,7 @@ import urllib.request
 from http.cookiejar import CookieJar
 from typing import Any
 
-from tests.interop.server import ROOT, Server, wait_until
+from tests.interop.server import PATIENCE, ROOT, Server, wait_until
 from web.auth import hash_password
 
 PASSWORD = "correct-horse"
@@ -42,7 +42,7 @@ class PanelApi:
         request = urllib.request.Request(  # noqa: S310 - our own address
             f"{self._base}/api/v1/{path}", data, self._headers | named, method=method
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310
             text = answer.read()
         return json.loads(text) if text else None
 
@@ -68,14 +68,14 @@ class PanelApi:
         except (OSError, ValueError):   # the exchange has gone, or the test is over
             return
 
-    def told(self, name: str, seconds: float = 10.0, **values: object) -> dict[str, Any]:
+    def told(self, name: str, seconds: float = PATIENCE, **values: object) -> dict[str, Any]:
         """The first event of this name with these values."""
 
         def found() -> list[dict[str, Any]]:
             events = [body for kind, body in list(self.events) if kind == name]
             return [body for body in events if all(body.get(key) == value for key, value in values.items())]
 
-        wait_until(found, seconds, f"{name} {values}; told: {[kind for kind, _ in self.events]}")
+        wait_until(found, f"{name} {values}; told: {[kind for kind, _ in self.events]}", seconds)
         return found()[0]
 
 
@@ -83,7 +83,7 @@ class LivePage:
     """The live page of an agent, signed in and open: `said` is what its stream sent, and when that was here."""
 
     def __init__(self, server: Server, username: str, extension: str) -> None:
-        with sqlite3.connect(server.database, timeout=10) as database:
+        with sqlite3.connect(server.database, timeout=PATIENCE) as database:
             row = (username, hash_password(PASSWORD), "agent", extension, time.time())
             database.execute("insert into users values (?, ?, ?, ?, ?)", row)
         self.said: list[tuple[float, str]] = []
@@ -93,11 +93,11 @@ class LivePage:
         self.get("sign-in", {"username": username, "password": PASSWORD, "token": token, "next": "/"})
         stream = self._opener.open(f"{self._base}/live/feed", timeout=60)
         threading.Thread(target=self._read, args=(stream,), daemon=True).start()
-        wait_until(lambda: self.said, 5, "the page")
+        wait_until(lambda: self.said, "the page")
 
     def get(self, path: str, fields: dict[str, str] | None = None) -> str:
         data = None if fields is None else urllib.parse.urlencode(fields).encode()
-        with self._opener.open(f"{self._base}/{path}", data, timeout=10) as answer:
+        with self._opener.open(f"{self._base}/{path}", data, timeout=PATIENCE) as answer:
             return str(answer.read().decode())
 
     def _read(self, stream: Any) -> None:
@@ -112,11 +112,11 @@ class LivePage:
         except (OSError, ValueError):   # the exchange has gone, or the test is over
             return
 
-    def showed(self, *words: str, seconds: float = 5.0) -> tuple[float, str]:
+    def showed(self, *words: str, seconds: float = PATIENCE) -> tuple[float, str]:
         """When the page first had all of these words at once, and what it was sent then."""
 
         def found() -> list[tuple[float, str]]:
             return [one for one in list(self.said) if all(word in one[1] for word in words)]
 
-        wait_until(found, seconds, f"a page that says {words}")
+        wait_until(found, f"a page that says {words}", seconds)
         return found()[0]

@@ -11,7 +11,7 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
-from tests.interop.server import ROOT, Server, password_of
+from tests.interop.server import PATIENCE, ROOT, Server, password_of
 
 WAV_HEADER = 44     # bytes
 
@@ -63,7 +63,7 @@ class Pjsua:
         assert self._process.stdin is not None
         print(json.dumps({"do": do, **values}), file=self._process.stdin, flush=True)
 
-    def wait(self, event: str, seconds: float = 10.0, **values: object) -> dict[str, Any]:
+    def wait(self, event: str, seconds: float = PATIENCE, **values: object) -> dict[str, Any]:
         """The next event of this name with these values; those before it are passed over."""
         deadline = time.monotonic() + seconds
         while True:

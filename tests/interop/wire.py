@@ -9,6 +9,8 @@ import socket
 import time
 from dataclasses import dataclass
 
+from tests.interop.server import PATIENCE
+
 SDP = (
     "v=0\r\no=- 1 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\n"
     "a=rtpmap:0 PCMU/8000\r\na=sendrecv\r\n"
@@ -75,7 +77,7 @@ class Tcp:
     transport = "TCP"
 
     def __init__(self, server: tuple[str, int]) -> None:
-        self._socket = socket.create_connection(server, timeout=5)
+        self._socket = socket.create_connection(server, timeout=PATIENCE)
         self.host, self.port = self._socket.getsockname()[:2]
         self._buffer = b""
         self.closed = False
@@ -140,7 +142,7 @@ def request(
     return "\r\n".join(lines).encode()
 
 
-def ask(peer: Peer, data: bytes, seconds: float = 5.0) -> Answer:
+def ask(peer: Peer, data: bytes, seconds: float = PATIENCE) -> Answer:
     """Send a request and wait for its final response; provisionals and answers to others are passed over."""
     peer.send(data)
     call_id = Answer(data.decode()).value("Call-ID")

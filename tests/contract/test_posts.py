@@ -123,6 +123,19 @@ async def test_what_a_closing_connection_swallowed_is_sent_once_more_on_a_new_on
         assert (server.connections, server.requests) == (3, 5)
 
 
+async def test_what_one_kept_connection_met_the_others_need_not_meet() -> None:
+    async def waits(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await server.has(CONNECTIONS)
+        writer.write(says(b"1"))
+
+    async with serving(*[waits] * CONNECTIONS, hangs_up, says(b"2")) as (server, pool):
+        await asyncio.gather(*(pool.post(REQUEST) for _ in range(CONNECTIONS)))
+        assert len(pool._idle) == CONNECTIONS
+        assert (await pool.post(REQUEST)).body == b"2"
+        assert len(pool._idle) == 1
+        await until(lambda: server.open == 1)
+
+
 async def test_what_was_answered_in_part_is_not_sent_again() -> None:
     async def in_part(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"H")
@@ -234,6 +247,7 @@ async def test_what_was_given_up_answers_nobody_else() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
                 await pool.post(REQUEST)
+        assert not any(connection.usable() for connection in pool._open)
         assert (await pool.post(REQUEST)).body == b"2"
         await asyncio.sleep(0.1)
         assert (await pool.post(REQUEST)).body == b"2"

@@ -50,6 +50,10 @@ def test_whole_answers_in_one_piece_and_octet_by_octet(octets: bytes, body: byte
         assert (bytes(reader.body), reader.keep) == (body, keep)
 
 
+def test_a_short_head_after_the_end_of_a_long_one() -> None:
+    assert read(b"HTTP/1.1 103 y\r\nLink: a longer head than the next\r\n\r", b"\nHTTP/1.1 204\r\n\r\n").done
+
+
 def test_what_its_head_says() -> None:
     reader = read(OK + b"Content-Type: a/b; c\r\nX-Two: 1\r\nx-two: \xfc \r\nContent-Length: 0\r\n\r\n")
     assert (reader.status, reader.reason) == (200, "OK")

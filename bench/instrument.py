@@ -69,7 +69,7 @@ class Recorder:
 
         wrap(UdpSocket, "__init__", self._socket)
         wrap(Endpoint, "handle", self._handle)
-        wrap(Endpoint, "_flush", self._flush)
+        wrap(Endpoint, "flush", self._flush)
         wrap(endpoint, "parse", self._parse)
         wrap(Exchange, "on_request", self._on_request)
         wrap(LiveCall, "__init__", self._begin)

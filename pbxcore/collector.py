@@ -1,7 +1,8 @@
 """When Python's cycle collector runs: never while a call is set up, only in quiet moments.
 
 A call leaves no reference cycles, so setting calls up needs no collector; the panel's libraries do make some. With the
-automatic collector a generation 2 pass costs a busy exchange a fifth of a second at the worst moment.
+automatic collector a generation 2 pass costs a busy exchange a fifth of a second at the worst moment. PyPy's collector
+is another: it works in small steps as objects are made, and is left alone.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable
 LOOK_EVERY = 5.0
 QUIET_FOR = 1.0
 FORCED_AFTER = 600.0  # seconds of unbroken work after which one young collection is made all the same
+BY_HAND = hasattr(gc, "freeze")
 
 
 class Collector:
@@ -29,6 +31,8 @@ class Collector:
     def start(self) -> None:
         """Everything that exists now stays: it is taken out of the collector's sight."""
         gc.collect()
+        if not BY_HAND:
+            return
         gc.freeze()
         gc.disable()
         self._task = asyncio.get_running_loop().create_task(self._run(), name="collector")
@@ -38,8 +42,8 @@ class Collector:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
-        gc.enable()
-        gc.unfreeze()
+            gc.enable()
+            gc.unfreeze()
 
     async def _run(self) -> None:
         last = self._clock()

@@ -406,8 +406,9 @@ def main() -> None:
         except OSError as error:
             refusal = kernel_refusal(error)
     worker = Worker(control, Ports(first, last, most), options.timeout, time.monotonic, kernel)
-    gc.freeze()
-    gc.disable()                # nothing here makes cycles but the streams, and those stay
+    if hasattr(gc, "freeze"):   # PyPy has none, and needs none
+        gc.freeze()
+        gc.disable()            # nothing here makes cycles but the streams, and those stay
     worker.start(most, refusal)
     worker.run()
 

@@ -1,8 +1,8 @@
 """The pump: sockets and one timer around `pbxcore.sip.layer.Layer`, as asyncio wants them.
 
-What arrives in one wake-up is handled, then all that it made us say goes out in one burst. All of SIP's timers hang on
-one `loop.call_at`. Nothing that a stranger sends raises past this file: what the parser refuses goes to
-`layer.receive_error`, and a fault of our own is logged and counted while the loop goes on.
+All that a message (of a stream: a piece of it) or a due timer made us say goes out together when that is handled. All
+of SIP's timers hang on one `loop.call_at`. Nothing that a stranger sends raises past this file: what the parser refuses
+goes to `layer.receive_error`, and a fault of our own is logged and counted while the loop goes on.
 
 Does not resolve names (RFC 3263): every host is an IP address.
 """
@@ -112,7 +112,7 @@ class Endpoint:
         self._fired_at = float("-inf")
         self._firing = False
         self._busy = False
-        self._dirty: list[_Writer] = []
+        self.unsent: list[_Writer] = []     # who has something to send
         self._flush_soon: asyncio.Handle | None = None
         self._routes: dict[tuple[str, str, int, tuple[str, int] | None], UdpFlow] = {}
         self._behind = ""
@@ -266,8 +266,8 @@ class Endpoint:
 
     def end(self) -> None:
         self._busy = False
-        if self._dirty:
-            self._flush()
+        if self.unsent:
+            self.flush()
 
     def handle(self, data: bytes, flow: UdpFlow | StreamFlow, now: float) -> bool:
         """One message into the layer, between `begin` and `end`. True if it could be read."""
@@ -327,16 +327,17 @@ class Endpoint:
 
     def mark(self, writer: _Writer) -> None:
         """`writer` has something to send: at the end of this wake-up, or at the next turn of the loop."""
-        self._dirty.append(writer)
+        self.unsent.append(writer)
         if not self._busy and self._flush_soon is None:
-            self._flush_soon = self._loop.call_soon(self._flush)
+            self._flush_soon = self._loop.call_soon(self.flush)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Whatever waits goes out."""
         if self._flush_soon is not None:
             self._flush_soon.cancel()
             self._flush_soon = None
-        dirty, self._dirty = self._dirty, []
-        for writer in dirty:
+        writers, self.unsent = self.unsent, []
+        for writer in writers:
             writer.flush()
 
     def _crashed(self, source: object) -> None:
@@ -406,7 +407,7 @@ class Endpoint:
         if self._closed:
             return
         self._closed = True
-        self._flush()
+        self.flush()
         for handle in (self._wake, self._sweep_handle):
             if handle is not None:
                 handle.cancel()

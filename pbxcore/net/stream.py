@@ -82,7 +82,7 @@ class StreamFlow(asyncio.BufferedProtocol):
     # The Flow protocol
 
     def send(self, data: bytes) -> None:
-        """Goes out with the burst at the end of this wake-up, or when the connection stands. Never raises."""
+        """Goes out at the end of this wake-up, or when the connection stands. Never raises."""
         self._endpoint.ring.note(True, self, data)
         self._put(data)
 

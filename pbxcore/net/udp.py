@@ -1,4 +1,4 @@
-"""SIP over UDP (RFC 3261 section 18): drain what is there, handle it all, send everything in one burst.
+"""SIP over UDP (RFC 3261 section 18): drain what is there, and send what each message made us say before the next one.
 
 The socket is read by `loop.add_reader` (asyncio's datagram transport costs 0.2 ms more a call), until the kernel says
 that it holds nothing more: to be refused a read costs four times as much as to ask. STUN keep-alives (RFC 5626 section
@@ -42,7 +42,7 @@ class UdpFlow:
         self.address = address
 
     def send(self, data: bytes) -> None:
-        """Goes out with the burst at the end of this wake-up. Never raises, never blocks."""
+        """Goes out when the message at hand is handled, or at the end of this wake-up. Never raises, never blocks."""
         udp = self._socket
         if not udp.outbox:
             udp.endpoint.mark(udp)
@@ -72,7 +72,7 @@ class UdpFlow:
 
 
 class UdpSocket:
-    """One bound socket: the reader, the burst, and the flows of its recent peers."""
+    """One bound socket: the reader, what is to be sent, and the flows of its recent peers."""
 
     def __init__(self, endpoint: Endpoint, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
         self.endpoint = endpoint
@@ -128,6 +128,8 @@ class UdpSocket:
                 counters.datagrams_in += 1
                 flow = self._flows.get(address) or self.flow_of(address, self._local_or_any(address))
                 endpoint.handle(data, flow, now)
+                if endpoint.unsent:     # a caller is not to wait until others' messages have been handled
+                    endpoint.flush()
                 if ioctl(self._fileno, FIONREAD, NOTHING) == NOTHING:
                     break
         finally:

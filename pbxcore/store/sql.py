@@ -111,10 +111,8 @@ def _open_sqlite(url: URL, durability: Durability) -> Engine:
 
     def on_connect(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # transactions begin where we say, DDL too; see on_begin
-        connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute(f"PRAGMA synchronous={synchronous}")
-        connection.execute("PRAGMA foreign_keys=ON")
+        for pragma in (f"busy_timeout={BUSY_MS}", "journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}").close()  # its row is not read, and would stand in a commit's way
 
     def on_begin(connection: sa.Connection) -> None:
         # A transaction that reads first and then writes would be refused when another program wrote meanwhile.

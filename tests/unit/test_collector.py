@@ -111,3 +111,13 @@ async def test_to_stop_what_never_started(made: Made) -> None:
     collector, _, _ = made
     await collector.stop()
     await collector.stop()
+
+
+async def test_a_collector_that_cannot_be_frozen_is_left_alone(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyPy's works in small steps as objects are made."""
+    monkeypatch.setattr(module, "BY_HAND", False)
+    collector, _, _ = made
+    collector.start()
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0
+    await collector.stop()

@@ -106,9 +106,10 @@ class Run:
 
 
 def _pytest(*arguments: str) -> int:
-    """Its status. All processes of all tests share what was compiled, also where the environment forbids that."""
-    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(BYTECODE)}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    """Its status. All processes of all tests share what was compiled, also where it may not be kept beside the code."""
+    environment = dict(os.environ)
+    if environment.pop("PYTHONDONTWRITEBYTECODE", None):
+        environment["PYTHONPYCACHEPREFIX"] = str(BYTECODE)
     command = [sys.executable, "-m", "pytest", "--dist", "loadfile", "--no-loadscope-reorder", *arguments]
     return subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, check=False).returncode
 

@@ -3,6 +3,7 @@ run, and what is said of how they ended."""
 
 from __future__ import annotations
 
+import gc
 import glob
 import importlib
 import json
@@ -91,6 +92,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return order.index(room) if room in order else 0
 
     items.sort(key=rank)
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported and collected stays: the collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

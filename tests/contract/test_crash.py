@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -44,7 +45,7 @@ async def until(condition: Any, seconds: float = 20.0) -> None:
 def killed_after(url: str, lines: int) -> list[str]:
     """The calls that the exchange said were durable before it was killed in the middle of its work."""
     command = [sys.executable, "-m", "tests.contract.dies", url, "100000"]
-    environment = {"PYTHONPATH": str(ROOT), "PATH": ""}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     said: list[str] = []
     try:

@@ -25,7 +25,7 @@ CALLS, KILLS, RATE = (2000, 20, 40.0) if LONG else (60, 3, 25.0)
 PATIENCE = 2400.0 if LONG else 240.0
 WEATHER_SECONDS = 3.0 if LONG else 0.4
 KINDS = ("espocrm", "dataverse")
-ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PATH": os.environ.get("PATH", "")}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 def bad_weather(chance: random.Random) -> Callable[[], Fault | None]:

@@ -44,6 +44,7 @@ def both_loops(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[str],
 
     @pytest.mark.parametrize("loop", LOOPS)
     def run(loop: str) -> None:
+        gc.freeze()     # what is there already need not be looked through in the end
         with warnings.catch_warnings(), asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
             warnings.simplefilter("error", ResourceWarning)
             runner.run(watched())

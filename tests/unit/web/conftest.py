@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from tests.unit.web.fakes import PASSWORD, World
+from tests.unit.web.fakes import LIGHT, PASSWORD, World
 
 HIDDEN = re.compile(r'name="token" value="([^"]+)"')
 CSRF = re.compile(r"\"X-CSRF-Token\": \"([^\"]+)\"")
@@ -44,6 +44,12 @@ class Browser:
     def send(self, method: str, path: str, json: Any = None, *, csrf: str | None = None) -> Any:
         headers = {"X-CSRF-Token": self.csrf if csrf is None else csrf}
         return self.client.request(method, path, json=json, headers=headers, follow_redirects=False)
+
+
+@pytest.fixture(autouse=True)
+def light_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of sign-ins need not cost what one costs an attacker."""
+    monkeypatch.setattr("web.auth._HASHER", LIGHT)
 
 
 @pytest.fixture

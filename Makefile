@@ -47,7 +47,7 @@ lint: .venv/.test
 	$(BIN)/lint-imports
 
 test: packages lint
-	$(BIN)/pytest $(TESTS) </dev/null
+	@$(BIN)/python -m tests $(TESTS)
 
 bench: .venv/.test
 	$(BIN)/python -m bench report

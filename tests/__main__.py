@@ -38,6 +38,10 @@ REAL = (        # where processes of others, or of ours, are met by their socket
     "tests/contract/test_store.py",
     "tests/contract/test_tryton.py",
     "tests/interop/",
+    "tests/unit/bench/test_crm.py",
+    "tests/unit/bench/test_relay.py",
+    "tests/unit/bench/test_smoke.py",
+    "tests/unit/bench/test_stages.py",
     "tests/wire/",
 )
 FEW = 5

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bench.figures import Run, median_run
+from bench.interpreter import NAME, suffixes
 from bench.memory import LINGER_SECONDS, drift
 
-OURS = "Hookline"
+OURS = NAME
 ASKED = "embedded CRM asked"     # ours again, under other orders: bench.crm
 NOBODY, BY_HTTP, SLOWLY = "nobody asked", "asked by HTTP", "HTTP, 1 in 10 late"
 CPU_MS = 0.75               # signalling process, a call, at 1,000 calls/s
@@ -35,39 +36,40 @@ def _row(what: str, allowed: str, found: str, met: bool, disturbed: bool) -> Row
     return [what, allowed, found, ("met" if met else "missed") + (", in a disturbed run" if disturbed else "")]
 
 
-def _at_full_rate(runs: Sequence[Run]) -> list[Row]:
+def _at_full_rate(runs: Sequence[Run], on: str) -> list[Row]:
     run, failed = median_run(runs), sum(one.failed for one in runs)
     disturbed = any(one.noise for one in runs)
     met = run.comparable and run.cpu_ms <= CPU_MS
     held = all(one.comparable for one in runs)
     behind = "" if held else ", it fell behind"
     return [
-        _row("1,000 calls/s", "none failed", f"{failed} failed{behind}", held, disturbed),
-        _row("CPU a call, signalling, at 1,000/s", f"at most {CPU_MS:g} ms", f"{run.cpu_ms:.3f} ms", met, disturbed),
-    ]
+        _row(f"1,000 calls/s{on}", "none failed", f"{failed} failed{behind}", held, disturbed),
+        _row(f"CPU a call, signalling, at 1,000/s{on}", f"at most {CPU_MS:g} ms", f"{run.cpu_ms:.3f} ms", met,
+             disturbed),
+    ]  # fmt: skip
 
 
-def _at_ease(runs: Sequence[Run]) -> list[Row]:
+def _at_ease(runs: Sequence[Run], on: str) -> list[Row]:
     run = median_run(runs)
     rows = []
     for at, allowed in RINGING_MS.items():
         value = run.ringing.get(at, float("inf"))
-        what = f"INVITE->180 {at} at 50/s"
+        what = f"INVITE->180 {at} at 50/s{on}"
         rows.append(_row(what, f"at most {allowed:g} ms", f"{value:.2f} ms", value <= allowed, bool(run.noise)))
     return rows
 
 
-def _asked(crm: Mapping[str, Any]) -> list[Row]:
+def _asked(runs: Mapping[str, Sequence[Run]], rate: str, on: str) -> list[Row]:
     """What asking costs, and what one caller's slow look-up does to the others."""
-    runs = runs_of(crm)
-    rate = f"{crm['plan']['rate']:g}/s"
-    if not {ASKED, NOBODY, BY_HTTP, SLOWLY} <= set(runs):
+    names = [name + on for name in (ASKED, NOBODY, BY_HTTP, SLOWLY)]
+    if not set(names) <= set(runs):
         return []
-    asked, nobody, quick, late = (median_run(runs[name]) for name in (ASKED, NOBODY, BY_HTTP, SLOWLY))
+    asked, nobody, quick, late = (median_run(runs[name]) for name in names)
     rows = []
     for what, allowed, more, less, found in (
-        (f"CPU a call that the look-up adds at {rate}", LOOK_UP_ADDS, asked, nobody, asked.cpu_ms / nobody.cpu_ms - 1),
-        (f"p99 that 100 ms for one in ten adds to the others at {rate}", LATE_ADDS, late, quick,
+        (f"CPU a call that the look-up adds at {rate}{on}", LOOK_UP_ADDS, asked, nobody,
+         asked.cpu_ms / nobody.cpu_ms - 1),
+        (f"p99 that 100 ms for one in ten adds to the others at {rate}{on}", LATE_ADDS, late, quick,
          late.ringing.get("p99", 0.0) / quick.ringing.get("p99", float("inf")) - 1),
     ):  # fmt: skip
         if more.comparable and less.comparable:
@@ -79,30 +81,33 @@ def _asked(crm: Mapping[str, Any]) -> list[Row]:
 
 
 def _relayed(run: Mapping[str, Any]) -> list[Row]:
-    if run["relay"] != WORKER:
+    worker = suffixes([run["relay"]], WORKER)
+    if not worker:
         return []
+    on = worker[0]
     calls, p99, cost = run["streams"] // 2, run["delay_ms"]["p99"], run["cpu_us_per_packet"]
     disturbed = run.get("worker_waited_percent", 0.0) > RELAY_WAITED
     if calls == 400:
         cheap = cost <= PACKET_US
         return [
-            _row("CPU a packet at 400 calls", f"at most {PACKET_US:g} us", f"{cost:.1f} us", cheap, disturbed),
-            _row("added delay p99 at 400 calls", f"under {DELAY_MS:g} ms", f"{p99:.2f} ms", p99 < DELAY_MS, disturbed),
-        ]
+            _row(f"CPU a packet at 400 calls{on}", f"at most {PACKET_US:g} us", f"{cost:.1f} us", cheap, disturbed),
+            _row(f"added delay p99 at 400 calls{on}", f"under {DELAY_MS:g} ms", f"{p99:.2f} ms", p99 < DELAY_MS,
+                 disturbed),
+        ]  # fmt: skip
     if calls == 600:
         met = p99 < FULL_DELAY_MS and not run["lost"]
         allowed, found = f"p99 under {FULL_DELAY_MS:g} ms, none lost", f"{p99:.2f} ms, {run['lost']} lost"
-        return [_row("600 calls a core", allowed, found, met, disturbed)]
+        return [_row(f"600 calls a core{on}", allowed, found, met, disturbed)]
     return []
 
 
-def _in_the_long_run(long: Mapping[str, Any]) -> list[Row]:
+def _in_the_long_run(runs: Sequence[Run], on: str) -> list[Row]:
     """Memory and latency of a run of many calls, its end beside its beginning."""
-    run = median_run(runs_of(long)[OURS])
+    run = median_run(runs)
     found = drift(run)
     if found is None:
         return []
-    calls, disturbed = f"over {run.offered:,} calls", bool(run.noise)
+    calls, disturbed = f"over {run.offered:,} calls{on}", bool(run.noise)
     flat = not run.failed and found.growth <= GROWTH
     steady = run.comparable and found.slower <= SLOWER
     return [
@@ -116,11 +121,14 @@ def _in_the_long_run(long: Mapping[str, Any]) -> list[Row]:
 def verdicts(data: Mapping[str, Any]) -> list[Row]:
     """Rows of what, allowed, measured, verdict; only of what was gathered."""
     by_rate = {setup["plan"]["rate"]: runs_of(setup) for setup in data["setups"]}
-    judges: dict[float, Callable[[dict[str, list[Run]]], list[Row]]] = {
-        1000.0: lambda runs: _at_full_rate(runs[OURS]),
-        50.0: lambda runs: _at_ease(runs[OURS]),
-    }
-    rows = [row for rate, judge in judges.items() if rate in by_rate for row in judge(by_rate[rate])]
-    rows += _asked(data["crm"]) if data["crm"] else []
-    rows += _in_the_long_run(data["long"]) if data.get("long") else []
+    rows = _of_each(_at_full_rate, by_rate.get(1000.0, {})) + _of_each(_at_ease, by_rate.get(50.0, {}))
+    if data["crm"]:
+        runs, rate = runs_of(data["crm"]), f"{data['crm']['plan']['rate']:g}/s"
+        rows += [row for on in suffixes(runs, ASKED) for row in _asked(runs, rate, on)]
+    rows += _of_each(_in_the_long_run, runs_of(data["long"])) if data.get("long") else []
     return rows + [row for run in data["relay"] for row in _relayed(run)]
+
+
+def _of_each(judge: Callable[[Sequence[Run], str], list[Row]], runs: Mapping[str, Sequence[Run]]) -> list[Row]:
+    """Of ours on each interpreter."""
+    return [row for on in suffixes(runs) for row in judge(runs[OURS + on], on)]

@@ -14,14 +14,16 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import machine, setup, table
+from bench import setup, table
 from bench.budgets import ASKED, BY_HTTP, NOBODY, SLOWLY
 from bench.crm_server import SECRET, crm_server, told
 from bench.exchange import exchange, written
 from bench.figures import Run, median_run
+from bench.interpreter import Interpreter, suffixes
 from bench.setup import Contestant, Plan, in_turn, tell
 from bench.subject import ROOT, CannotStart, Subject, last_words, process
 from bench.trial import trial
@@ -46,32 +48,32 @@ class Kept:
 
 
 def contestants(plan: Plan) -> list[Contestant]:
-    """The same exchange four times; the first is what the others are held against."""
+    """The same exchange four times on each interpreter; the first of each is what the others are held against."""
     kinds = {
         ASKED: replace(plan, hook="embedded"),
         NOBODY: replace(plan, hook="none"),
         BY_HTTP: replace(plan, hook="http"),
         SLOWLY: replace(plan, hook="http", slow=LATE),
     }
-    return [_contestant(name, kind) for name, kind in kinds.items()]
-
-
-def _contestant(name: str, plan: Plan) -> Contestant:
-    return Contestant(name, plan.does(), lambda: setup.ours(plan))
+    return [
+        Contestant(name + on.suffix, kind.does(), partial(setup.ours, kind, on))
+        for on in plan.on()
+        for name, kind in kinds.items()
+    ]
 
 
 def kept(plan: Plan) -> list[Kept]:
-    """Both schemes, each with the workstation on and off. Raises CannotStart."""
-    return [one for scheme in ("third-party", "first-party") for one in of_scheme(scheme, plan)]
+    """Both schemes, each with the workstation on and off, on the first interpreter. Raises CannotStart."""
+    return [one for scheme in ("third-party", "first-party") for one in of_scheme(scheme, plan, plan.on()[0])]
 
 
-def of_scheme(scheme: str, plan: Plan) -> Iterator[Kept]:
+def of_scheme(scheme: str, plan: Plan, on: Interpreter) -> Iterator[Kept]:
     """One scheme, its workstation on, then off. Raises CannotStart."""
     server_cpu, load_cpu = plan.cpus
     hook = "http" if scheme == "third-party" else "none"
     with (
         crm_server(load_cpu) as url,
-        exchange(hook, relay=plan.relay, cpu=server_cpu, load_cpu=load_cpu, hook_url=url) as subject,
+        exchange(hook, on=on, relay=plan.relay, cpu=server_cpu, load_cpu=load_cpu, hook_url=url) as subject,
     ):
         before, recorded = 0, 0
         for state in ("on", "off"):
@@ -117,11 +119,12 @@ def _workstation(subject: Subject, url: str, cpu: int) -> Iterator[None]:
         yield
 
 
-def late_words(runs: Mapping[str, Sequence[Run]]) -> str:
-    """What the slow CRM does to those who were not slow."""
-    quick, slow = median_run(runs[BY_HTTP]), median_run(runs[SLOWLY])
+def late_words(runs: Mapping[str, Sequence[Run]], suffix: str) -> str:
+    """What the slow CRM does to those who were not slow, on one interpreter."""
+    quick, slow = median_run(runs[BY_HTTP + suffix]), median_run(runs[SLOWLY + suffix])
     return (
-        f"one caller in ten late by {LATE * 1000:g} ms: the others' INVITE->180 p99 {slow.ringing['p99']:.2f} ms, "
+        f"one caller in ten late by {LATE * 1000:g} ms{suffix}: "
+        f"the others' INVITE->180 p99 {slow.ringing['p99']:.2f} ms, "
         f"{quick.ringing['p99']:.2f} ms where nobody is late; the late ones' p50 {slow.apart['p50']:.1f} ms"
     )
 
@@ -139,14 +142,16 @@ def show_kept(rows: Sequence[Kept]) -> None:
 def gather(plan: Plan, runs: int) -> dict[str, Any]:
     """All of it, as JSON has it. Raises CannotStart."""
     everybody = contestants(plan)
-    made = in_turn(everybody, runs, {}, tell)
+    missing: dict[str, str] = {}
+    made = in_turn(everybody, runs, missing, tell)
     return {
         "bench": "crm",
         "plan": asdict(plan),
         "words": plan.words(),
-        "machine": machine.facts(),
+        "machine": plan.facts(),
         "does": {one.name: one.does for one in everybody},
         "runs": {name: [asdict(run) for run in done] for name, done in made.items()},
+        "missing": missing,
         "kept": [asdict(row) for row in kept(plan)],
     }
 
@@ -167,8 +172,10 @@ def main(argv: list[str]) -> int:
     if arguments.json:
         print(json.dumps(found))
     else:
-        table.show(f"{plan.rate:g} calls/s for {plan.seconds:g} s", made, found["does"], {})
-        print(late_words(made))
+        what = f"{plan.rate:g} calls/s for {plan.seconds:g} s{plan.warming()}"
+        table.show(what, made, found["does"], found["missing"], found["machine"])
+        for suffix in suffixes(made, SLOWLY):
+            print(late_words(made, suffix))
         show_kept(rows)
     whole = all(row.told == row.calls for row in rows if row.scheme == "third-party")
-    return 0 if whole and all(run.good for runs in made.values() for run in runs) else 1
+    return 0 if whole and not found["missing"] and all(run.good for runs in made.values() for run in runs) else 1

@@ -15,13 +15,13 @@ from typing import NamedTuple
 
 from bench import machine, wire
 from bench.crm_server import SECRET
+from bench.interpreter import Interpreter
 from bench.subject import HOST, ROOT, CannotStart, Subject, last_words, process
 
 CARRIER = "127.0.0.2"
 CONTACTS = 900              # of 1000 numbers that call: nine in ten are known
-START_SECONDS = 30.0
+START_SECONDS = 60.0        # a JIT that is cold takes its time
 WRITTEN_SECONDS = 5.0       # that the journal gets to reach the database
-NAME = "Hookline"
 
 
 def settings_text(
@@ -60,10 +60,10 @@ to = "101"
 
 @contextmanager
 def exchange(
-    hook: str, *, relay: bool, cpu: int, load_cpu: int, hook_url: str = "", stages: Path | None = None
+    hook: str, *, on: Interpreter, relay: bool, cpu: int, load_cpu: int, hook_url: str = "", stages: Path | None = None
 ) -> Iterator[Subject]:
-    """A running exchange; at `hook_url` is the CRM of an HTTP hook, `stages` is where it writes when it ends what its
-    calls spent their time in. Raises CannotStart."""
+    """A running exchange on this interpreter; at `hook_url` is the CRM of an HTTP hook, `stages` is where it writes
+    when it ends what its calls spent their time in. Raises CannotStart."""
     with tempfile.TemporaryDirectory(prefix="hookline-bench-") as name, machine.on_cpu(load_cpu):
         directory = Path(name)
         sip_port, carrier_port, password = wire.free_port(HOST), wire.free_port(CARRIER), secrets.token_urlsafe(9)
@@ -72,14 +72,16 @@ def exchange(
             directory, hook, sip_port=sip_port, carrier_port=carrier_port, password=password, hook_url=hook_url
         )
         config.write_text(text, "utf-8")
-        command = [sys.executable, "-m", "bench.server", str(config)]
-        subprocess.run([*command, "--contacts", str(CONTACTS)], check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+        command = ["-m", "bench.server", str(config)]
+        fill = [sys.executable, *command, "--contacts", str(CONTACTS)]
+        subprocess.run(fill, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+        command = [on.path, *command]
         command += [] if relay else ["--no-relay"]
         command += ["--stages", str(stages)] if stages is not None else []
         with process(command, cpu=cpu, directory=directory) as started:
             panel = _ready(started, directory)
             yield Subject(
-                name=NAME,
+                name=on.name,
                 server=(HOST, sip_port),
                 callee_port=wire.free_port(HOST),
                 caller_port=carrier_port,

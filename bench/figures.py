@@ -57,6 +57,7 @@ class Run:
     reasons: dict[str, int] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)     # what the server did wrong in calls that went well
     noise: list[str] = field(default_factory=list)      # why the figures are not to be trusted
+    warmed: int = 0             # calls that went before, in no figure but the records that are checked
     records: int | None = None
     activities: int | None = None
     audio: dict[str, Any] = field(default_factory=dict)
@@ -64,6 +65,8 @@ class Run:
     ringing_curve: list[list[float]] = field(default_factory=list)
     apart: dict[str, float] = field(default_factory=dict)       # latency to the 180 of the callers kept apart
     memory: list[list[float]] = field(default_factory=list)     # [seconds, MiB], once a second
+    spent: list[list[float]] = field(default_factory=list)      # [seconds, CPU seconds of the signalling]
+    blocks_p99: list[float] = field(default_factory=list)       # p99 to the 180 of each thousand calls (bench.warming)
     tenths: list[float] = field(default_factory=list)           # p99 to the 180 of each tenth of the calls, in turn
 
     @property

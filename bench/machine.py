@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import socket
@@ -22,13 +23,39 @@ KTHREADD = 2                # the parent of all kernel threads
 def facts() -> dict[str, str]:
     """Interpreter and its build, collector policy, processors, kernel."""
     return {
-        "interpreter": f"{platform.python_implementation()} {platform.python_version()}, "
-        f"{'with' if profile_guided() else 'without'} profile-guided optimisation",
-        "collector": "frozen after start, automatic collection off, explicit in quiet moments",
-        "loop": _loop(),
+        "interpreter": interpreter(),
+        "collector": collector(),
+        "loop": loop(),
         "processors": f"{os.cpu_count()} x {_model()}{', virtual machine' if _virtual() else ''}",
         "kernel": platform.release(),
     }
+
+
+def implementation() -> str:
+    """CPython 3.11, PyPy 8.0: the implementation by its own version."""
+    version = sys.implementation.version
+    return f"{platform.python_implementation()} {version.major}.{version.minor}"
+
+
+def interpreter() -> str:
+    """This interpreter and how it was built."""
+    if has_jit():
+        version = sys.implementation.version
+        return f"{implementation()}.{version.micro} (Python {platform.python_version()}), with a JIT"
+    built = "with" if profile_guided() else "without"
+    return f"{platform.python_implementation()} {platform.python_version()}, {built} profile-guided optimisation"
+
+
+def has_jit() -> bool:
+    """Whether this interpreter compiles while it runs: then the first calls cost many times the later ones."""
+    return "pypyjit" in sys.builtin_module_names
+
+
+def collector() -> str:
+    """What this interpreter's collector of cycles does in the exchange (`pbxcore.collector`)."""
+    if hasattr(gc, "freeze"):
+        return "frozen after start, automatic collection off, explicit in quiet moments"
+    return "the interpreter's own, in small steps"
 
 
 def profile_guided() -> bool:
@@ -40,7 +67,8 @@ def profile_guided() -> bool:
     return sys.base_prefix == "/usr" and Path("/etc/debian_version").exists()
 
 
-def _loop() -> str:
+def loop() -> str:
+    """The event loop that the exchange takes on this interpreter."""
     try:
         return f"uvloop {metadata.version('uvloop')}"
     except metadata.PackageNotFoundError:

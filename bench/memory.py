@@ -27,7 +27,7 @@ Samples = list[list[float]]
 
 @contextmanager
 def sampled(pids: Sequence[int], cpu: int, samples: Samples) -> Iterator[None]:
-    """While this lasts, [seconds, MiB] of these processes together go to `samples`; the last at its end.
+    """While this lasts, [seconds, MiB, CPU seconds] of these processes together go to `samples`; the last at its end.
 
     The looks are taken on `cpu`, the load's: they are no work of the server's."""
     over = threading.Event()
@@ -36,7 +36,8 @@ def sampled(pids: Sequence[int], cpu: int, samples: Samples) -> Iterator[None]:
     def look() -> None:
         with suppress(OSError):     # it has ended: the trial says so
             held = sum(machine.rss_mib(pid) for pid in pids)
-            samples.append([round(time.monotonic() - began, 2), round(held, 2)])
+            used = sum(machine.cpu_seconds(pid) for pid in pids)
+            samples.append([round(time.monotonic() - began, 2), round(held, 2), round(used, 6)])
 
     def watch() -> None:
         os.sched_setaffinity(0, {cpu})      # of this thread alone

@@ -13,12 +13,13 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from bench import machine
 from bench.budgets import WORKER
+from bench.interpreter import Interpreter, add_interpreter, told_apart
 from bench.peers import rtpengine_daemon
 from bench.peers.registry import NOTHING
 from bench.rtp_load import HOST, PERIOD
@@ -28,7 +29,8 @@ from pbxcore.media.kernel import trial
 from pbxcore.media.relay import Relay
 from pbxcore.media.rewrite import read
 
-SETTLE_SECONDS = 1.0      # between the first packets and the measurement
+SETTLE_SECONDS = 1.0      # between the first packets and what follows
+WARM_SECONDS = 5.0        # that streams flow before they are measured, whatever relays them: a JIT compiles
 LEND_SECONDS = 20.0       # until the kernel has all streams
 KERNEL = "kernel"
 PARTS = ("cpu_us_per_packet", "kernel_us_per_packet", "sending_us_per_packet")
@@ -75,23 +77,35 @@ async def _calls(backend: MediaBackend, phones: list[int]) -> list[int]:
     return targets
 
 
-def contestants() -> tuple[list[str], dict[str, str]]:
-    """Who is measured here, and why others are not."""
-    found, missing = [NOTHING, WORKER], {}
+def contestants(interpreters: Iterable[Interpreter] = ()) -> tuple[dict[str, str], dict[str, str]]:
+    """Who is measured here, with the interpreter that workers run on; and why others are not."""
+    found = {NOTHING: sys.executable, WORKER: sys.executable}
+    found |= {WORKER + on.suffix: on.path for on in interpreters}
+    missing = {}
     refusal = trial()
     if refusal:
         missing[KERNEL] = refusal
     else:
-        found.append(KERNEL)
+        found[KERNEL] = sys.executable
     if rtpengine_daemon.find():
-        found.append(rtpengine_daemon.NAME)
+        found[rtpengine_daemon.NAME] = sys.executable
     else:
         missing[rtpengine_daemon.NAME] = "not installed (Debian: apt-get install rtpengine-daemon)"
     return found, missing
 
 
+@contextmanager
+def _workers_on(python: str) -> Iterator[None]:
+    """Workers that are started meanwhile run on this interpreter: they take that of whoever starts them."""
+    before, sys.executable = sys.executable, python
+    try:
+        yield
+    finally:
+        sys.executable = before
+
+
 @asynccontextmanager
-async def _relay(name: str) -> AsyncIterator[tuple[MediaBackend | None, int]]:
+async def _relay(name: str, python: str) -> AsyncIterator[tuple[MediaBackend | None, int]]:
     """A relay and its process; 0 where there is none."""
     if name == NOTHING:
         yield None, 0
@@ -101,7 +115,8 @@ async def _relay(name: str) -> AsyncIterator[tuple[MediaBackend | None, int]]:
             yield backend, pid
         return
     relay = Relay(addresses=[HOST], kernel=name == KERNEL)
-    await relay.start(_Nobody())
+    with _workers_on(python):
+        await relay.start(_Nobody())
     try:
         _pin(relay.worker_pids()[0], 0)
         yield relay, relay.worker_pids()[0]
@@ -117,12 +132,12 @@ async def _settled(name: str, backend: MediaBackend | None, streams: int) -> Non
                 await asyncio.sleep(0.1)
 
 
-async def measure(name: str, streams: int, seconds: float) -> dict[str, Any]:
-    """One run; the figures. `streams` is rounded up to whole calls."""
+async def measure(name: str, streams: int, seconds: float, python: str) -> dict[str, Any]:
+    """One run, its workers on this interpreter; the figures. `streams` is rounded up to whole calls."""
     streams += streams & 1
-    async with _relay(name) as (backend, pid):
+    async with _relay(name, python) as (backend, pid):
         load = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "bench.rtp_load", str(streams), str(seconds),
+            sys.executable, "-m", "bench.rtp_load", str(streams),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 20,
         )  # fmt: skip
         assert load.stdin is not None
@@ -135,9 +150,11 @@ async def measure(name: str, streams: int, seconds: float) -> dict[str, Any]:
             if await load.stdout.readline() != b"ready\n":
                 raise SystemExit("the load did not get ready")
             await _settled(name, backend, streams)
+            load.stdin.write(f"{WARM_SECONDS}\n".encode())
+            await load.stdout.readline()
             kernel_before = machine.kernel_seconds()
             before, waited_before = (machine.cpu_seconds(pid), machine.waited_seconds(pid)) if pid else (0.0, 0.0)
-            load.stdin.write(b"go\n")
+            load.stdin.write(f"{seconds}\n".encode())
             figures: dict[str, Any] = json.loads(await load.stdout.readline())
             cpu = machine.cpu_seconds(pid) - before if pid else 0.0
             waited = machine.waited_seconds(pid) - waited_before if pid else 0.0
@@ -167,12 +184,12 @@ def added(run: dict[str, Any], nothing: dict[str, Any]) -> float:
 
 
 def _row(name: str, *cells: str) -> str:
-    return f"{name:<16}" + "".join(f"{cell:>9}" for cell in cells)
+    return f"{name:<20}" + "".join(f"{cell:>9}" for cell in cells)
 
 
-async def gather(streams: int, seconds: float, names: Sequence[str]) -> list[dict[str, Any]]:
-    """One run of each, in this order; the first is the load alone."""
-    runs = [await measure(name, streams, seconds) for name in names]
+async def gather(streams: int, seconds: float, measured: Mapping[str, str]) -> list[dict[str, Any]]:
+    """One run of each contestant, in this order; the first is the load alone."""
+    runs = [await measure(name, streams, seconds, python) for name, python in measured.items()]
     for run in runs:
         run["added_us_per_packet"] = added(run, runs[0])
     return runs
@@ -182,16 +199,20 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench relay", description=__doc__)
     parser.add_argument("--streams", type=int, default=400, help="one-way streams of 50 packets a second (400)")
     parser.add_argument("--seconds", type=float, default=10.0)
+    add_interpreter(parser)
     parser.add_argument("--json", action="store_true", help="print the figures as one line of JSON")
     options = parser.parse_args(argv)
-    names, missing = contestants()
-    runs = asyncio.run(gather(options.streams, options.seconds, names))
+    interpreters = told_apart(options.interpreter)
+    measured, missing = contestants(interpreters)
+    runs = asyncio.run(gather(options.streams, options.seconds, measured))
     if options.json:
-        print(json.dumps({"runs": runs, "missing": missing, "machine": machine.facts()}))
+        facts = machine.facts() | {WORKER + on.suffix: on.facts for on in interpreters}
+        print(json.dumps({"runs": runs, "missing": missing, "machine": facts}))
         return 0
     first = runs[0]
     rate, length = first["packets_per_second"], first["seconds"]
-    print(f"{first['streams']} streams, {rate:.0f} packets/s for {length:.0f} s each; us of CPU a packet, delay in ms")
+    taken = f"{rate:.0f} packets/s for {length:.0f} s each, after {WARM_SECONDS:g} s of the same"
+    print(f"{first['streams']} streams, {taken}; us of CPU a packet, delay in ms")
     print(_row("", "relay", "kernel", "sending", "added", "waited %", "p50", "p99", "max", "lost", "late ms"))
     for run in runs:
         costs = [run[part] for part in (*PARTS, "added_us_per_packet")]
@@ -200,6 +221,8 @@ def main(argv: list[str]) -> int:
             run["relay"], *(f"{cost:.2f}" for cost in costs), f"{run['worker_waited_percent']:.1f}", *delays,
             str(run["lost"]), f"{run['late_ms']:.1f}",
         ))  # fmt: skip
+    for on in interpreters:
+        print(f"{WORKER + on.suffix}: {on.facts}")
     for name, why in missing.items():
         print(f"{name} is not measured: {why}")
     return 0

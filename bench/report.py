@@ -14,14 +14,15 @@ import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench import crm, machine, parse, relay, results
+from bench import crm, parse, relay, results, warming
 from bench.document import html, markdown
+from bench.interpreter import NAME, Interpreter, Unusable, add_interpreter, asked, told_apart
 from bench.peers import registry
 from bench.setup import Contestant, Plan, contestants, in_turn, staged, tell
 from bench.subject import ROOT, CannotStart
@@ -32,6 +33,7 @@ CRM_RATE = 200.0
 STAGE_RATES = (50.0, 500.0)
 LONG_RATE, LONG_SECONDS = 500.0, 200.0       # 100,000 calls
 FAST_PEERS = ("nothing between", "Kamailio")    # who may be asked for 1,000 calls/s at all
+PYPY = ROOT / ".venv-pypy" / "bin" / "python"       # measured, too, when it is there: `make bench` makes it
 STREAMS = (800, 1200)       # 400 and 600 calls
 
 
@@ -65,29 +67,47 @@ def gathered(plan: Plan, runs: int, peers: list[registry.Peer], missing: dict[st
     }
 
 
-def gather(runs: int, seconds: float, sippy: str, command: str, *, long: bool = False) -> dict[str, Any]:
-    """Measure all of it; `long`: the run of many calls, too. Raises CannotStart."""
-    peers, missing = registry.look(sippy)
-    setups = [gathered(Plan(rate=rate, seconds=seconds, relay=True), runs, peers, missing) for rate in RATES]
+def gather(
+    runs: int, seconds: float, sippy: str, command: str, *, long: bool = False,
+    interpreters: tuple[Interpreter, ...] = (), missing: Mapping[str, str] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Measure all of it, ours on these interpreters, too; `long`: the run of many calls. Raises CannotStart."""
+    peers, absent = registry.look(sippy)
+    absent |= missing or {}
+    plan = Plan(seconds=seconds, relay=True, interpreters=interpreters)
+    setups = [gathered(replace(plan, rate=rate), runs, peers, absent) for rate in RATES]
     tell("stages ...")
-    marked = [staged(Plan(rate=rate, seconds=seconds, relay=True)) for rate in STAGE_RATES]
-    lasting = Plan(rate=LONG_RATE, seconds=LONG_SECONDS, relay=True)
-    asked = crm.gather(Plan(rate=CRM_RATE, seconds=seconds, relay=True), runs)
+    marked = [staged(replace(plan, rate=rate), on) for rate in STAGE_RATES for on in plan.on()]
+    lasting = replace(plan, rate=LONG_RATE, seconds=LONG_SECONDS)
+    begun_cold = any(on.jit for on in plan.on())
+    asked_crm = crm.gather(replace(plan, rate=CRM_RATE), runs)
+    relayed = [option for on in interpreters for option in ("--interpreter", on.path)]
     tell("relay and parser ...")
     return {
         "taken": {"taken": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "commit": _commit(), "command": command},
-        "machine": machine.facts(),
+        "machine": plan.facts(),
         "setups": setups,
         "stages": marked,
         "long": gathered(lasting, 1, [], {}) if long else None,
-        "crm": asked,
+        "warming": gathered(warming.cold(plan), 1, [], {}) if begun_cold else None,
+        "crm": asked_crm,
         "relay": [
             run
             for n in STREAMS
-            for run in said(relay.main, ["--streams", str(n), "--seconds", f"{seconds:g}", "--json"])["runs"]
+            for run in said(relay.main, ["--streams", str(n), "--seconds", f"{seconds:g}", *relayed, "--json"])["runs"]
         ],
         "parse": said(lambda argv: parse.main(argv), ["--json"]),
     }
+
+
+def also(named: Sequence[Interpreter]) -> tuple[tuple[Interpreter, ...], dict[str, str]]:
+    """The interpreters that were named, or that of `make bench`; why it is not measured when it cannot be."""
+    if named or not PYPY.exists():
+        return told_apart(named), {}
+    try:
+        return (asked(str(PYPY)),), {}
+    except Unusable as error:
+        return (), {f"{NAME} on PyPy": str(error)}
 
 
 def _commit() -> str:
@@ -114,6 +134,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--runs", type=int, default=3, help="runs of everything, in turn (default 3)")
     parser.add_argument("--seconds", type=float, default=10, help="length of a run (default 10)")
     parser.add_argument("--long", action="store_true", help="100,000 calls in one run, too (takes 4 minutes more)")
+    add_interpreter(parser)
     parser.add_argument("--sippy", default="", help="Sippy's b2bua_simple, when it is not on the path")
     parser.add_argument("--out", type=Path, default=ROOT / "bench", help="directory of RESULTS.md and results.html")
     parser.add_argument("--from", dest="source", type=Path, help="write again what this results.json has")
@@ -124,8 +145,13 @@ def main(argv: list[str]) -> int:
     else:
         command = f"python -m bench report --runs {options.runs} --seconds {options.seconds:g}"
         command += " --long" if options.long else ""
+        command += "".join(f" --interpreter {one.path}" for one in options.interpreter)
+        interpreters, missing = also(options.interpreter)
         try:
-            data = gather(options.runs, options.seconds, options.sippy, command, long=options.long)
+            data = gather(
+                options.runs, options.seconds, options.sippy, command, long=options.long, interpreters=interpreters,
+                missing=missing,
+            )  # fmt: skip
         except CannotStart as error:
             print(f"the exchange did not start, or did not stay: {error}", file=sys.stderr)
             return 1

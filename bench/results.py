@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench import stages
+from bench import stages, warming
 from bench.budgets import OURS, SLOWLY, runs_of, verdicts
 from bench.document import Section, Table
 from bench.figures import Run, median_run
-from bench.memory import FIRST_CALLS, LINGER_SECONDS, drift
+from bench.interpreter import suffixes
+from bench.memory import FIRST_CALLS, LINGER_SECONDS, TENTHS, drift
 from bench.plots import Bar, bars, distribution, over_time, waterfall
-from bench.table import ratios
+from bench.table import ratios, to_whom
 
 SETUP_HEAD = ("server", "ok", "failed", "calls/s", "resent", "180 p50", "p95", "p99", "200 p50", "p99",
               "CPU ms a call", "min-max", "media", "load", "RSS MiB", "steal %", "kernel %", "waited %")  # fmt: skip
@@ -37,15 +38,15 @@ def _setup_row(name: str, runs: Sequence[Run]) -> list[str]:
     ]  # fmt: skip
 
 
-def _ratio_table(runs: Runs, does: Mapping[str, str]) -> Table:
+def _ratio_table(runs: Runs, does: Mapping[str, str], ours: str) -> Table:
     def shown(value: float | None) -> str:
         return "-" if value is None else f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
     medians = {name: median_run(found) for name, found in runs.items()}
-    rows = [[OURS, "1", "1", "1", does.get(OURS, "")]]
-    for name, found in ratios(medians).items():
+    rows = [[ours, "1", "1", "1", does.get(ours, "")]]
+    for name, found in ratios(medians, ours).items():
         rows.append([name, *(shown(found[of]) for of in ("cpu", "ringing_p50", "ringing_p99")), does.get(name, "")])
-    return Table(("ratio to ours", "CPU a call", "INVITE->180 p50", "p99", "what it does"), rows, words=True)
+    return Table((f"ratio to {ours}", "CPU a call", "INVITE->180 p50", "p99", "what it does"), rows, words=True)
 
 
 def _bar(name: str, run: Run) -> Bar:
@@ -74,7 +75,7 @@ def setup_section(setup: Mapping[str, Any]) -> Section:
     drawn = [_bar(name, run) for name, run in medians.items() if run.cpu_ms]
     tables = [Table(SETUP_HEAD, [_setup_row(name, found) for name, found in runs.items()])]
     if len(runs) > 1:
-        tables.append(_ratio_table(runs, setup["does"]))
+        tables += [_ratio_table(runs, setup["does"], ours) for ours in to_whom(runs)]
     return Section(
         title,
         [f"{setup['words']}. Runs of each, in turn: {len(runs[OURS])}; the middle one by CPU a call is shown whole."],
@@ -92,25 +93,53 @@ def _memory(medians: Mapping[str, Run]) -> dict[str, list[list[float]]]:
     return {name: run.memory for name, run in medians.items()}
 
 
+def warming_section(found: Mapping[str, Any]) -> Section:
+    """From a cold start: what a call costs while a JIT compiles."""
+    cpu, p99, rows = {}, {}, []
+    for name, runs in runs_of(found).items():
+        made = warming.blocks(runs[0])
+        cpu[name] = [[block.at, block.cpu_ms] for block in made]
+        p99[name] = [[block.at, block.p99] for block in made]
+        rows.append([f"{name}, CPU ms", *(f"{block.cpu_ms:.3f}" for block in made)])
+        rows.append([f"{name}, 180 p99 ms", *(f"{block.p99:.2f}" for block in made)])
+    ends = (str(number) for number in range(1, max(map(len, cpu.values())) + 1))
+    text = (
+        f"{found['words']}, from a cold start: nothing goes before, and no call is left out. One run of each. Each "
+        f"column is {warming.BLOCK:,} calls; what goes before the other runs is long enough when the last ones are "
+        "alike."
+    )
+    return Section(
+        "How an interpreter with a JIT warms up", [text], [Table(("thousand calls", *ends), rows)],
+        _remarks(runs_of(found), found["missing"]),
+        [
+            ("CPU a call of the signalling process", over_time(cpu, "ms")),
+            ("INVITE->180 p99", over_time(p99, "ms")),
+        ],
+    )  # fmt: skip
+
+
 def long_section(long: Mapping[str, Any]) -> Section:
     """One long run: what has changed by its end."""
     runs = runs_of(long)
-    run = median_run(runs[OURS])
-    tables = [Table(SETUP_HEAD, [_setup_row(OURS, runs[OURS])])]
-    found = drift(run)
-    if found is not None:
-        head = (f"RSS MiB after {FIRST_CALLS:,} calls", f"at {LINGER_SECONDS:g} s", "at the end", "grown since")
-        told = (found.first, found.lingering, found.end)
-        tables.append(Table(head, [[*(f"{mib:.1f}" for mib in told), f"{found.growth:+.1%}"]]))
-        numbers = [str(number) for number in range(1, len(run.tenths) + 1)]
-        p99s = [f"{p99:.2f}" for p99 in run.tenths]
-        tables.append(Table(("tenth of the calls", *numbers), [["180 p99 ms", *p99s]]))
+    medians = {name: median_run(found) for name, found in runs.items()}
+    tables = [Table(SETUP_HEAD, [_setup_row(name, found) for name, found in runs.items()])]
+    drifts = {name: found for name, run in medians.items() if (found := drift(run)) is not None}
+    if drifts:
+        head = ("", f"RSS MiB after {FIRST_CALLS:,} calls", f"at {LINGER_SECONDS:g} s", "at the end", "grown since")
+        rows = [
+            [name, *(f"{mib:.1f}" for mib in (found.first, found.lingering, found.end)), f"{found.growth:+.1%}"]
+            for name, found in drifts.items()
+        ]
+        p99s = [[name, *(f"{p99:.2f}" for p99 in medians[name].tenths)] for name in drifts]
+        tables.append(Table(head, rows))
+        tables.append(Table(("180 p99 ms, by tenth of the calls", *map(str, range(1, TENTHS + 1))), p99s))
     text = (
         f"{long['words']}. Finished transactions are kept for 32 s (RFC 3261), so memory grows until the first ones "
         f"are let go and is judged from {LINGER_SECONDS:g} s on."
     )
-    plot = ("Resident memory of the signalling process", over_time(_memory({OURS: run}), "MiB"))
-    return Section(f"{run.offered:,} calls in one run", [text], tables, _remarks(runs, {}), [plot])
+    plot = ("Resident memory of the signalling process", over_time(_memory(medians), "MiB"))
+    calls = medians[OURS].offered
+    return Section(f"{calls:,} calls in one run", [text], tables, _remarks(runs, long["missing"]), [plot])
 
 
 def stages_section(found: Mapping[str, Any]) -> Section:
@@ -124,8 +153,9 @@ def stages_section(found: Mapping[str, Any]) -> Section:
         tables.append(Table((f"to the {name}, ms", "p50", "p99", "mean", "share"), rows))
         steps = [(row["stage"], row["mean"]) for row in fall["stages"]]
         plots.append((f"INVITE -> {name}, mean of {fall['calls']} calls", waterfall(steps, stages.PHONE, "ms")))
+    on = "".join(suffixes([found.get("name", OURS)]))
     return Section(
-        f"Where the time of a call goes, at {found['plan']['rate']:g} calls/s",
+        f"Where the time of a call goes{on}, at {found['plan']['rate']:g} calls/s",
         [
             f"{found['words']}. A run of its own, whose exchange marks the stages: that costs time, so latency and CPU "
             "are reported of other runs, never of this one. From the INVITE's arrival in our socket to the response's "
@@ -146,6 +176,9 @@ def crm_section(crm: Mapping[str, Any]) -> Section:
     """What asking the CRM on the way costs, and what not asking costs the CRM."""
     runs = runs_of(crm)
     first = next(iter(runs))
+    late = [
+        f"{_ms(median_run(runs[SLOWLY + on]).apart, 'p50')} ms{on}" for on in suffixes(runs, SLOWLY)
+    ]
     kept = [
         [
             row["scheme"], row["workstation"], str(row["calls"]), str(row["recorded"]), str(row["told"]),
@@ -153,19 +186,18 @@ def crm_section(crm: Mapping[str, Any]) -> Section:
         ]
         for row in crm["kept"]
     ]  # fmt: skip
-    apart = median_run(runs[SLOWLY]).apart if SLOWLY in runs else {}
     return Section(
         f"The CRM asked on the way, at {crm['plan']['rate']:g} calls/s",
         [
             f"{crm['words']}; the first and the others in turn, {len(runs[first])} runs of each. Latencies of the last "
-            f"are those of the nine callers in ten who were not late; the late ones' p50 was {_ms(apart, 'p50')} ms.",
+            f"are those of the nine callers in ten who were not late; the late ones' p50 was {', '.join(late) or '-'}.",
             "Below: both schemes at one desk. The exchange has every call in its record, the CRM those it was told of.",
         ],
         [
             Table(SETUP_HEAD, [_setup_row(name, found) for name, found in runs.items()]),
             Table(("scheme", "workstation", "calls", "recorded", "CRM told", "180 p50", "p99"), kept),
         ],
-        _remarks(runs, {}),
+        _remarks(runs, crm.get("missing", {})),
     )
 
 
@@ -184,7 +216,8 @@ def relay_section(relay: Sequence[Mapping[str, Any]]) -> Section:
     head = ("relay", "packets/s", "CPU us a packet", "kernel's threads", "the load's sending", "added", "delay p50 ms",
             "p99", "max", "lost", "waited %", "load late ms")  # fmt: skip
     text = (
-        "Packets of 172 octets, 50 a second each way. What is added is the first three together, less what they are "
+        "Packets of 172 octets, 50 a second each way; they flow for 5 s before they are counted. "
+        "What is added is the first three together, less what they are "
         "with nothing between: the kernel does much of a relay's work in the name of whoever sends."
     )
     return Section("Relayed audio", [text], [Table(head, rows)])
@@ -208,7 +241,7 @@ def parse_section(parse: Mapping[str, Any]) -> Section:
 def noise_of(data: Mapping[str, Any]) -> list[str]:
     """What disturbed the runs, by contestant and rate."""
     told = []
-    for setup in filter(None, [*data["setups"], data["crm"], data.get("long")]):
+    for setup in filter(None, [*data["setups"], data["crm"], data.get("long"), data.get("warming")]):
         for name, found in runs_of(setup).items():
             for number, run in enumerate(found, 1):
                 if run.noise:
@@ -242,6 +275,8 @@ def sections(data: Mapping[str, Any]) -> list[Section]:
         made.append(Section("Budgets", (), [Table(("", "allowed", "measured", ""), found, words=True)]))
     made += [setup_section(setup) for setup in data["setups"]]
     made += [stages_section(found) for found in data.get("stages", ())]
+    if data.get("warming"):
+        made.append(warming_section(data["warming"]))
     if data.get("long"):
         made.append(long_section(data["long"]))
     if data["crm"]:

@@ -35,6 +35,8 @@ class Load:
         self.delays = array("d")
         self.sent = 0
         self.lateness = 0.0
+        self._turns = 0                 # packets of each stream so far
+        self._since = 0                 # when a run began: what was sent before is not in its figures
         self.sending = 0                # nanoseconds of CPU, with what the kernel did for a packet before send returned
         self._epoll = select.epoll()
         self._readers = {}
@@ -63,10 +65,10 @@ class Load:
             self._receive()
         if len(self.delays) != len(ports):
             raise SystemExit(f"only {len(self.delays)} of {len(ports)} streams are relayed")
-        self.delays = array("d")
 
     def run(self, seconds: float) -> None:
-        """Send for `seconds`, then wait for what is on its way."""
+        """Send for `seconds`, then wait for what is on its way. The figures are of the last run."""
+        self.delays, self.sending, self.lateness, self._since = array("d"), 0, 0.0, time.time_ns()
         count = len(self.sockets)
         total = int(seconds / PERIOD) * count
         gap = PERIOD / count
@@ -79,6 +81,7 @@ class Load:
             late = clock() - start - number * gap
             while late >= 0.0 and number < total:
                 turn, stream = divmod(number, count)
+                turn += self._turns
                 packet = pack(0x80, 0, turn + 1 & 0xFFFF, turn * 160 & 0xFFFFFFFF, stream, wall()) + padding
                 before = used()
                 senders[stream](packet)
@@ -89,6 +92,7 @@ class Load:
                 late = clock() - start - number * gap
             self._receive()
         self.sent = total
+        self._turns += int(seconds / PERIOD)
         deadline = clock() + DRAIN_SECONDS
         while len(self.delays) < total and clock() < deadline:
             self._receive()
@@ -99,30 +103,30 @@ class Load:
                 data, ancillary, _, _ = self._readers[fileno](2048, ANCILLARY)
                 seconds, nanoseconds = _timespec.unpack(ancillary[0][2])
                 sent = _stamp.unpack_from(data, 12)[0]
-                self.delays.append((seconds * 1_000_000_000 + nanoseconds - sent) / 1e6)
+                if sent >= self._since:
+                    self.delays.append((seconds * 1_000_000_000 + nanoseconds - sent) / 1e6)
             if len(events) < 64:
                 return
 
 
 def main() -> None:
-    streams, seconds = int(sys.argv[1]), float(sys.argv[2])
-    load = Load(streams)
+    load = Load(int(sys.argv[1]))
     print(json.dumps(load.ports()), flush=True)
     load.aim(json.loads(sys.stdin.readline()))
     print("ready", flush=True)
-    sys.stdin.readline()
-    load.run(seconds)
-    delays = sorted(load.delays)
-    print(json.dumps({
-        "sent": load.sent,
-        "received": len(delays),
-        "sending_seconds": load.sending / 1e9,
-        "late_ms": load.lateness * 1000,
-        "delay_ms": {
-            name: delays[min(len(delays) - 1, int(len(delays) * share))] if delays else None
-            for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0))
-        },
-    }), flush=True)  # fmt: skip
+    for line in sys.stdin:              # how many seconds to send for
+        load.run(float(line))
+        delays = sorted(load.delays)
+        print(json.dumps({
+            "sent": load.sent,
+            "received": len(delays),
+            "sending_seconds": load.sending / 1e9,
+            "late_ms": load.lateness * 1000,
+            "delay_ms": {
+                name: delays[min(len(delays) - 1, int(len(delays) * share))] if delays else None
+                for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0))
+            },
+        }), flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

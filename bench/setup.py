@@ -17,18 +17,20 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import machine, stages, table
+from bench import interpreter, machine, stages, table
 from bench.crm_server import SLOW_DIGIT, crm_server
-from bench.exchange import NAME, book_faults, exchange, written
+from bench.exchange import book_faults, exchange, written
 from bench.figures import Run, median_run
+from bench.interpreter import Interpreter
 from bench.leaks import Watch
 from bench.options import Options
 from bench.peers import registry
 from bench.subject import CannotStart
-from bench.trial import trial
+from bench.trial import WARM_RATE, trial, warm
 
 AUDIO_HOLD = 2.0
 LOOK_UP = {"none": "no look-up", "embedded": "CRM look-up inline", "http": "a CRM asked by HTTP inline"}
@@ -38,7 +40,9 @@ LOOK_UP = {"none": "no look-up", "embedded": "CRM look-up inline", "http": "a CR
 class Plan:
     """One kind of run. `hold` is seconds that a call stays up, `cpus` those of the server and of the load.
     `slow` is seconds that an HTTP hook takes for one caller in ten, whose latencies are kept apart. `raw` is a file
-    that gets a line of JSON for every call."""
+    that gets a line of JSON for every call. Ours is run on the bench's own interpreter, unless `only`, and on
+    `interpreters`. `warm_up` is how many calls go before those that are measured; None: as many as a JIT needs, where
+    there is one. `skipped` are the first seconds, whose calls are in no latency and CPU."""
 
     rate: float = 50.0
     seconds: float = 10.0
@@ -50,19 +54,42 @@ class Plan:
     leaks: bool = False
     slow: float = 0.0
     raw: str = ""
+    interpreters: tuple[Interpreter, ...] = ()
+    only: bool = False
+    warm_up: int | None = None
+    skipped: float = 1.0
     cpus: tuple[int, int] = field(default_factory=machine.two_cpus)
 
     def options(self) -> Options:
         """The load of this plan; where to is filled in by the trial."""
         return Options(
             ("", 0), rate=self.rate, seconds=self.seconds, hold=self.hold, answer_after=self.answer_after,
-            audio=self.audio, apart=SLOW_DIGIT if self.slow else None, raw=self.raw,
+            audio=self.audio, apart=SLOW_DIGIT if self.slow else None, raw=self.raw, warm_up=self.skipped,
         )  # fmt: skip
+
+    def on(self) -> list[Interpreter]:
+        """What ours is run on, in this order."""
+        return [*(() if self.only and self.interpreters else (interpreter.own(),)), *self.interpreters]
+
+    def calls_before(self, on: Interpreter) -> int:
+        """How many calls go before those that are measured."""
+        return self.warm_up if self.warm_up is not None else interpreter.WARM_UP if on.jit else 0
+
+    def facts(self) -> dict[str, str]:
+        """Of the machine and of the other interpreters."""
+        return machine.facts() | {one.name: one.facts for one in self.interpreters}
 
     def words(self) -> str:
         media = "audio relayed" if self.audio else "ports allocated" if self.relay else "no relay"
         hold = f", held {self.hold:g} s" if self.hold else ""
-        return f"{self.rate:g} calls/s for {self.seconds:g} s{hold}, hook {self.hook}, {media}"
+        return f"{self.rate:g} calls/s for {self.seconds:g} s{hold}, hook {self.hook}, {media}{self.warming()}"
+
+    def warming(self) -> str:
+        """What goes before those that are measured, in words."""
+        if self.warm_up is not None:
+            return f"; before, on every server, {self.warm_up:,} calls at {WARM_RATE:g}/s" if self.warm_up else ""
+        warmed = " and ".join(one.name for one in self.on() if one.jit)
+        return f"; before, to warm up {warmed}, {interpreter.WARM_UP:,} calls at {WARM_RATE:g}/s" if warmed else ""
 
     def does(self) -> str:
         """What our exchange does for each call under this plan."""
@@ -71,43 +98,50 @@ class Plan:
         return f"Python; back-to-back user agent, {look_up}, {media}, record and activity written"
 
 
-def ours(plan: Plan, marked: Path | None = None) -> Run:
-    """One run on a fresh exchange; `marked`: the file where it leaves the stages of its calls."""
+def ours(plan: Plan, on: Interpreter, marked: Path | None = None) -> Run:
+    """One run on a fresh exchange on this interpreter; `marked`: the file where it leaves the stages of its calls."""
     server_cpu, load_cpu = plan.cpus
     with ExitStack() as stack:
         asked = stack.enter_context(crm_server(load_cpu, slow=plan.slow)) if plan.hook == "http" else ""
         subject = stack.enter_context(
-            exchange(plan.hook, relay=plan.relay, cpu=server_cpu, load_cpu=load_cpu, hook_url=asked, stages=marked)
+            exchange(
+                plan.hook, on=on, relay=plan.relay, cpu=server_cpu, load_cpu=load_cpu, hook_url=asked, stages=marked
+            )
         )
+        before = warm(subject, plan.options(), plan.calls_before(on), load_cpu)
         watch = Watch(subject, load_cpu) if plan.leaks else None
         run = trial(subject, plan.options(), load_cpu)
         primed = watch.primed if watch else 0
+        earlier = before.offered + primed
         assert subject.database is not None
-        book = written(subject.database, run.offered + primed)
-        run.records, run.activities = book.records - primed, book.activities - primed
-        looked_up = plan.hook != "none"
-        run.faults += book_faults(run.offered + primed, run.ok + primed, run.failed, book, look_up=looked_up)
+        book = written(subject.database, run.offered + earlier)
+        run.warmed = before.offered
+        run.records, run.activities = book.records - earlier, book.activities - earlier
+        ok, failed = run.ok + before.ok + primed, run.failed + before.failed
+        run.faults += book_faults(run.offered + earlier, ok, failed, book, look_up=plan.hook != "none")
+        run.faults += [f"{before.failed} of {before.offered} calls that went before failed"] * bool(before.failed)
         if watch is not None:
             run.leaks = watch.finish(run.offered)
             run.faults += run.leaks["left"]
     return run
 
 
-def staged(plan: Plan) -> dict[str, Any]:
+def staged(plan: Plan, on: Interpreter) -> dict[str, Any]:
     """Where the time of a call goes: one run whose exchange marks the stages, as JSON has it. Such a run costs more CPU
     than others, so that is not in it. Raises CannotStart."""
     options = plan.options()
     with tempfile.TemporaryDirectory(prefix="hookline-bench-") as name:
         file = Path(name, "stages")
-        run = ours(plan, file)
+        run = ours(plan, on, file)
         if not file.exists():
             raise CannotStart("it did not end in time to say what its calls spent their time in")
-        found = stages.summary(stages.read(file, round(options.rate * options.warm_up)))
+        found = stages.summary(stages.read(file, run.warmed + round(options.rate * options.warm_up)))
     return {
         "bench": "stages",
+        "name": on.name,
         "plan": asdict(plan),
         "words": plan.words(),
-        "machine": machine.facts(),
+        "machine": plan.facts(),
         "offered": run.offered,
         "failed": run.failed,
         "good": run.good,
@@ -128,12 +162,15 @@ class Contestant:
 
 
 def contestants(plan: Plan, others: Sequence[registry.Peer]) -> list[Contestant]:
-    """Ours first, then the peers, all under the same load."""
-    return [Contestant(NAME, plan.does(), lambda: ours(plan)), *(_peer(plan, peer) for peer in others)]
+    """Ours first, on each interpreter, then the peers, all under the same load."""
+    first = [Contestant(on.name, plan.does(), partial(ours, plan, on)) for on in plan.on()]
+    return first + [_peer(plan, peer) for peer in others]
 
 
 def _peer(plan: Plan, peer: registry.Peer) -> Contestant:
-    return Contestant(peer.name, peer.does, lambda: registry.run(peer, plan.options(), plan.cpus))
+    return Contestant(
+        peer.name, peer.does, lambda: registry.run(peer, plan.options(), plan.cpus, warm_up=plan.warm_up or 0)
+    )
 
 
 def in_turn(
@@ -166,18 +203,19 @@ def tell(words: str) -> None:
 def report(plan: Plan, made: dict[str, list[Run]], missing: dict[str, str]) -> dict[str, Any]:
     """What --json prints."""
     first = next(iter(made))
+    medians = {name: median_run(runs) for name, runs in made.items()}
     return {
         "bench": "setup",
         "plan": asdict(plan),
-        "machine": machine.facts(),
-        "median": asdict(median_run(made[first])),
+        "machine": plan.facts(),
+        "median": asdict(medians[first]),
         "runs": [asdict(run) for run in made[first]],
         "peers": {
-            name: {"median": asdict(median_run(runs)), "runs": [asdict(run) for run in runs]}
+            name: {"median": asdict(medians[name]), "runs": [asdict(run) for run in runs]}
             for name, runs in made.items()
             if name != first
         },
-        "ratios": table.ratios({name: median_run(runs) for name, runs in made.items()}),
+        "ratios": {ours: table.ratios(medians, ours) for ours in table.to_whom(medians)},
         "missing": missing,
     }
 
@@ -214,6 +252,12 @@ def parser(prog: str, what: str) -> argparse.ArgumentParser:
     made.add_argument("--runs", type=int, default=1, help="runs, each on a fresh server (default 1)")
     made.add_argument("--cpus", default=machine.two_cpus(), type=cpus, help="CPU of the server and of the load")
     made.add_argument("--sippy", default="", help="Sippy's b2bua_simple, when it is not on the path")
+    interpreter.add_interpreter(made)
+    made.add_argument("--only", action="store_true", help="on the interpreters named, not on the bench's own")
+    made.add_argument(
+        "--warm-up", type=int, metavar="CALLS",
+        help=f"calls before those that are measured, for everybody (default 0, with a JIT {interpreter.WARM_UP:,})",
+    )  # fmt: skip
     made.add_argument("--json", action="store_true")
     return made
 
@@ -223,7 +267,8 @@ def plan_of(arguments: argparse.Namespace, *, leaks: bool = False) -> Plan:
     hold = arguments.hold if arguments.hold is not None else AUDIO_HOLD if arguments.rtp else 0.0
     return Plan(
         arguments.rate, arguments.seconds, arguments.hook, arguments.media or arguments.rtp, arguments.rtp, hold,
-        arguments.answer_after, leaks, cpus=arguments.cpus,
+        arguments.answer_after, leaks, interpreters=interpreter.told_apart(arguments.interpreter),
+        only=arguments.only, warm_up=arguments.warm_up, cpus=arguments.cpus,
     )  # fmt: skip
 
 
@@ -239,14 +284,15 @@ def perform(plan: Plan, arguments: argparse.Namespace, *, with_peers: bool) -> i
     if arguments.json:
         print(json.dumps(report(plan, made, missing)))
     else:
-        table.show(plan.words(), made, {one.name: one.does for one in everybody}, missing)
-    return 0 if all(run.good for run in next(iter(made.values()))) else 1
+        table.show(plan.words(), made, {one.name: one.does for one in everybody}, missing, plan.facts())
+    measured = [made.get(on.name, []) for on in plan.on()]
+    return 0 if all(runs and all(run.good for run in runs) for runs in measured) else 1
 
 
 def show_stages(plan: Plan, as_json: bool) -> int:
     """Run with the stages marked, print; 0 when nothing failed."""
     try:
-        found = staged(plan)
+        found = staged(plan, plan.on()[0])
     except CannotStart as error:
         print(f"the exchange did not start, or did not stay: {error}", file=sys.stderr)
         return 1
@@ -269,6 +315,8 @@ def main(argv: list[str]) -> int:
     arguments = options.parse_args(argv)
     if arguments.stages and (arguments.peers or arguments.leaks or arguments.runs > 1):
         options.error("--stages is one run of its own: without --peers, --leaks and --runs")
+    if arguments.stages and len(arguments.interpreter) != arguments.only:
+        options.error("--stages is one run of its own: another interpreter's with --only and one --interpreter")
     plan = replace(plan_of(arguments, leaks=arguments.leaks), raw=arguments.raw or "")
     if arguments.stages:
         return show_stages(plan, arguments.json)

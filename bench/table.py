@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bench import machine, memory, stages
+from bench import memory, stages
 from bench.figures import Run, median_run, ratio
+from bench.interpreter import NAME, suffixes
 
 HEAD = ("", "ok", "failed", "calls/s", "resent", "180 p50", "p95", "p99", "max", "200 p50", "p99", "CPU ms", "media",
         "load", "RSS MiB", "steal %")  # fmt: skip
@@ -28,13 +29,19 @@ def _ms(figures: Mapping[str, float], name: str) -> str:
     return f"{figures[name]:.2f}" if name in figures else "-"
 
 
-def ratios(runs: Mapping[str, Run]) -> dict[str, dict[str, float | None]]:
-    """Each peer's figures by ours; ours is the first. None where either failed calls or has no such figure."""
-    names = list(runs)
-    ours = runs[names[0]]
+def to_whom(names: Iterable[str]) -> list[str]:
+    """Whom the others are held against: ours on every interpreter; of runs that are all ours, the first."""
+    names = list(names)
+    return [NAME + suffix for suffix in suffixes(names)] or names[:1]
+
+
+def ratios(runs: Mapping[str, Run], to: str) -> dict[str, dict[str, float | None]]:
+    """The others' figures by those of `to`. None where either failed calls or has no such figure."""
+    ours = runs[to]
     found: dict[str, dict[str, float | None]] = {}
-    for name in names[1:]:
-        run = runs[name]
+    for name, run in runs.items():
+        if name == to:
+            continue
         usable = run.comparable and ours.comparable
         found[name] = {
             "cpu": ratio(run.total_cpu_ms, ours.total_cpu_ms) if usable else None,
@@ -47,7 +54,7 @@ def ratios(runs: Mapping[str, Run]) -> dict[str, dict[str, float | None]]:
 def ratio_words(found: Mapping[str, float | None]) -> str:
     """One peer's ratios in words."""
     names = {"cpu": "CPU a call", "ringing_p50": "INVITE->180 p50", "ringing_p99": "p99"}
-    told = [f"{what} {found[name]:.2f} of ours" for name, what in names.items() if found.get(name) is not None]
+    told = [f"{what} {found[name]:.2f} of it" for name, what in names.items() if found.get(name) is not None]
     return ", ".join(told) or "not comparable: calls failed, or one of the two fell behind"
 
 
@@ -67,6 +74,8 @@ def remarks(run: Run) -> list[str]:
         told.append("failed: " + ", ".join(f"{count} with {why}" for why, count in sorted(run.reasons.items())))
     told += [f"fault: {fault}" for fault in run.faults]
     told += [f"noise: {why}" for why in run.noise]
+    if run.warmed:
+        told.append(f"{run.warmed:,} calls went before; in no figure but the memory that they have left")
     if run.dropped:
         told.append(f"its socket had no room for {run.dropped} packets")
     if run.records is not None:
@@ -86,10 +95,11 @@ def remarks(run: Run) -> list[str]:
 
 
 def show(
-    what: str, made: Mapping[str, Sequence[Run]], does: Mapping[str, str], missing: Mapping[str, str]
+    what: str, made: Mapping[str, Sequence[Run]], does: Mapping[str, str], missing: Mapping[str, str],
+    facts: Mapping[str, str],
 ) -> None:
     """Print all of it. `does` says what each does for its call: without it a ratio means nothing."""
-    for fact, value in machine.facts().items():
+    for fact, value in facts.items():
         print(f"{fact:<12} {value}")
     print(f"{'load':<12} {what}")
     print(f"{'late':<12} the load left {_late(made)} ms late at p99; latency counts from when a call was meant")
@@ -101,9 +111,11 @@ def show(
             for remark in remarks(run):
                 print(f"    {remark}")
     if len(made) > 1:
-        print("of the middle runs, ours being 1:")
-        for name, found in ratios({name: median_run(runs) for name, runs in made.items()}).items():
-            print(f"    {name:<22} {ratio_words(found)}")
+        medians = {name: median_run(runs) for name, runs in made.items()}
+        for ours in to_whom(medians):
+            print(f"of the middle runs, {ours} being 1:")
+            for name, found in ratios(medians, ours).items():
+                print(f"    {name:<22} {ratio_words(found)}")
         print("what each does:")
         for name in made:
             print(f"    {name:<22} {does.get(name, '')}")

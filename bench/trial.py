@@ -6,12 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
-from bench import machine, memory
+from bench import machine, memory, warming
 from bench.figures import Run, curve, percentiles
 from bench.load import READY
 from bench.options import Figures, Options
@@ -19,6 +20,7 @@ from bench.subject import ROOT, CannotStart, Subject
 from bench.wire import GIVE_UP
 
 SPARE_SECONDS = 30.0
+WARM_RATE = 500.0           # calls a second that go before those that are measured
 LOAD_BUSY = 0.7             # shares above which a figure says more of the load or of the neighbours than of the server
 LOAD_LATE_MS = 1.0
 STEAL = 0.01
@@ -69,6 +71,20 @@ def aimed(options: Options, subject: Subject) -> Options:
     return options
 
 
+def warm(subject: Subject, options: Options, calls: int, load_cpu: int) -> Figures:
+    """So many calls at WARM_RATE before those that are measured, through a load of their own, without audio; what came
+    of them. Returns when their transactions are gone, so that what follows neither weighs them nor pays for them."""
+    if not calls:
+        return Figures()
+    before = replace(
+        options, rate=WARM_RATE, seconds=calls / WARM_RATE, warm_up=0.0, hold=0.0, answer_after=0.0, audio=False, raw=""
+    )
+    figures, _, _ = offer(aimed(before, subject), load_cpu)
+    subject.password = ""       # the phone is registered now, and stays so
+    time.sleep(memory.LINGER_SECONDS)
+    return figures
+
+
 def trial(subject: Subject, options: Options, load_cpu: int) -> Run:
     """One run of the load against this server. Raises CannotStart when it did not live to the end."""
     options = aimed(options, subject)
@@ -112,7 +128,9 @@ def trial(subject: Subject, options: Options, load_cpu: int) -> Run:
         audio=figures.audio,
         ringing_curve=curve(figures.ringing_ms),
         apart=percentiles(figures.apart_ms),
-        memory=samples,
+        memory=[[at, held] for at, held, _ in samples],
+        spent=[[at, used] for at, _, used in samples],
+        blocks_p99=warming.p99s(figures.ringing_ms),
         tenths=memory.tenths(figures.ringing_ms),
     )
     run.noise = noise(run, figures)

@@ -17,7 +17,7 @@ from bench.figures import Run
 from bench.options import Options
 from bench.peers import asterisk_pbx, kamailio, sippy
 from bench.subject import HOST, Subject
-from bench.trial import trial
+from bench.trial import trial, warm
 
 Starter = Callable[[Path, int, int, int], AbstractContextManager[Subject]]
 """Directory to work in, CPU, SIP port, the callee's port."""
@@ -62,10 +62,13 @@ def look(sippy_path: str = "") -> tuple[list[Peer], dict[str, str]]:
     return found, missing
 
 
-def run(peer: Peer, options: Options, cpus: tuple[int, int]) -> Run:
-    """One run on a fresh server. Raises CannotStart."""
+def run(peer: Peer, options: Options, cpus: tuple[int, int], *, warm_up: int = 0) -> Run:
+    """One run on a fresh server, after so many calls that are not measured. Raises CannotStart."""
     server_cpu, load_cpu = cpus
     with tempfile.TemporaryDirectory(prefix="hookline-bench-") as name:
         port, callee_port = wire.free_port(HOST), wire.free_port(HOST)
         with peer.start(Path(name), server_cpu, port, callee_port) as subject:
-            return trial(subject, options, load_cpu)
+            before = warm(subject, options, warm_up, load_cpu)
+            measured = trial(subject, options, load_cpu)
+            measured.warmed = before.offered
+            return measured

@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from bench import budgets, crm
+from bench import budgets, crm, interpreter
 from bench.crm_server import crm_server, told
 from bench.machine import two_cpus
 from bench.setup import Plan
@@ -40,13 +40,13 @@ def test_one_caller_in_ten_is_late() -> None:
 
 def test_who_is_late_is_told_apart_from_the_others() -> None:
     late = run(ringing={"p99": 5.0}, apart={"p50": 101.5})
-    words = crm.late_words({budgets.BY_HTTP: [run(ringing={"p99": 4.0})], budgets.SLOWLY: [late]})
+    words = crm.late_words({budgets.BY_HTTP: [run(ringing={"p99": 4.0})], budgets.SLOWLY: [late]}, "")
     assert "p99 5.00 ms, 4.00 ms where nobody is late; the late ones' p50 101.5 ms" in words
 
 
 def test_the_crm_is_told_nothing_while_a_first_party_workstation_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crm, "KEPT_SECONDS", 1.0)
     monkeypatch.setattr(crm, "TOLD_SECONDS", 3.0)
-    on, off = crm.of_scheme("first-party", Plan())
+    on, off = crm.of_scheme("first-party", Plan(), interpreter.own())
     assert (on.workstation, on.calls, on.recorded, on.told) == ("on", 10, 10, 10)
     assert (off.workstation, off.calls, off.recorded, off.told) == ("off", 10, 10, 0)

@@ -26,6 +26,18 @@ def test_without_a_command_they_are_listed(
     assert all(name in told for name in command.COMMANDS)
 
 
+def test_the_load_does_not_run_on_a_jit_but_the_parser_may(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command.machine, "has_jit", lambda: True)
+    monkeypatch.setattr(sys, "argv", ["bench", "setup"])
+    assert command.main() == 2
+    assert f"bench setup --interpreter {sys.executable}" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["bench", "parse", "--help"])
+    with pytest.raises(SystemExit):
+        command.main()
+
+
 def test_processors_that_are_not_ours_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     from bench import setup
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import asdict
 from typing import Any
 
@@ -27,7 +28,8 @@ def test_a_process_is_looked_at_from_the_first_to_the_last() -> None:
     with memory.sampled([os.getpid()], CPU, samples):
         pass
     assert len(samples) == 2
-    assert all(held > 1 for _, held in samples)
+    assert all(held > 1 for _, held, _ in samples)
+    assert 0 < samples[0][2] <= samples[1][2] <= time.process_time() + 1
 
 
 def test_nobody_to_look_at_and_who_is_gone_are_no_fault() -> None:

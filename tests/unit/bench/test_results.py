@@ -62,13 +62,14 @@ GOOD = data(
 
 
 def test_ratios_are_theirs_by_ours_media_included() -> None:
-    found = table.ratios({"Hookline": run(cpu_ms=1.0, media_cpu_ms=0.5), "Kamailio": run(cpu_ms=0.75, media_cpu_ms=0)})
+    runs = {"Hookline": run(cpu_ms=1.0, media_cpu_ms=0.5), "Kamailio": run(cpu_ms=0.75, media_cpu_ms=0)}
+    found = table.ratios(runs, "Hookline")
     assert found["Kamailio"] == {"cpu": 0.5, "ringing_p50": 1.0, "ringing_p99": 1.0}
 
 
 @pytest.mark.parametrize("changes", [{"failed": 1}, {"achieved": 40}, {"resent": 20}])
 def test_no_ratio_to_a_server_that_failed_or_fell_behind(changes: dict[str, Any]) -> None:
-    found = table.ratios({"Hookline": run(), "Kamailio": run(**changes)})
+    found = table.ratios({"Hookline": run(), "Kamailio": run(**changes)}, "Hookline")
     assert set(found["Kamailio"].values()) == {None}
     assert "not comparable" in table.ratio_words(found["Kamailio"])
 
@@ -186,7 +187,7 @@ def test_many_calls_in_one_run_are_gathered_only_when_asked_for(monkeypatch: pyt
 
     monkeypatch.setattr(report, "in_turn", in_turn)
     monkeypatch.setattr(report, "contestants", contestants)
-    monkeypatch.setattr(report, "staged", lambda plan: {"plan": asdict(plan)})
+    monkeypatch.setattr(report, "staged", lambda plan, on: {"plan": asdict(plan)})
     monkeypatch.setattr(report, "said", lambda main, argv: {"runs": []})
     monkeypatch.setattr("bench.crm.gather", lambda plan, runs: None)
     monkeypatch.setattr(report.registry, "look", lambda sippy: ([], {"Kamailio": "not installed"}))
@@ -233,7 +234,7 @@ def long() -> dict[str, Any]:
 def test_a_long_run_has_a_section_only_where_there_was_one() -> None:
     text = markdown("Results", results.sections({**GOOD, "long": long()}))
     assert "## 100,500 calls in one run" in text
-    assert "| 100.0 | 120.0 | 123.0 | +2.5% |" in text
+    assert "| Hookline | 100.0 | 120.0 | 123.0 | +2.5% |" in text
     assert "calls in one run" not in markdown("Results", results.sections({**GOOD, "long": None}))
     assert html("Results", results.sections({**GOOD, "long": long()})).count("<svg") == 5
 

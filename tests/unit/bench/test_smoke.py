@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
-from bench import setup
+from bench import machine, memory, setup
 
 
 def test_twenty_calls_a_second_for_a_second_and_every_one_is_in_the_database(
@@ -18,4 +19,19 @@ def test_twenty_calls_a_second_for_a_second_and_every_one_is_in_the_database(
     assert (run["offered"], run["ok"], run["failed"], run["faults"]) == (40, 40, 0, [])
     assert (run["records"], run["activities"]) == (40, 40)
     assert run["cpu_ms"] > 0
+    assert status == 0
+
+
+def test_a_second_interpreter_takes_its_turn_and_the_calls_before_are_in_the_database(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "LINGER_SECONDS", 0.0)
+    more = ["--only", "--interpreter", sys.executable, "--warm-up", "30"]
+    status = setup.main(["--rate", "20", "--seconds", "1", "--media", "--json", *more])
+    told = json.loads(capfd.readouterr().out)
+    run = told["median"]
+    assert run["name"] == f"Hookline on {machine.implementation()}"
+    assert run["name"] in told["machine"]
+    assert (run["offered"], run["ok"], run["warmed"], run["faults"]) == (40, 40, 30, [])
+    assert (run["records"], run["activities"]) == (40, 40)
     assert status == 0

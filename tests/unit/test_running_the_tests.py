@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import tests.__main__ as running
+import tests.workers as networks
 from tests.conftest import require_root, require_tool
 from tests.ports import PORTS, free_port
 from tests.workers import HOST, own_network
@@ -223,6 +224,22 @@ def test_a_worker_has_ports_of_its_own() -> None:
         thread.start()
         thread.join()
     assert seen == [True, b"heard", HOST]
+
+
+def test_a_network_that_cannot_be_used_is_left_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_root("networks of their own")
+    require_tool("ip")
+    monkeypatch.setattr(networks, "COMMANDS", ("link set nothing_like_it up",))
+    seen: list[object] = []
+
+    def worker() -> None:
+        where = networks.BEFORE.readlink()
+        seen.extend((own_network(), networks.BEFORE.readlink() == where))
+
+    thread = threading.Thread(target=worker)
+    thread.start()
+    thread.join()
+    assert seen == [False, True]
 
 
 def test_ports_that_are_free() -> None:

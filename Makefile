@@ -12,13 +12,18 @@ PYTHON ?= $(shell for p in /usr/bin/python3.11 python3.11 /usr/bin/python3 pytho
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
+# The bench runs the exchange on PyPy, too, where there is one; nothing else needs it.
+PYPY ?= $(shell command -v pypy3 >/dev/null && pypy3 -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' \
+	2>/dev/null && command -v pypy3)
+PYPY_BIN := .venv-pypy/bin
+
 .PHONY: help run test lint bench simulate packages clean
 
 help:
 	@echo "make run    start the exchange with its CRM and panel (ARGS='-c hookline.toml')"
 	@echo "make test   lint, types, import arrows and every test (TESTS='tests/unit' for some)"
 	@echo "make lint   ruff, mypy --strict, lint-imports"
-	@echo "make bench  measure set-up, relay and parser; writes bench/RESULTS.md"
+	@echo "make bench  measure set-up, relay and parser, on PyPy, too, if there is a pypy3; writes bench/RESULTS.md"
 	@echo "make simulate   play SEEDS=10000 offices from seed FIRST=1 in virtual time, on PROCESSES=2 cores"
 	@echo "PYTHON=python3.12 picks the interpreter of a new .venv"
 
@@ -35,6 +40,18 @@ $(BIN)/python:
 	$(PIP) install -e '.[test]'
 	@touch .venv/.run $@
 
+# Never an error: without it there is less to measure. pip is the other environment's, so that this one needs none.
+.venv-pypy/.run: pyproject.toml | .venv/.test
+	@if [ ! -x $(PYPY_BIN)/python ] && [ -z "$(PYPY)" ]; then \
+		echo "No pypy3 of Python 3.11 or newer on the path: the bench measures Hookline on CPython alone."; \
+	elif { [ -x $(PYPY_BIN)/python ] || "$(PYPY)" -m venv --without-pip .venv-pypy; } \
+		&& $(PIP) --python $(PYPY_BIN)/python install -e .; then touch $@; \
+	else \
+		rm -rf .venv-pypy; \
+		echo "Hookline's packages could not be installed for PyPy (a C compiler and PyPy's headers are needed;"; \
+		echo "Debian: apt install gcc pypy3-dev): the bench measures it on CPython alone."; \
+	fi
+
 run: .venv/.run
 	@exec $(BIN)/hookline serve $(ARGS)
 
@@ -49,7 +66,7 @@ lint: .venv/.test
 test: packages lint
 	@$(BIN)/python -m tests $(TESTS)
 
-bench: .venv/.test
+bench: .venv/.test .venv-pypy/.run
 	$(BIN)/python -m bench report
 
 SEEDS ?= 10000
@@ -59,4 +76,4 @@ simulate: .venv/.test
 	nice -n 19 $(BIN)/python -m tests.scenario --seeds $(SEEDS) --first $(FIRST) --processes $(PROCESSES)
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-pypy build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

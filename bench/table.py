@@ -103,11 +103,12 @@ def show(
         print(f"{fact:<12} {value}")
     print(f"{'load':<12} {what}")
     print(f"{'late':<12} the load left {_late(made)} ms late at p99; latency counts from when a call was meant")
-    print(f"{HEAD[0]:<24}" + "".join(f"{name:>9}" for name in HEAD[1:]))
+    width = max(24, *(len(name) + 1 for name in made))
+    print(f"{HEAD[0]:<{width}}" + "".join(f"{name:>9}" for name in HEAD[1:]))
     for runs in made.values():
         for run in runs:
             cells = row(run)
-            print(f"{cells[0]:<24}" + "".join(f"{cell:>9}" for cell in cells[1:]))
+            print(f"{cells[0]:<{width}}" + "".join(f"{cell:>9}" for cell in cells[1:]))
             for remark in remarks(run):
                 print(f"    {remark}")
     if len(made) > 1:

@@ -15,6 +15,7 @@ from bench import budgets, plots, report, results, table
 from bench import setup as setups
 from bench.document import html, markdown
 from bench.figures import Run
+from bench.interpreter import Interpreter, Unusable
 from bench.setup import Plan
 from tests.unit.bench.runs import run
 
@@ -149,6 +150,57 @@ def test_a_relay_that_loses_one_packet_does_not_hold_600_calls() -> None:
     )
 
 
+PYPY = "Hookline on PyPy 8.0"
+
+
+def test_ours_on_every_interpreter_has_its_budgets_and_its_ratios() -> None:
+    fast = {"Hookline": run(), PYPY.replace(" ", "_"): run(cpu_ms=0.2, media_cpu_ms=0.1), "Kamailio": run(cpu_ms=0.6)}
+    found = data(
+        setup(50, **fast),
+        setup(1000, Hookline=run(rate=1000, achieved=1000), **{PYPY: run(rate=1000, achieved=1000, cpu_ms=0.2)}),
+        relay=(relayed(400), relayed(400, relay="worker on PyPy 8.0", cpu_us_per_packet=20.0)),
+        crm=crm(**{f"{name} on PyPy 8.0": one for name, one in asked_on_pypy().items()}),
+    )
+    told = verdicts(found)
+    assert told["CPU a call, signalling, at 1,000/s"] == "missed"
+    assert told["CPU a call, signalling, at 1,000/s on PyPy 8.0"] == "met"
+    assert told["CPU a packet at 400 calls"] == "met"
+    assert told["CPU a packet at 400 calls on PyPy 8.0"] == "missed"
+    assert (told[ADDED], told[f"{ADDED} on PyPy 8.0"]) == ("met", "missed")
+    assert f"{LATE} on PyPy 8.0" in told
+    text = markdown("Results", results.sections(found))
+    assert "| ratio to Hookline |" in text
+    assert f"| {PYPY} | 0.25 | 1.00 | 1.00 |" in text
+    assert f"| ratio to {PYPY} |" in text
+    assert "| Hookline | 4.00 | 1.00 | 1.00 |" in text
+    assert "the late ones' p50 was 101.00 ms, 104.00 ms on PyPy 8.0." in text
+
+
+def asked_on_pypy() -> dict[str, Run]:
+    slow = run(apart={"p50": 104.0})
+    return {budgets.ASKED: run(cpu_ms=0.4), budgets.NOBODY: run(cpu_ms=0.2), budgets.BY_HTTP: run(),
+            budgets.SLOWLY: slow}  # fmt: skip
+
+
+def test_the_report_measures_the_interpreter_of_make_bench_when_none_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pypy = Interpreter("/opt/pypy3", PYPY, "PyPy 8.0.1", jit=True)
+    monkeypatch.setattr(report, "PYPY", tmp_path / "python")
+    monkeypatch.setattr(report, "asked", lambda path: pypy)
+    assert report.also([]) == ((), {})
+    (tmp_path / "python").write_text("")
+    assert report.also([]) == ((pypy,), {})
+    other = Interpreter("/opt/python", "Hookline on CPython 3.13", "", jit=False)
+    assert report.also([other]) == ((other,), {})
+
+    def refuses(path: str) -> Interpreter:
+        raise Unusable("its packages are not there")
+
+    monkeypatch.setattr(report, "asked", refuses)
+    assert report.also([]) == ((), {"Hookline on PyPy": "its packages are not there"})
+
+
 ADDED, LATE = "CPU a call that the look-up adds at 200/s", "p99 that 100 ms for one in ten adds to the others at 200/s"
 
 
@@ -198,6 +250,14 @@ def test_many_calls_in_one_run_are_gathered_only_when_asked_for(monkeypatch: pyt
     assert asked[-1] == (500.0, 200.0, 0)
     assert (len(whole["long"]["runs"]["Hookline"]), whole["long"]["missing"]) == (1, {})
     assert whole["setups"][0]["missing"] == {"Kamailio": "not installed"}
+    assert whole["warming"] is None
+    pypy = Interpreter("/opt/pypy3", PYPY, "PyPy 8.0.1", jit=True)
+    both = report.gather(1, 3.0, "", "command", interpreters=(pypy,), missing={"another": "gone"})
+    assert [list(one["runs"]) for one in (*both["setups"], both["warming"])] == [["Hookline", PYPY]] * 4
+    assert (both["warming"]["plan"]["seconds"], both["warming"]["plan"]["warm_up"]) == (30.0, 0)
+    assert len(both["stages"]) == 4
+    assert both["machine"][PYPY] == "PyPy 8.0.1"
+    assert both["setups"][0]["missing"] == {"Kamailio": "not installed", "another": "gone"}
 
 
 def test_ticks_enclose_what_is_drawn() -> None:

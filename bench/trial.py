@@ -20,7 +20,7 @@ from bench.subject import ROOT, CannotStart, Subject
 from bench.wire import GIVE_UP
 
 SPARE_SECONDS = 30.0
-WARM_RATE = 500.0           # calls a second that go before those that are measured
+WARM_RATE = 200.0           # calls a second that go before those that are measured: what a cold JIT keeps up with
 LOAD_BUSY = 0.7             # shares above which a figure says more of the load or of the neighbours than of the server
 LOAD_LATE_MS = 1.0
 STEAL = 0.01

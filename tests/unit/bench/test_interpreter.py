@@ -83,10 +83,10 @@ def test_ours_takes_turns_on_every_interpreter_and_then_the_peers() -> None:
 def test_one_with_a_jit_is_warmed_up_and_all_are_when_it_is_asked_for() -> None:
     plan = Plan(interpreters=(PYPY, OTHER))
     assert [plan.calls_before(on) for on in (PYPY, OTHER)] == [20_000, 0]
-    assert plan.words().endswith("; before, to warm up Hookline on PyPy 8.0, 20,000 calls at 500/s")
+    assert plan.words().endswith("; before, to warm up Hookline on PyPy 8.0, 20,000 calls at 200/s")
     alike = replace(plan, warm_up=300)
     assert [alike.calls_before(on) for on in (PYPY, OTHER)] == [300, 300]
-    assert alike.words().endswith("; before, on every server, 300 calls at 500/s")
+    assert alike.words().endswith("; before, on every server, 300 calls at 200/s")
     assert "before" not in Plan(interpreters=(OTHER,)).words()
     assert "before" not in replace(plan, warm_up=0).words()
 

@@ -110,7 +110,7 @@ def test_what_goes_before_is_a_load_of_its_own_without_audio_whose_transactions_
     measured = Options(("", 0), rate=20, audio=True, hold=2.0, raw="calls.jsonl")
     one = subject()
     assert trial.warm(one, measured, 1000, 1).offered == 1000
-    assert said == [(500.0, 2.0, 0.0, False, 0.0, ""), ("secret", ("127.0.0.1", 5)), memory.LINGER_SECONDS]
+    assert said == [(200.0, 5.0, 0.0, False, 0.0, ""), ("secret", ("127.0.0.1", 5)), memory.LINGER_SECONDS]
     assert one.password == ""
     assert (measured.rate, measured.audio, measured.raw) == (20, True, "calls.jsonl")
     assert trial.warm(one, measured, 0, 1) == Figures()

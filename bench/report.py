@@ -125,7 +125,7 @@ def write(data: dict[str, Any], results_file: Path, page: Path) -> None:
     print(f"written: {results_file} and {page}")
     noise = results.noise_of(data)
     if noise:
-        print(f"{len(noise)} runs were disturbed; the first: {noise[0]}. Not for publication.", file=sys.stderr)
+        print(f"{len(noise)} runs were disturbed; the first: {noise[0]}. They are named on the page.", file=sys.stderr)
 
 
 def main(argv: list[str]) -> int:

@@ -268,7 +268,12 @@ def sections(data: Mapping[str, Any]) -> list[Section]:
     ]
     if noise:
         made.append(
-            Section("Disturbed: not for publication", ["These runs say as much of the neighbours as of us."], (), noise)
+            Section(
+                "Disturbed runs",
+                ["They say as much of the neighbours as of us; what rests on one of them holds less."],
+                (),
+                noise,
+            )
         )
     found = verdicts(data)
     if found:

@@ -77,7 +77,7 @@ def test_no_ratio_to_a_server_that_failed_or_fell_behind(changes: dict[str, Any]
 
 def test_a_quiet_run_can_be_published() -> None:
     text = markdown("Results", results.sections(GOOD))
-    assert "not for publication" not in text
+    assert "Disturbed runs" not in text
     assert "Asterisk is not measured: not on the path" in text
     assert "| kernel | 6.1 |" in text
 
@@ -85,7 +85,7 @@ def test_a_quiet_run_can_be_published() -> None:
 def test_a_disturbed_run_says_so_first() -> None:
     disturbed = data(setup(50, Hookline=run(noise=["others kept 1.50 CPUs busy"])))
     text = markdown("Results", results.sections(disturbed))
-    assert text.index("not for publication") < text.index("Call set-up")
+    assert text.index("Disturbed runs") < text.index("Call set-up")
     assert "Hookline at 50/s, run 1: others kept 1.50 CPUs busy" in text
     assert "in a disturbed run" in text
 

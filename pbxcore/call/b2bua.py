@@ -261,7 +261,7 @@ class LiveCall(Driven):
                 self.note(Outcome(error.status, error.reason))
             except MediaError as error:
                 self.exchange.media_refused(self.call.offered.call_id, error)
-                self.note(Outcome(488, "Not Acceptable Here"))
+                self.note(Outcome(error.status, build.REASONS[error.status]))
         return live
 
     async def _progress(self, branch: Branch, response: Response) -> None:

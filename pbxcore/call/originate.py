@@ -187,7 +187,7 @@ class OrderedCall(LiveCall):
             body = await made.agree(self.offer)
         except MediaError as error:
             self.exchange.media_refused(self.call.offered.call_id, error)
-            self._note(Outcome(488, build.REASONS[488]))
+            self._note(Outcome(error.status, build.REASONS[error.status]))
             leg.bye()
             return None
         leg.acknowledge(response, body)

@@ -197,7 +197,7 @@ class Transfer(Handover):
                 self._note(Outcome(error.status, error.reason))
             except MediaError as error:
                 exchange.media_refused(live.call.offered.call_id, error)
-                self._note(Outcome(488, build.REASONS[488]))
+                self._note(Outcome(error.status, build.REASONS[error.status]))
 
     async def _invite(self, branch: Branch, uri: str, told: bytes) -> None:
         live, exchange, stays = self.live, self.live.exchange, self.stays

@@ -14,7 +14,17 @@ from pbxcore.hooks import StreamStats
 
 
 class MediaError(Exception):
-    """The relay cannot serve this offer: no ports left, an unusable SDP, a dead worker. The message says which."""
+    """The relay cannot serve this offer: no ports left, an unusable SDP, a dead worker. The message says which.
+
+    `status` is what a caller is told: another offer might have gone (RFC 3261 section 21.4.26)."""
+
+    status = 488
+
+
+class NoRoom(MediaError):
+    """No fault of the offer: the relay cannot take another call just now (section 21.5.4)."""
+
+    status = 503
 
 
 SWITCHED_OFF = "it is switched off"

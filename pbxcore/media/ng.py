@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable, Mapping
 
 from pbxcore.media import bencode
-from pbxcore.media.backend import MediaError
+from pbxcore.media.backend import NoRoom
 
 REPEATS = (0.2, 0.4, 0.8)     # seconds to wait for an answer before each repetition, and before giving up
 PING_SECONDS = 2.0
@@ -20,7 +20,7 @@ MISSED_PINGS = 2              # so many pings that were given up make a daemon d
 Words = dict[str, bencode.Value]
 
 
-class NoAnswer(MediaError):
+class NoAnswer(NoRoom):
     """The daemon did not answer in time."""
 
 

@@ -14,7 +14,7 @@ from itertools import count
 
 from pbxcore.hooks import StreamStats
 from pbxcore.media import bencode
-from pbxcore.media.backend import SWITCHED_OFF, KernelState, MediaError, MediaListener, itself
+from pbxcore.media.backend import SWITCHED_OFF, KernelState, MediaError, MediaListener, NoRoom, itself
 from pbxcore.media.book import split_range
 from pbxcore.media.channel import Channel, Words
 from pbxcore.media.rewrite import LOWEST_PORT, Body, Line, read
@@ -311,7 +311,7 @@ class Relay:
             if channel.alive and (chosen is None or channel.load < chosen.load):
                 chosen = channel
         if chosen is None:
-            raise MediaError("no media worker is running")
+            raise NoRoom("no media worker is running")
         chosen.load += 1
         return chosen
 
@@ -344,16 +344,16 @@ class Relay:
         deadline = self._clock() + PATIENCE
         while True:
             if not channel.alive:
-                raise MediaError("the media worker is gone")
+                raise NoRoom("the media worker is gone")
             if pool.needs_more():
                 channel.grow(pool)
             rested = pool.next_rested()
             if pool.error and rested is None:
                 if not pool.lent:
                     del channel.pools[local]        # the address may be there tomorrow
-                raise MediaError(f"no ports left: {pool.error}")
+                raise NoRoom(f"no ports left: {pool.error}")
             if self._clock() >= deadline:
-                raise MediaError("no ports left" + (f": {pool.error}" if pool.error else " yet"))
+                raise NoRoom("no ports left" + (f": {pool.error}" if pool.error else " yet"))
             await channel.wait(deadline if rested is None else min(deadline, rested))
             if self._calls.get(call_id) is not call or leg not in call.legs.values():
                 raise MediaError("the call is over")

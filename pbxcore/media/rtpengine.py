@@ -23,7 +23,7 @@ import structlog
 
 from pbxcore.hooks import StreamStats
 from pbxcore.media import wav
-from pbxcore.media.backend import RTPENGINE, KernelState, MediaError, MediaListener, itself
+from pbxcore.media.backend import RTPENGINE, KernelState, MediaError, MediaListener, NoRoom, itself
 from pbxcore.media.ng import Daemon, NoAnswer, Words
 from pbxcore.media.rewrite import Body, read
 from pbxcore.media.ringback import payload_for, sound
@@ -136,7 +136,7 @@ class Rtpengine:
         self._next += 1
         order = [self._daemons[(self._next + n) % len(self._daemons)] for n in range(len(self._daemons))]
         order.sort(key=lambda daemon: not daemon.alive)
-        trouble = MediaError("no rtpengine is alive")
+        trouble: MediaError = NoRoom("no rtpengine is alive")
         for daemon in order:
             call = self._calls[call_id] = _Call(daemon, from_leg)
             try:

@@ -30,7 +30,7 @@ def test_a_call_for_which_there_are_no_ports(tmp_path: Path) -> None:
         server.start()
         with wire.Udp(server.address()) as phone:
             assert wire.register(phone, server.address(), "101", password_of("101")).status == 200
-            assert [call(server) for _ in range(3)] == [488, 488, 488]
+            assert [call(server) for _ in range(3)] == [503, 503, 503]
             assert phone.receive(0.1) is None
         records = server.wait_for_records(3)
         assert [record["disposition"] for record in records] == ["failed"] * 3

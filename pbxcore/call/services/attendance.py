@@ -266,7 +266,7 @@ async def attendance(live: LiveCall, step: Attend) -> Attendance | None:
         body = made.told = await made.agree(live.offer)
     except MediaError as error:
         live.exchange.media_refused(live.call.offered.call_id, error)
-        live.refuse(488, build.REASONS[488])
+        live.refuse(error.status, build.REASONS[error.status])
         return None
     now = live.exchange.wall()
     live.apply(inputs.LegDialed(now, attendant.label, attendant.party, step.name))

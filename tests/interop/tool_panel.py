@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import sqlite3
+import struct
 import subprocess
 import sys
 import threading
@@ -16,6 +18,7 @@ import urllib.request
 from http.cookiejar import CookieJar
 from typing import Any
 
+from bench.instrument import SO_TIMESTAMPNS
 from tests.interop.server import PATIENCE, ROOT, Server, wait_until
 from web.auth import hash_password
 
@@ -88,11 +91,11 @@ class LivePage:
             database.execute("insert into users values (?, ?, ?, ?, ?)", row)
         self.said: list[tuple[float, str]] = []
         self._base = server.panel
-        self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
+        cookies = CookieJar()
+        self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(cookies))
         [token] = re.findall(r'name="token" value="([^"]+)"', self.get("sign-in"))
         self.get("sign-in", {"username": username, "password": PASSWORD, "token": token, "next": "/"})
-        stream = self._opener.open(f"{self._base}/live/feed", timeout=60)
-        threading.Thread(target=self._read, args=(stream,), daemon=True).start()
+        threading.Thread(target=self._read, args=(self._feed(cookies),), daemon=True).start()
         wait_until(lambda: self.said, "the page")
 
     def get(self, path: str, fields: dict[str, str] | None = None) -> str:
@@ -100,16 +103,35 @@ class LivePage:
         with self._opener.open(f"{self._base}/{path}", data, timeout=PATIENCE) as answer:
             return str(answer.read().decode())
 
-    def _read(self, stream: Any) -> None:
-        lines: list[str] = []
+    def _feed(self, cookies: CookieJar) -> socket.socket:
+        """The live feed on a socket whose octets the kernel stamps, in HTTP/1.0: no chunks."""
+        at = urllib.parse.urlsplit(self._base)
+        sock = socket.create_connection((at.hostname or "", at.port or 80), timeout=60)
+        sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+        cookie = "; ".join(f"{one.name}={one.value}" for one in cookies)
+        sock.sendall(f"GET {at.path}/live/feed HTTP/1.0\r\nHost: {at.netloc}\r\nCookie: {cookie}\r\n\r\n".encode())
+        return sock
+
+    def _read(self, sock: socket.socket) -> None:
+        """Each event with when it was in our kernel, however late this thread is."""
+        rest, lines = b"", list[str]()
         try:
-            for line in stream:
-                if line.startswith(b"data: "):
-                    lines.append(line[6:].decode())
-                elif not line.strip() and lines:
-                    self.said.append((time.time(), "".join(lines)))
-                    lines.clear()
-        except (OSError, ValueError):   # the exchange has gone, or the test is over
+            while True:
+                data, stamps, _, _ = sock.recvmsg(65536, 256)
+                if not data:
+                    return
+                at = time.time()        # the kernel begins to stamp a moment after it was asked to
+                for _, _, stamp in stamps:
+                    seconds, nanoseconds = struct.unpack("qq", stamp)
+                    at = seconds + nanoseconds / 1e9
+                *whole, rest = (rest + data).split(b"\n")
+                for line in whole:
+                    if line.startswith(b"data: "):
+                        lines.append(line[6:].rstrip(b"\r").decode())
+                    elif not line.strip() and lines:
+                        self.said.append((at, "".join(lines)))
+                        lines.clear()
+        except OSError:     # the exchange has gone, or the test is over
             return
 
     def showed(self, *words: str, seconds: float = PATIENCE) -> tuple[float, str]:

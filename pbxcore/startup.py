@@ -14,6 +14,7 @@ import structlog
 from crmhooks.connector import InvalidHook
 from pbxcore.app import App
 from pbxcore.attending import CannotAttend
+from pbxcore.large_pages import enlarge
 from pbxcore.media.backend import MediaBackend, MediaError
 from pbxcore.net.flow import ListenError
 from pbxcore.profiles import BadProfile
@@ -84,6 +85,7 @@ async def serve(settings: Settings, *, media: MediaBackend | None = None) -> int
         await app.stop()
         click.echo(f"hookline cannot start: {error}", err=True)
         return 1
+    enlarge()
     _greet(app)
     await stop.wait()
     stop.clear()

@@ -25,7 +25,7 @@ from pbxcore.call.exchange import Exchange
 from pbxcore.call.leg import CallerLeg
 from pbxcore.net import endpoint
 from pbxcore.net.endpoint import Endpoint
-from pbxcore.net.udp import UdpSocket
+from pbxcore.net.udp import UdpFlow, UdpSocket
 
 SO_TIMESTAMPNS = 35         # Linux: when the kernel got a datagram (socket(7)); Python has no name for it
 TIMESPEC = struct.Struct("ll")
@@ -55,7 +55,7 @@ class Recorder:
         self._traces: dict[str, Trace] = {}     # by our call id
         self._message: _Message | None = None
         self._arrived: float | None = None      # the datagram that was read last, if the kernel has said
-        self._unsent: list[tuple[Trace, str]] = []
+        self._sending: tuple[Trace, str] | None = None      # whose datagram goes out next, and what it is
 
     def write(self, file: Path) -> None:
         """All calls that were answered, one line of JSON each."""
@@ -69,7 +69,7 @@ class Recorder:
 
         wrap(UdpSocket, "__init__", self._socket)
         wrap(Endpoint, "handle", self._handle)
-        wrap(Endpoint, "flush", self._flush)
+        wrap(UdpFlow, "send", self._send)
         wrap(endpoint, "parse", self._parse)
         wrap(Exchange, "on_request", self._on_request)
         wrap(LiveCall, "__init__", self._begin)
@@ -79,6 +79,7 @@ class Recorder:
         wrap(b2bua, "plan", self._plan)
         wrap(LiveCall, "dial", self._dial)
         wrap(dialing, "offer_by_relay", lambda f: self._awaited(f, stages.MEDIA, _of_first))
+        wrap(Branch, "start", self._start_branch)
         wrap(Branch, "on_response", self._on_response)
         wrap(LiveCall, "_progress", lambda f: self._awaited(f, _named(stages.RINGING, stages.BACK), _of_first))
         wrap(b2bua, "answer", lambda f: self._awaited(f, _named(stages.ANSWERED, stages.BACK), _of_first))
@@ -144,20 +145,33 @@ class Recorder:
 
         return wrapped
 
-    def _flush(self, original: Function) -> Function:
-        """What was handed over has left when this is over."""
-        def wrapped(*given: Any) -> None:
-            original(*given)
-            now, unsent = self.clock(), self._unsent
-            self._unsent = []
-            for trace, what in unsent:
-                if what == stages.SENT:
-                    if trace.stage == stages.SENT:
-                        trace.enter(stages.PHONE, now)
-                    continue
-                trace.left(what, now)
+    def _send(self, original: Function) -> Function:
+        """The kernel has the datagram when this is over."""
+        def wrapped(flow: UdpFlow, data: bytes) -> None:
+            sending, self._sending = self._sending, None
+            at = self.clock()
+            original(flow, data)
+            if sending is None:
+                return
+            trace, what = sending
+            if what == stages.SENT:
+                before = trace.enter(what, at)
+                trace.enter(before, self.clock())
+            elif trace.handed(what, at):
+                trace.left(what, self.clock())
                 if what == stages.ANSWERED:
                     self.finished.append(trace)
+
+        return wrapped
+
+    def _start_branch(self, original: Function) -> Function:
+        def wrapped(branch: Branch, *given: Any) -> None:
+            trace = self._of(branch.call)
+            self._sending = None if trace is None else (trace, stages.SENT)
+            try:
+                original(branch, *given)
+            finally:
+                self._sending = None
 
         return wrapped
 
@@ -212,8 +226,7 @@ class Recorder:
             branches = await dialed(live, *given)
             trace = self._of(live)
             if trace is not None and branches:
-                trace.enter(stages.SENT, self.clock())
-                self._unsent.append((trace, stages.SENT))
+                trace.enter(stages.PHONE, self.clock())
             return branches
 
         return wrapped
@@ -241,12 +254,15 @@ class Recorder:
         def wrapped(leg: CallerLeg, status: int, *given: Any, **named: Any) -> None:
             live = leg.call
             trace = self._of(live)
-            original(leg, status, *given, **named)
             if trace is None or live is None or not 100 < status < 300:
+                original(leg, status, *given, **named)
                 return
             what = stages.RINGING if status < 200 else stages.ANSWERED
-            if trace.handed(what, self.clock()):
-                self._unsent.append((trace, what))
+            self._sending = trace, what
+            try:
+                original(leg, status, *given, **named)
+            finally:
+                self._sending = None
             if what == stages.ANSWERED:
                 del self._traces[live.call.offered.call_id]
 

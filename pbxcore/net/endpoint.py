@@ -1,8 +1,9 @@
 """The pump: sockets and one timer around `pbxcore.sip.layer.Layer`, as asyncio wants them.
 
-All that a message (of a stream: a piece of it) or a due timer made us say goes out together when that is handled. All
-of SIP's timers hang on one `loop.call_at`. Nothing that a stranger sends raises past this file: what the parser refuses
-goes to `layer.receive_error`, and a fault of our own is logged and counted while the loop goes on.
+Datagrams leave when they are said. What a message (of a stream: a piece of it) or a due timer made us say on a stream
+goes out together when that is handled. All of SIP's timers hang on one `loop.call_at`. Nothing that a stranger sends
+raises past this file: what the parser refuses goes to `layer.receive_error`, and a fault of our own is logged and
+counted while the loop goes on.
 
 Does not resolve names (RFC 3263): every host is an IP address.
 """
@@ -16,7 +17,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from pbxcore.net.connections import Connections, Options
 from pbxcore.net.flow import (
@@ -52,10 +53,6 @@ FORGET = 60.0           # seconds that a route or a UDP peer's local address is 
 LOG_EVERY = 1.0         # seconds between two tracebacks; all of them are counted
 LOOK_AT_CERTIFICATES = 5.0   # seconds between two looks at their files
 READ_SIZE = 16 * 1024
-
-
-class _Writer(Protocol):
-    def flush(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -112,7 +109,7 @@ class Endpoint:
         self._fired_at = float("-inf")
         self._firing = False
         self._busy = False
-        self.unsent: list[_Writer] = []     # who has something to send
+        self.unsent: list[StreamFlow] = []  # which have something to write
         self._flush_soon: asyncio.Handle | None = None
         self._routes: dict[tuple[str, str, int, tuple[str, int] | None], UdpFlow] = {}
         self._behind = ""
@@ -260,7 +257,7 @@ class Endpoint:
     # The wake-up
 
     def begin(self) -> float:
-        """From here to `end`, whatever is sent waits. Returns the time."""
+        """From here to `end`, what is sent on streams waits. Returns the time."""
         self._busy = True
         return self.clock()
 
@@ -325,20 +322,20 @@ class Endpoint:
         finally:
             self.end()
 
-    def mark(self, writer: _Writer) -> None:
-        """`writer` has something to send: at the end of this wake-up, or at the next turn of the loop."""
-        self.unsent.append(writer)
+    def mark(self, flow: StreamFlow) -> None:
+        """`flow` has something to write: at the end of this wake-up, or at the next turn of the loop."""
+        self.unsent.append(flow)
         if not self._busy and self._flush_soon is None:
             self._flush_soon = self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
-        """Whatever waits goes out."""
+        """What streams have waiting goes out, of each in one piece."""
         if self._flush_soon is not None:
             self._flush_soon.cancel()
             self._flush_soon = None
-        writers, self.unsent = self.unsent, []
-        for writer in writers:
-            writer.flush()
+        flows, self.unsent = self.unsent, []
+        for flow in flows:
+            flow.flush()
 
     def _crashed(self, source: object) -> None:
         self.counters.crashes += 1

@@ -1,4 +1,4 @@
-"""SIP over UDP (RFC 3261 section 18): drain what is there, and send what each message made us say before the next one.
+"""SIP over UDP (RFC 3261 section 18): drain what is there, and send at once what each message makes us say.
 
 The socket is read by `loop.add_reader` (asyncio's datagram transport costs 0.2 ms more a call), until the kernel says
 that it holds nothing more: to be refused a read costs four times as much as to ask. STUN keep-alives (RFC 5626 section
@@ -42,11 +42,10 @@ class UdpFlow:
         self.address = address
 
     def send(self, data: bytes) -> None:
-        """Goes out when the message at hand is handled, or at the end of this wake-up. Never raises, never blocks."""
+        """Goes out at once, or in its turn where the kernel has no room. Never raises, never blocks."""
         udp = self._socket
-        if not udp.outbox:
-            udp.endpoint.mark(udp)
-        udp.outbox.append((data, self))
+        if udp.backlog or not udp.transmit(data, self):
+            udp.keep(data, self)
 
     def to(self, host: str, port: int) -> UdpFlow:
         """Another peer from the same local socket: an answer that must go to the port of the Via (section 18.2.2).
@@ -72,20 +71,19 @@ class UdpFlow:
 
 
 class UdpSocket:
-    """One bound socket: the reader, what is to be sent, and the flows of its recent peers."""
+    """One bound socket: the reader, what the kernel had no room for, and the flows of its recent peers."""
 
     def __init__(self, endpoint: Endpoint, sock: socket.socket, loop: asyncio.AbstractEventLoop) -> None:
         self.endpoint = endpoint
         self.host: str = sock.getsockname()[0]
         self.port: int = sock.getsockname()[1]
-        self.outbox: list[tuple[bytes, UdpFlow]] = []
+        self.backlog: deque[tuple[bytes, UdpFlow]] = deque()
         self._sock = sock
         self._fileno = sock.fileno()
         self._receive = sock.recvfrom
         self._family = sock.family
         self._loop = loop
         self._flows: dict[Address, UdpFlow] = {}
-        self._backlog: deque[tuple[bytes, UdpFlow]] = deque()
         loop.add_reader(self._fileno, self._readable)
 
     def flow_to(self, host: str, port: int) -> UdpFlow:
@@ -103,11 +101,10 @@ class UdpSocket:
     def close(self) -> None:
         if self._sock.fileno() < 0:
             return
-        self.flush()
         for flow in self._flows.values():
             flow.closed = True
         self._flows.clear()
-        self._backlog.clear()
+        self.backlog.clear()
         self._loop.remove_reader(self._fileno)
         self._loop.remove_writer(self._fileno)
         self._sock.close()
@@ -128,7 +125,7 @@ class UdpSocket:
                 counters.datagrams_in += 1
                 flow = self._flows.get(address) or self.flow_of(address, self._local_or_any(address))
                 endpoint.handle(data, flow, now)
-                if endpoint.unsent:     # a caller is not to wait until others' messages have been handled
+                if endpoint.unsent:     # on streams, which are not to wait until others' messages have been handled
                     endpoint.flush()
                 if ioctl(self._fileno, FIONREAD, NOTHING) == NOTHING:
                     break
@@ -162,39 +159,33 @@ class UdpSocket:
         except NoFlow:   # a forged source: nothing we say can reach it
             return "::1" if ":" in plain_host(address[0]) else "127.0.0.1"
 
-    def flush(self) -> None:
-        """Sends what the wake-up left in the outbox."""
-        out = self.outbox
-        if not out:
-            return
-        self.outbox = []
-        if self._backlog:
-            self._keep(out)
-            return
-        send, counters, keep, at = self._sock.sendto, self.endpoint.counters, self.endpoint.ring.append, time()
-        counters.datagrams_out += len(out)
-        following = iter(out)
-        for data, flow in following:
-            try:
-                send(data, flow.address)
-            except BlockingIOError:
-                waiting = [(data, flow), *following]
-                counters.datagrams_out -= len(waiting)
-                self._keep(waiting)
-                self._loop.add_writer(self._fileno, self._writable)
-                return
-            except OSError:   # no route, too long, a full device queue: lost like any datagram, SIP sends again
-                counters.datagrams_out -= 1
-                counters.send_errors += 1
-            keep((at, True, "UDP", flow.local, flow.remote, data[:LONGEST]))
+    def transmit(self, data: bytes, flow: UdpFlow) -> bool:
+        """Gives it to the kernel; False when that has no room."""
+        endpoint = self.endpoint
+        try:
+            self._sock.sendto(data, flow.address)
+            endpoint.counters.datagrams_out += 1
+        except BlockingIOError:
+            return False
+        except OSError:   # no route, too long, a full device queue: lost like any datagram, SIP sends again
+            endpoint.counters.send_errors += 1
+        endpoint.ring.append((time(), True, "UDP", flow.local, flow.remote, data[:LONGEST]))
+        return True
 
-    def _keep(self, datagrams: list[tuple[bytes, UdpFlow]]) -> None:
-        room = self.endpoint.limits.udp_backlog - len(self._backlog)
-        self._backlog.extend(datagrams[:room])
-        self.endpoint.counters.send_drops += len(datagrams) - min(room, len(datagrams))
+    def keep(self, data: bytes, flow: UdpFlow) -> None:
+        """Until the kernel has room again; what is too much is lost."""
+        backlog, endpoint = self.backlog, self.endpoint
+        if len(backlog) >= endpoint.limits.udp_backlog:
+            endpoint.counters.send_drops += 1
+            return
+        if not backlog:
+            self._loop.add_writer(self._fileno, self._writable)
+        backlog.append((data, flow))
 
     def _writable(self) -> None:
+        backlog = self.backlog
+        while backlog:
+            if not self.transmit(*backlog[0]):
+                return
+            backlog.popleft()
         self._loop.remove_writer(self._fileno)
-        self.outbox[:0] = self._backlog
-        self._backlog.clear()
-        self.flush()

@@ -11,6 +11,7 @@ import pytest
 
 from pbxcore.net.flow import Limits, NoFlow
 from pbxcore.net.udp import UdpSocket
+from pbxcore.sip.layer import Flow
 from tests.wire.shell import Recorder, both_loops, exchange, open_files, options, receive, settle, udp_socket, until
 
 
@@ -41,13 +42,30 @@ async def test_what_a_message_made_us_say_is_on_its_way_before_the_next_is_handl
 
 
 @both_loops
-async def test_what_is_sent_outside_of_a_wake_up_leaves_at_the_next_turn_in_order() -> None:
+async def test_what_was_said_before_a_fault_of_ours_has_been_sent() -> None:
+    def fault(_: object, flow: Flow) -> None:
+        flow.send(b"said")
+        raise RuntimeError("ours")
+
+    async with exchange("udp:127.0.0.1:0") as (endpoint, layer, (listener,)):
+        layer.on_message = fault
+        with udp_socket() as phone:
+            phone.sendto(options(), (listener.host, listener.port))
+            assert await receive(phone) == b"said"
+            assert endpoint.counters.crashes == 1
+
+
+@both_loops
+async def test_what_is_sent_outside_of_a_wake_up_leaves_at_once_and_in_order() -> None:
     async with exchange("udp:127.0.0.1:0") as (endpoint, _, __):
         with udp_socket() as phone:
             flow = endpoint.flow_to("UDP", *phone.getsockname())
             flow.send(b"one")
             flow.send(b"two")
-            assert endpoint.counters.datagrams_out == 0
+            assert endpoint.counters.datagrams_out == 2
+            assert [row[1:] for row in endpoint.ring.rows()] == [
+                (True, "UDP", flow.local, flow.remote, data) for data in (b"one", b"two")
+            ]
             assert await receive(phone) == b"one"
             assert await receive(phone) == b"two"
 
@@ -206,13 +224,15 @@ async def test_a_full_kernel_buffer_keeps_a_bounded_number_and_their_order() -> 
             flow = endpoint.flow_to("UDP", *phone.getsockname())
             for number in range(3):
                 flow.send(b"%d" % number)
-            listener.udp.flush()
+            await settle()              # the kernel is asked again, and has still no room
             for number in range(3, 6):
                 flow.send(b"%d" % number)
-            listener.udp.flush()
+            assert (endpoint.counters.datagrams_out, len(endpoint.ring)) == (0, 0)
             kernel.full = False
+            flow.send(b"not out of its turn")
             assert [await receive(phone) for _ in range(4)] == [b"0", b"1", b"2", b"3"]
-            assert endpoint.counters.send_drops == 2
+            assert endpoint.counters.send_drops == 3
+            assert (endpoint.counters.datagrams_out, len(endpoint.ring)) == (4, 4)
             flow.send(b"after")
             assert await receive(phone) == b"after"
 
@@ -233,7 +253,7 @@ async def test_a_device_without_queue_space_is_not_waited_for() -> None:
     async with exchange("udp:127.0.0.1:0") as (endpoint, _, (listener,)):
         fill(listener.udp, errno.ENOBUFS)
         endpoint.flow_to("UDP", "127.0.0.1", 9).send(b"lost")
-        await until(lambda: endpoint.counters.send_errors == 1)
+        assert (endpoint.counters.send_errors, endpoint.counters.datagrams_out) == (1, 0)
         assert endpoint.counters.send_drops == 0
 
 

@@ -77,7 +77,7 @@ class Recorder:
         wrap(LiveCall, "refuse", self._refused)
         wrap(Runner, "on_incoming", lambda f: self._awaited(f, stages.HOOK, lambda given: given[1].call_id))
         wrap(b2bua, "plan", self._plan)
-        wrap(LiveCall, "dial", self._dial)
+        wrap(b2bua, "dial", self._dial)
         wrap(dialing, "offer_by_relay", lambda f: self._awaited(f, stages.MEDIA, _of_first))
         wrap(Branch, "start", self._start_branch)
         wrap(Branch, "on_response", self._on_response)
@@ -155,8 +155,8 @@ class Recorder:
                 return
             trace, what = sending
             if what == stages.SENT:
-                before = trace.enter(what, at)
-                trace.enter(before, self.clock())
+                trace.enter(what, at)
+                trace.enter(stages.PHONE, self.clock())
             elif trace.handed(what, at):
                 trace.left(what, self.clock())
                 if what == stages.ANSWERED:

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from crmhooks.breaker import Permit
 from crmhooks.cards import completed, enriched, with_contacts
 from crmhooks.connector import CardDesk, Hook, NumberLookup
-from crmhooks.embedded.hook import decide, shown_name
+from crmhooks.embedded.hook import Own, shown_name
 from crmhooks.flight import HARD_LIMIT, MAX_IN_FLIGHT, Flight, HookState, Slot, Waiter
 from crmhooks.lookups import Lookup, Search
 from crmhooks.notices import Notices
@@ -122,7 +123,7 @@ class Runner:
         self._keep = keep
         self._rules = rules
         self._first_party = first_party
-        self._owner_first = owner_first
+        self._own = Own(owner_first)
         self._trails: dict[str, Trail] = {}      # of live calls
         self._ended: dict[str, Trail] = {}
         self._hooks = [hook for hook, _ in hooks]
@@ -145,13 +146,13 @@ class Runner:
 
     # -- CallHooks ---------------------------------------------------------------------------------------------------
 
-    async def on_incoming(self, call: IncomingCall) -> Decision | None:
+    def on_incoming(self, call: IncomingCall) -> Coroutine[Any, Any, Decision | None]:
         trail = Trail(call)
         trails = self._trails
         if len(trails) >= MOST_LIVE:
             del trails[next(iter(trails))]
         trails[call.call_id] = trail
-        return await self._guarded(call, trail)
+        return self._guarded(call, trail)
 
     def on_answered(self, call: CallSnapshot) -> None:
         if self._on_answered and not (self._first_party is not None and self._first_party(call)):
@@ -178,7 +179,7 @@ class Runner:
 
     def decided_by(self, call_id: str) -> str | None:
         trail = self._trails.get(call_id) or self._ended.get(call_id)
-        return None if trail is None else trail.decided_by()
+        return None if trail is None else trail.source
 
     # -- the panel, /metrics and the command line --------------------------------------------------------------------
 
@@ -216,7 +217,7 @@ class Runner:
     async def _guarded(self, call: IncomingCall, trail: Trail) -> Decision | None:
         try:
             started = self._clock()
-            card = self._card(call, trail)
+            card = self._desk.card_of(call) if trail.quiet else self._desk.card_for(call)
             if self._rules:
                 ruled = self._ruled(self._rules, call, trail, card, started)
                 if ruled is not None:
@@ -239,7 +240,7 @@ class Runner:
             return None
         name, decision = matched
         card = self._finished_card(trail, card, decision, ())
-        decision = completed(decision, decide(call, card, owner_first=self._owner_first(call)))
+        decision = completed(decision, self._own.decide(call, card))
         trail.add(RULES, (("matched", {"name": name}), decides(decision)), elapsed, decision)
         if self._bus.wanted and not trail.quiet:
             self._bus.publish(CardFound(self._wall(), call.call_id, late=False))
@@ -249,9 +250,6 @@ class Runner:
         self.errors += 1
         self.last_error = f"{type(error).__name__}: {error}"
         return self.last_error
-
-    def _card(self, call: IncomingCall, trail: Trail) -> Card:
-        return self._desk.card_of(call) if trail.quiet else self._desk.card_for(call)
 
     async def _ask_all(self, call: IncomingCall, trail: Trail, card: Card, started: float) -> Decision | None:
         until = started + self._budget
@@ -295,7 +293,7 @@ class Runner:
     def _settle(
         self, call: IncomingCall, trail: Trail, card: Card, started: float, answer: _Answer | None = None
     ) -> Decision | None:
-        own = decide(call, card, owner_first=self._owner_first(call))
+        own = self._own.decide(call, card)
         if self._bus.wanted and not trail.quiet:
             self._bus.publish(CardFound(self._wall(), call.call_id, late=False))
         if answer is None:

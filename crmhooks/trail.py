@@ -23,14 +23,15 @@ class Trail:
     """One call's steps; `quiet` for a try-out that leaves no card and no event. `ended`: the call is over, and what
     comes now is written down once more."""
 
-    __slots__ = ("_steps", "call", "call_id", "decision", "ended", "quiet")
+    __slots__ = ("_steps", "call", "call_id", "decision", "ended", "quiet", "source")
 
     def __init__(self, call: IncomingCall, quiet: bool = False) -> None:
         self.call = call
         self.call_id = call.call_id
         self.quiet = quiet
         self.ended = False
-        self.decision: Decision | None = None
+        self.decision: Decision | None = None   # the last that was noted, and who made it
+        self.source: str | None = None
         self._steps: list[tuple[str, tuple[Phrase, ...] | Card, float, Decision | None]] = []
 
     def add(
@@ -39,14 +40,8 @@ class Trail:
         """Note who was asked and the outcome (a card: what the embedded CRM knew) after `elapsed` seconds."""
         if decision is not None:
             self.decision = decision
+            self.source = source
         self._steps.append((source, outcome, elapsed, decision))
-
-    def decided_by(self) -> str | None:
-        """Who made the last decision that was noted."""
-        for source, _, _, decision in reversed(self._steps):
-            if decision is not None:
-                return source
-        return None
 
     def worth_keeping(self) -> bool:
         """Whether anybody but our own memory was asked: the call's record itself tells the rest."""

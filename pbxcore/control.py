@@ -233,11 +233,12 @@ class ContactEntry:
                      for at, n in enumerate(self.numbers))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Card:
     """What pops on the agent's page. More than one contact means that the number is shared: the agent chooses.
 
-    `number` is E.164 (or as received when it is no telephone number); `recent` are the last activities with it.
+    `number` is E.164 (or as received when it is no telephone number); `recent` are the last activities with it. Not
+    changed once it is made; one is made for every call, and being frozen would cost it more.
     """
 
     call_id: str

@@ -119,10 +119,14 @@ class EmbeddedCrm:
         """The card as it would be; nothing is kept."""
         text = other_party(call)
         found = normalise(text, self._country)
-        number = text if found is None else found.e164
-        contacts = () if found is None else self.index.find(number)
-        recent = self._recent.of(number) if found is not None or call.direction == "internal" else ()
-        instructions = instructions_of(contacts)
+        if found is not None:
+            number = found.e164
+            contacts = self.index.find(number)
+            recent = self._recent.of(number)
+        else:
+            number, contacts = text, ()
+            recent = self._recent.of(number) if call.direction == "internal" else ()
+        instructions = instructions_of(contacts) if contacts else ""
         if self.book:
             instructions = self.book.find(call, None if found is None else number, contacts, instructions)
         return Card(call.call_id, number, contacts, instructions, recent)

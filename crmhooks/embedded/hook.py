@@ -6,13 +6,43 @@ our own phones: on an outbound call the phone that rings is the customer's, and 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from crmhooks.text import one_line
 from pbxcore.control import Card, ContactEntry
-from pbxcore.hooks import Decision, IncomingCall, Proceed, Ring
+from pbxcore.hooks import Decision, Direction, IncomingCall, Proceed, Ring
 
 OWNER_RINGS = 20.0   # seconds, before the dial plan's own targets ring
 LONGEST_NAME = 128
 NAMES_SHOWN = 2
+MOST_KEPT = 4096     # numbers
+
+
+class Own:
+    """`decide`, which makes a decision once for each number: it is the same in every call from it for as long as the
+    same people have it. Not kept are those that ring an owner: `owner_first` has a say in each.
+    """
+
+    def __init__(self, owner_first: Callable[[IncomingCall], bool]) -> None:
+        self._owner_first = owner_first
+        self._kept: dict[str, tuple[tuple[ContactEntry, ...], str, Direction, Decision]] = {}
+
+    def decide(self, call: IncomingCall, card: Card) -> Decision | None:
+        contacts, instructions, direction = card.contacts, card.instructions, call.direction
+        if not (contacts or instructions):
+            return None
+        kept = self._kept.get(card.number)
+        # A change of a contact makes another tuple of them (`index`): to be the same one is to be unchanged.
+        if kept is not None and kept[0] is contacts and kept[1] == instructions and kept[2] == direction:
+            return kept[3]
+        if len(contacts) == 1 and contacts[0].owner is not None:
+            return decide(call, card, owner_first=self._owner_first(call))
+        decision = decide(call, card)
+        if decision is not None:
+            if len(self._kept) >= MOST_KEPT:
+                self._kept.clear()
+            self._kept[card.number] = contacts, instructions, direction, decision
+        return decision
 
 
 def decide(call: IncomingCall, card: Card | None, *, owner_first: bool = True) -> Decision | None:

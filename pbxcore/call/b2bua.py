@@ -18,8 +18,8 @@ from pbxcore.call.body import sdp_or_nothing
 from pbxcore.call.branch import Branch
 from pbxcore.call.call import TELL, WRITE, Call
 from pbxcore.call.conversation import Conversation
-from pbxcore.call.dialing import invite
-from pbxcore.call.drive import Deadline, drive
+from pbxcore.call.dialing import dial
+from pbxcore.call.drive import Deadline, drive, resume_after
 from pbxcore.call.driven import Driven
 from pbxcore.call.early import METHODS, EarlyOffers
 from pbxcore.call.forwarding import follow, instead
@@ -31,7 +31,7 @@ from pbxcore.call.outcome import Outcome, worse
 from pbxcore.call.passing import passed_back
 from pbxcore.call.pickup import PickUp
 from pbxcore.call.reason import q850, reasons
-from pbxcore.call.redirect import FOLLOWED, Hop
+from pbxcore.call.redirect import FOLLOWED
 from pbxcore.call.router import Redirection, Refusal, Round, Step, asks_crm, plan
 from pbxcore.call.servers import Key
 from pbxcore.call.services.attendance import Attendance
@@ -42,7 +42,6 @@ from pbxcore.call.telling import event_of, originated
 from pbxcore.hooks import CallSnapshot, Decision, IncomingCall
 from pbxcore.media.backend import MediaError
 from pbxcore.sip import build
-from pbxcore.sip.errors import SipError
 from pbxcore.sip.message import Request, Response
 from pbxcore.sip.transaction import ClientTransaction, ServerTransaction
 
@@ -59,7 +58,7 @@ class LiveCall(Driven):
 
     __slots__ = (
         "a", "answers", "branches", "call", "conversation", "early", "failure", "joined", "last", "maker", "offer",
-        "reason", "told_ringing", "unrelayed",
+        "reason", "told_ringing", "unrelayed", "unwritten",
     )  # fmt: skip
 
     def __init__(
@@ -77,6 +76,7 @@ class LiveCall(Driven):
         self.last: Outcome | None = None
         self.told_ringing = False
         self.unrelayed = False  # what they say of their media passes us by (`through`)
+        self.unwritten = False  # it has been routed, and is written down as soon as the phones have their INVITEs
         self.early: EarlyOffers | None = None  # once an extension makes offers possible before the call is answered
         self.reason: str | None = None  # why the caller gave up (RFC 3326)
         self.joined: list[Leg] = []  # legs that came from another call, or came in to take a place in this one
@@ -103,20 +103,26 @@ class LiveCall(Driven):
         decided_by, lookup_ms = "dial plan", None
         if asks_crm(offered, exchange.dial_plan):
             began = exchange.clock()
-            drive(exchange.hooks.on_incoming(offered), self._decided)
-            if not self.inbox:  # else the answer was in memory
+            question = exchange.hooks.on_incoming(offered)
+            try:
+                waited = question.send(None)
+            except StopIteration as done:  # from memory, as nearly always
+                decision = done.value
+            else:
+                resume_after(waited, lambda: drive(question, self._decided))
                 self.apply(inputs.Asked(exchange.wall()))
-            while True:
-                signal = await self.next(began + exchange.crm_seconds + LATE)
-                if signal.kind is DECIDED:
-                    decision = signal.decision
-                    break
-                if signal.kind is TIMEOUT:
-                    break
-                if self.gave_up(signal):
-                    return ()
+                while True:
+                    signal = await self.next(began + exchange.crm_seconds + LATE)
+                    if signal.kind is DECIDED:
+                        decision = signal.decision
+                        break
+                    if signal.kind is TIMEOUT:
+                        break
+                    if self.gave_up(signal):
+                        return ()
             lookup_ms = (exchange.clock() - began) * 1000
-            decided_by = exchange.decided_by(offered.call_id, decision)
+            if decision is not None:
+                decided_by = exchange.hooks.decided_by(offered.call_id) or decided_by
         made = inputs.Decided(exchange.wall(), decided_by, lookup_ms)
         if decision is not None:
             made.display_name = decision.display_name
@@ -124,7 +130,10 @@ class LiveCall(Driven):
             made.instructions = decision.instructions
             made.tags = decision.tags
             self.maker.decision = decision
-        self.apply(made)
+        self.call.apply(made)
+        self.unwritten = True
+        if exchange.bus.wanted:
+            self._tell(made)
         return plan(offered, decision, exchange.dial_plan, exchange.agents.by_idleness)
 
     def _decided(self, decision: Decision | None) -> None:
@@ -147,6 +156,7 @@ class LiveCall(Driven):
                 case Refusal():
                     self.refuse(step.status, step.reason)
                 case Attend():
+                    self.write_down()
                     return await attend(self, steps[place:])
                 case Redirection():
                     contact = ("contact", f"Contact: <{step.uri}>")
@@ -186,7 +196,7 @@ class LiveCall(Driven):
     async def _ring_round(self, step: Round, tried: Collection[Key] = ()) -> Answered | None:
         deadline = self.exchange.clock() + step.timeout
         self.last = None
-        live = await self.dial(step, tried)
+        live = await dial(self, step, tried)
         while live:
             signal = await self.next(deadline)
             branch, response = signal.leg, signal.response
@@ -243,26 +253,11 @@ class LiveCall(Driven):
     def next_label(self) -> str:
         return f"b{len(self.branches) + len(self.joined) + 1}"
 
-    async def dial(self, step: Round, tried: Collection[Key], hops: tuple[Hop, ...] = ()) -> list[Branch]:
-        """One branch for each phone of each extension, one for each trunk, at none of its servers that are `tried`."""
-        live: list[Branch] = []
-        for target in step.targets:
-            try:
-                extension, called = self.call.offered.extension, self.a.invite.uri
-                found = self.exchange.ways(target, self.a.flow, extension, called, tried)
-                for flow, uri, trunk, path in found:
-                    branch = Branch(self.exchange, self, self.next_label(), target, flow, trunk)
-                    branch.path = path
-                    branch.hops = hops
-                    self.branches.append(branch)
-                    await invite(self, branch, uri, alone=len(found) == len(step.targets) == 1)
-                    live.append(branch)
-            except SipError as error:
-                self.note(Outcome(error.status, error.reason))
-            except MediaError as error:
-                self.exchange.media_refused(self.call.offered.call_id, error)
-                self.note(Outcome(error.status, build.REASONS[error.status]))
-        return live
+    def write_down(self) -> None:
+        """The record of a call that has been routed, if it has not been made yet."""
+        if self.unwritten:
+            self.unwritten = False
+            self.exchange.journal.write(self.call.snapshot())
 
     async def _progress(self, branch: Branch, response: Response) -> None:
         """A provisional: the caller hears the first 180, and every one that brings early media (RFC 3960)."""

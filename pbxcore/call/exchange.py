@@ -387,11 +387,6 @@ class Exchange:
             raise SipError(480, build.REASONS[480]) if known else SipError(404, build.REASONS[404])
         return found
 
-    def decided_by(self, call_id: str, decision: Decision | None) -> str:
-        """Whose decision it was, by the hooks' own account."""
-        source = self.hooks.decided_by(call_id) if decision is not None else None
-        return source or "dial plan"
-
     def fault(self, call_id: str, error: Exception) -> None:
         """A fault of ours in a call's coroutine: the call is ended cleanly, the log has the traceback."""
         self.counters.faults += 1

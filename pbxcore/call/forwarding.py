@@ -1,4 +1,4 @@
-"""A branch was answered 3xx: who rings now in its place, and what he is told of the way (`redirect` has the rules).
+"""A branch was answered 3xx: who rings now in its place (`redirect` has the rules).
 
 A chain of redirections has an end, and so has their number in one call; what leads back to where the call has been ends
 as a loop (482), what the dial plan has no way to as nobody there (480).
@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pbxcore.call.branch import Branch
-from pbxcore.call.identity import dialed
+from pbxcore.call.dialing import dial
 from pbxcore.call.outcome import Outcome
-from pbxcore.call.redirect import MOST, MOST_BRANCHES, Hop, hop, marks, targets
+from pbxcore.call.redirect import MOST, MOST_BRANCHES, Hop, hop, targets
 from pbxcore.call.router import Round, Target
 from pbxcore.sip import build
-from pbxcore.sip.message import Field, Response
+from pbxcore.sip.message import Response
 
 if TYPE_CHECKING:
     from pbxcore.call.b2bua import LiveCall
@@ -48,27 +48,8 @@ async def instead(live: LiveCall, places: list[Target], hops: tuple[Hop, ...], *
     """The first of these that can be rung; another trunk only where the one before had trouble."""
     rest = list(places)
     while rest and (trouble or rest[0].trunk is None):
-        ringing = await live.dial(Round((rest.pop(0),)), (), hops)
+        ringing = await dial(live, Round((rest.pop(0),)), (), hops)
         if ringing:
             ringing[0].instead = rest
             return ringing
     return []
-
-
-def told(live: LiveCall, branch: Branch) -> list[Field]:
-    """What the INVITE says of the way. A carrier is told numbers that it knows, and no names; of a call that came in
-    from outside `identity` has told it already."""
-    trunk = branch.trunk
-    host = live.exchange.domain or branch.flow.local[0]
-    if trunk is None:
-        number, before = branch.target.number, live.maker.last_index
-        return marks(branch.hops, number, host, ("diversion", "history-info"), before)
-    if trunk.profile.diversion == "none" or live.call.offered.direction == "inbound":
-        return []
-    known: list[Hop] = []
-    for one in branch.hops:
-        entry = live.exchange.dial_plan.extensions.get(one.number)
-        number = (entry.caller_id if entry is not None else one.number) or trunk.caller_id
-        if number:
-            known.append(Hop(dialed(trunk, number), "", one.status, one.reason))
-    return marks(known, dialed(trunk, branch.target.number), host, (trunk.profile.diversion,)) if known else []

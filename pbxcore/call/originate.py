@@ -93,6 +93,7 @@ class OrderedCall(LiveCall):
 
     async def _run(self) -> None:
         steps = await self._decide()
+        self.write_down()
         if not any(isinstance(step, Round | Attend) for step in steps):   # the CRM forbids it: his phone stays silent
             self._note(next((Outcome(one.status, one.reason) for one in steps if isinstance(one, Refusal)), NOWHERE))
         made = await self._answered() if self.failure is None and self._called() else None

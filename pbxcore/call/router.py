@@ -6,7 +6,7 @@ plan is an in-memory snapshot; a changed one replaces it whole. Sans I/O.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -42,9 +42,11 @@ class ExtensionEntry:
     crm_control: Literal["third-party", "first-party"] = "third-party"
     caller_id: str = ""  # its own number on calls out
     target: Target = field(init=False, repr=False, compare=False)  # made once, and not for every call
+    alone: tuple[Step, ...] = field(init=False, repr=False, compare=False)  # the steps to it and nobody else
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "target", Target(self.number))
+        object.__setattr__(self, "alone", (Round((self.target,)),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,10 @@ class DialPlan:
     mailbox_number: str = ""
     numbers: Mapping[str, str] = field(default_factory=dict)
     watched: frozenset[str] = frozenset()
+    international: Mapping[str, str] = field(init=False, repr=False, compare=False)  # `inbound`, with a plus in front
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "international", {f"+{number}": to for number, to in self.inbound.items()})
 
 
 @dataclass(slots=True)
@@ -84,7 +90,7 @@ class Round:
     """Targets that ring together for `timeout` seconds. With `only_on_trouble` it is reached only when the round
     before could not be delivered (time-out of the far server, 5xx), not when a person was busy or declined.
 
-    Not changed once it is made, like the other steps; one is made for every call, and being frozen would cost it more.
+    Not changed once it is made, like the other steps; some are made for a call, and being frozen would cost more.
     """
 
     targets: tuple[Target, ...]
@@ -124,14 +130,15 @@ def digits(number: str) -> str:
 def default_target(call: IncomingCall, plan: DialPlan) -> str | None:
     """Where the dial plan sends it, when it does: an extension, or another destination."""
     if call.direction == "inbound":
-        return plan.inbound.get(digits(call.called)) or plan.inbound.get("*")
+        called = call.called
+        return plan.international.get(called) or plan.inbound.get(digits(called)) or plan.inbound.get("*")
     return call.called if call.called in plan.extensions else plan.numbers.get(call.called)
 
 
 def asks_crm(call: IncomingCall, plan: DialPlan) -> bool:
     """Whether the CRM is asked before anything rings: not for an extension under first-party control, whose own
     workstation asks, and never for a call for help."""
-    if is_emergency(call, plan) or is_own_mailbox(call, plan):
+    if call.extension is not None and (is_emergency(call, plan) or is_own_mailbox(call, plan)):
         return False
     number = default_target(call, plan)
     entry = plan.extensions.get(number) if number else None
@@ -170,8 +177,10 @@ def emergency_numbers(numbers: Iterable[str], plan: DialPlan) -> dict[str, str]:
 def plan(call: IncomingCall, decision: Decision | None, dial_plan: DialPlan, idle: Idle = list) -> tuple[Step, ...]:
     """The steps to take in order, never empty. What a decision names and the office does not have, or what is no
     address, is passed over for its `otherwise`, and in the end for the dial plan."""
-    if is_emergency(call, dial_plan):
+    if call.extension is not None and is_emergency(call, dial_plan):
         return _for_help(call.called, dial_plan)
+    if decision is None or type(decision) is Proceed:
+        return _joined(_default(call, dial_plan, idle))
     steps: list[Step] = []
     for _ in range(MAX_OTHERWISE):
         if decision is None or isinstance(decision, Proceed):
@@ -199,10 +208,10 @@ def passed_over(decision: Decision | None, dial_plan: DialPlan) -> list[Decision
     return found
 
 
-def _joined(steps: list[Step]) -> tuple[Step, ...]:
+def _joined(steps: Sequence[Step]) -> tuple[Step, ...]:
     """Two rounds in a row that ring the same targets are one, of both their times; not so a second try of a trunk."""
     if len(steps) == 1:
-        return (steps[0],)
+        return tuple(steps)
     joined: list[Step] = []
     for step in steps:
         before = joined[-1] if joined else None
@@ -257,7 +266,7 @@ def lead(
     kind, colon, name = to.partition(":")
     if not colon:
         if to in dial_plan.extensions:
-            return (Round((dial_plan.extensions[to].target,)),)
+            return dial_plan.extensions[to].alone
         if to in dial_plan.numbers and depth < MAX_OTHERWISE:
             return lead(dial_plan.numbers[to], dial_plan, variables, idle=idle, depth=depth + 1)
         return tuple(outbound(to, dial_plan))
@@ -294,7 +303,7 @@ def _default(call: IncomingCall, dial_plan: DialPlan, idle: Idle) -> tuple[Step,
     number = default_target(call, dial_plan)
     entry = dial_plan.extensions.get(number) if number is not None else None
     if entry is not None:
-        return (Round((entry.target,)),)
+        return entry.alone
     if call.extension is not None and is_own_mailbox(call, dial_plan):
         return (Attend("mailbox", call.extension),)
     if number is not None and (":" in number or number in dial_plan.numbers):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pbxcore.hooks import Disposition
+from pbxcore.hooks import CallSnapshot, CallState, Disposition
 from pbxcore.sip.dialog import Dialog
 from tests.scenario.office import EXCHANGE, Office
 
@@ -111,6 +111,26 @@ def test_the_answer_waits_for_the_record() -> None:
     assert office.journal.committed, "the caller was answered before the call was written down"
     carrier.bye(talk)
     office.assert_nothing_left()
+
+
+def test_the_phone_does_not_wait_for_the_record_which_is_made_all_the_same() -> None:
+    office = Office()
+    desk = office.phone("101")
+    desk.manners.ring_after = desk.manners.answer_after = None
+    sent: list[list[bytes]] = []
+    write = office.journal.write
+
+    def writes(call: CallSnapshot) -> None:
+        sent.append([data for _, source, _, data in office.world.wire if source == EXCHANGE])
+        write(call)
+
+    office.journal.write = writes  # type: ignore[method-assign]  # of this one
+    office.carrier().call("+15550100", EXCHANGE)
+    office.world.run(1.0)
+    [before] = sent
+    assert [data[:16] for data in before if data.startswith(b"INVITE")] == [b"INVITE sip:101@1"], office.world.ladder()
+    [record] = office.journal.committed.values()
+    assert (record.state, record.decided_by) == (CallState.DIALING, "dial plan")
 
 
 def test_a_stuck_journal_holds_the_answer_a_quarter_second_at_most() -> None:

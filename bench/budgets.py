@@ -1,4 +1,5 @@
-"""What the design allows a call and a packet to cost, and what the gathered runs say of it."""
+"""What the design allows a call and a packet to cost, and what the gathered runs say of it. Beside that, the same job
+done by Kamailio: what it costs there."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from typing import Any
 from bench.figures import Run, median_run
 from bench.interpreter import NAME, suffixes
 from bench.memory import LINGER_SECONDS, drift
+from bench.peers.kamailio_pbx import NAME as SAME_JOB
 
 OURS = NAME
 ASKED = "embedded CRM asked"     # ours again, under other orders: bench.crm
@@ -22,6 +24,7 @@ DELAY_MS = 2.0              # p99 at 400 calls
 FULL_DELAY_MS = 20.0        # p99 at 600 calls, and nothing lost
 GROWTH = 0.05               # share by which memory may grow once the first transactions have been let go
 SLOWER = 0.2                # share by which a long run's last p99 may be above its first; it moves by as much by itself
+KEPT_UP = 0.99              # of the rate: above that calls/s are the load's
 RELAY_WAITED = 2.0          # percent of the time that a worker without its CPU makes a run a disturbed one
 
 Row = list[str]
@@ -80,6 +83,29 @@ def _asked(runs: Mapping[str, Sequence[Run]], rate: str, on: str) -> list[Row]:
     return rows
 
 
+def _same_job(runs: Mapping[str, Sequence[Run]], rate: float, on: str) -> list[Row]:
+    """Ours beside Kamailio that looks up, anchors media and writes records, too."""
+    if SAME_JOB not in runs:
+        return []
+    ours, theirs = median_run(runs[OURS + on]), median_run(runs[SAME_JOB])
+    where, disturbed = f"at {rate:,.0f}/s, beside {SAME_JOB}{on}", bool(ours.noise or theirs.noise)
+    floor = min(theirs.achieved, KEPT_UP * rate)
+    rows = [
+        _row(f"calls/s {where}", f"at least {floor:.0f}", f"{ours.achieved:.0f}", ours.achieved >= floor, disturbed)
+    ]
+    for what, mine, most, digits in (
+        ("CPU a call, signalling,", ours.cpu_ms, theirs.cpu_ms, 3),
+        ("CPU a call, signalling and media,", ours.total_cpu_ms, theirs.total_cpu_ms, 3),
+        ("INVITE->180 p50", ours.ringing.get("p50", float("inf")), theirs.ringing.get("p50", 0.0), 2),
+    ):
+        if ours.comparable and theirs.comparable:
+            words = (f"at most {most:.{digits}f} ms", f"{mine:.{digits}f} ms")
+            rows.append(_row(f"{what} {where}", *words, mine <= most, disturbed))
+        else:
+            rows.append([f"{what} {where}", "no more", "-", "a server fell behind"])
+    return rows
+
+
 def _relayed(run: Mapping[str, Any]) -> list[Row]:
     worker = suffixes([run["relay"]], WORKER)
     if not worker:
@@ -122,6 +148,8 @@ def verdicts(data: Mapping[str, Any]) -> list[Row]:
     """Rows of what, allowed, measured, verdict; only of what was gathered."""
     by_rate = {setup["plan"]["rate"]: runs_of(setup) for setup in data["setups"]}
     rows = _of_each(_at_full_rate, by_rate.get(1000.0, {})) + _of_each(_at_ease, by_rate.get(50.0, {}))
+    for at, runs in by_rate.items():
+        rows += [row for on in suffixes(runs) for row in _same_job(runs, at, on)]
     if data["crm"]:
         runs, rate = runs_of(data["crm"]), f"{data['crm']['plan']['rate']:g}/s"
         rows += [row for on in suffixes(runs, ASKED) for row in _asked(runs, rate, on)]

@@ -11,6 +11,7 @@ COLOURS = {
     "Hookline": "#0072b2",
     "nothing between": "#8a8a8a",
     "Kamailio": "#e69f00",
+    "Kamailio, same job": "#8c510a",
     "Sippy B2BUA": "#009e73",
     "Asterisk": "#d55e00",
 }

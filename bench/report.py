@@ -23,7 +23,7 @@ from typing import Any
 from bench import crm, parse, relay, results, warming
 from bench.document import html, markdown
 from bench.interpreter import NAME, Interpreter, Unusable, add_interpreter, asked, told_apart
-from bench.peers import registry
+from bench.peers import kamailio, kamailio_pbx, registry
 from bench.setup import Contestant, Plan, contestants, in_turn, staged, tell
 from bench.subject import ROOT, CannotStart
 
@@ -32,7 +32,7 @@ RATES = (50.0, 500.0, 1000.0)
 CRM_RATE = 200.0
 STAGE_RATES = (50.0, 500.0)
 LONG_RATE, LONG_SECONDS = 500.0, 200.0       # 100,000 calls
-FAST_PEERS = ("nothing between", "Kamailio")    # who may be asked for 1,000 calls/s at all
+FAST_PEERS = (registry.NOTHING, kamailio.NAME, kamailio_pbx.NAME)   # who may be asked for 1,000 calls/s at all
 PYPY = ROOT / ".venv-pypy" / "bin" / "python"       # measured, too, when it is there: `make bench` makes it
 STREAMS = (800, 1200)       # 400 and 600 calls
 

@@ -29,6 +29,7 @@ from bench.interpreter import Interpreter
 from bench.leaks import Watch
 from bench.options import Options
 from bench.peers import registry
+from bench.peers.kamailio_pbx import Job
 from bench.subject import CannotStart
 from bench.trial import WARM_RATE, trial, warm
 
@@ -274,7 +275,8 @@ def plan_of(arguments: argparse.Namespace, *, leaks: bool = False) -> Plan:
 
 def perform(plan: Plan, arguments: argparse.Namespace, *, with_peers: bool) -> int:
     """Run, print; 0 when nothing of ours failed or was left behind."""
-    found, missing = registry.look(arguments.sippy) if with_peers else ([], {})
+    job = Job(plan.hook, plan.relay, plan.cpus[1])
+    found, missing = registry.look(arguments.sippy, job) if with_peers else ([], {})
     try:
         everybody = contestants(plan, found)
         made = in_turn(everybody, arguments.runs, missing, tell)

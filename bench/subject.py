@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,8 @@ class CannotStart(Exception):
 
 @dataclass
 class Subject:
-    """A running server. `media` are the processes among its own whose work is audio."""
+    """A running server. `media` are the processes among its own whose work is audio. `audit` counts the records
+    of a peer that writes some, after loads of so many calls each, and says what is wrong with them."""
 
     name: str
     server: tuple[str, int]
@@ -38,6 +39,7 @@ class Subject:
     panel: str = ""
     database: Path | None = None
     config: Path | None = None
+    audit: Callable[[Sequence[int]], tuple[int, list[str]]] | None = None
 
     @property
     def pids(self) -> list[int]:

@@ -79,7 +79,8 @@ def remarks(run: Run) -> list[str]:
     if run.dropped:
         told.append(f"its socket had no room for {run.dropped} packets")
     if run.records is not None:
-        told.append(f"{run.records} records and {run.activities} activities for {run.ok} good calls of {run.offered}")
+        activities = "" if run.activities is None else f" and {run.activities} activities"
+        told.append(f"{run.records} records{activities} for {run.ok} good calls of {run.offered}")
     if run.audio:
         told.append(audio_words(run.audio))
     drift = memory.drift(run)

@@ -15,7 +15,8 @@ from pathlib import Path
 from bench import wire
 from bench.figures import Run
 from bench.options import Options
-from bench.peers import asterisk_pbx, kamailio, sippy
+from bench.peers import asterisk_pbx, kamailio, kamailio_pbx, sippy
+from bench.peers.kamailio_pbx import Job
 from bench.subject import HOST, Subject
 from bench.trial import trial, warm
 
@@ -38,10 +39,11 @@ def _nothing(directory: Path, cpu: int, port: int, callee_port: int) -> Iterator
 
 
 NOTHING = "nothing between"
+AS_REPORTED = Job()
 
 
-def look(sippy_path: str = "") -> tuple[list[Peer], dict[str, str]]:
-    """The peers that are installed, and why the others are not measured."""
+def look(sippy_path: str = "", job: Job = AS_REPORTED) -> tuple[list[Peer], dict[str, str]]:
+    """The peers that are installed, and why the others are not measured. `job` is what ours does in this run."""
     found = [Peer(NOTHING, "the load calls itself: what every figure contains", _nothing)]
     missing: dict[str, str] = {}
     kamailio_path = kamailio.find()
@@ -49,6 +51,11 @@ def look(sippy_path: str = "") -> tuple[list[Peer], dict[str, str]]:
         found.append(Peer(kamailio.NAME, kamailio.DOES, kamailio.starter(kamailio_path)))
     else:
         missing[kamailio.NAME] = "not installed (Debian: apt-get install kamailio)"
+    absent = kamailio_pbx.missing(kamailio_path, job)
+    if absent:
+        missing[kamailio_pbx.NAME] = absent
+    else:
+        found.append(Peer(kamailio_pbx.NAME, job.does(), kamailio_pbx.starter(kamailio_path, job)))
     sippy_command = sippy.find(sippy_path)
     if sippy_command:
         found.append(Peer(sippy.NAME, sippy.DOES, sippy.starter(sippy_command)))
@@ -71,4 +78,8 @@ def run(peer: Peer, options: Options, cpus: tuple[int, int], *, warm_up: int = 0
             before = warm(subject, options, warm_up, load_cpu)
             measured = trial(subject, options, load_cpu)
             measured.warmed = before.offered
+            if subject.audit is not None:
+                records, wrong = subject.audit([before.offered, measured.offered])
+                measured.records = records - before.offered
+                measured.faults += wrong
             return measured

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -18,4 +19,4 @@ GOOD = Run(
 
 def run(**changes: Any) -> Run:
     """A good run, but for these."""
-    return replace(GOOD, **changes)
+    return replace(deepcopy(GOOD), **changes)

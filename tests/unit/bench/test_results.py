@@ -150,6 +150,32 @@ def test_a_relay_that_loses_one_packet_does_not_hold_600_calls() -> None:
     )
 
 
+SAME = "beside Kamailio, same job"
+
+
+def same_job(at: float, *, ours: Run, theirs: Run) -> dict[str, str]:
+    found = verdicts(data(setup(at, Hookline=ours, Kamailio=run(cpu_ms=0.1), **{"Kamailio, same job": theirs})))
+    return {what.partition(f" at {at:,.0f}/s, {SAME}")[0]: told for what, told in found.items() if SAME in what}
+
+
+def test_the_same_job_may_not_cost_more_than_it_costs_kamailio() -> None:
+    everything = ("calls/s", "CPU a call, signalling,", "CPU a call, signalling and media,", "INVITE->180 p50")
+    equal = same_job(50, ours=run(), theirs=run())
+    assert equal == dict.fromkeys(everything, "met")
+    dear = same_job(50, ours=run(), theirs=run(cpu_ms=1.1, media_cpu_ms=0.0, ringing={"p50": 0.9, "p99": 9.0}))
+    assert dear == dict(zip(everything, ("met", "met", "missed", "missed"), strict=True))
+    assert set(same_job(50, ours=run(), theirs=run(noise=["others"])).values()) == {"met, in a disturbed run"}
+    assert not any(SAME in what for what in verdicts(GOOD))
+
+
+def test_calls_a_second_are_the_loads_as_long_as_both_keep_up() -> None:
+    fast = {"rate": 1000, "achieved": 995}
+    assert same_job(1000, ours=run(**fast), theirs=run(rate=1000, achieved=999))["calls/s"] == "met"
+    slow = same_job(1000, ours=run(rate=1000, achieved=900), theirs=run(**fast))
+    assert set(slow.values()) == {"missed", "a server fell behind"}
+    assert same_job(1000, ours=run(rate=1000, achieved=900), theirs=run(rate=1000, achieved=800))["calls/s"] == "met"
+
+
 PYPY = "Hookline on PyPy 8.0"
 
 

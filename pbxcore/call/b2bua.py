@@ -62,15 +62,17 @@ class LiveCall(Driven):
     )  # fmt: skip
 
     def __init__(
-        self, exchange: Exchange, offered: IncomingCall, tx: ServerTransaction, invite: Request, trunk: Trunk | None
-    ) -> None:
+        self, exchange: Exchange, offered: IncomingCall, tx: ServerTransaction, invite: Request, offer: bytes,
+        trunk: Trunk | None,
+    ) -> None:  # fmt: skip
+        """`offer` is the description in the `invite`."""
         self.exchange = exchange
         self.call = Call(offered)
         self.a = CallerLeg(exchange, self, tx, invite, self.call.legs["a"].party, trunk)
         self.branches: list[Branch] = []
         self.answers: dict[str, bytes] = {}  # what each branch has answered so far, early media included
         self.conversation: Conversation | None = None
-        self.offer = sdp_or_nothing(invite)
+        self.offer = offer
         self.maker = InviteMaker(offered, invite, trusted=trunk is not None and trunk.trusted)
         self.failure: Outcome | None = None
         self.last: Outcome | None = None

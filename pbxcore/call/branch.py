@@ -38,7 +38,7 @@ class Branch(Leg):
     def __init__(
         self, host: LegHost, call: LiveCall, label: str, target: Target, flow: Flow, trunk: Trunk | None
     ) -> None:
-        super().__init__(host, call, label, target.party, flow, trunk)
+        Leg.__init__(self, host, call, label, target.party, flow, trunk)
         self.target = target
         self.invite: Request | None = None
         self.tx: ClientTransaction | None = None
@@ -53,8 +53,8 @@ class Branch(Leg):
     def start(self, invite: Request, tag: str) -> None:
         """Send the INVITE."""
         self.invite = invite
-        self._enter(invite.call_id, tag)
         self.tx = self.host.layer.request(invite, self.flow, self)
+        self._enter(invite.call_id, tag)
         if self.trunk is not None and self.trunk.profile.answer_seconds:
             layer = self.host.layer
             layer.timers.start(layer.clock() + self.trunk.profile.answer_seconds, self, "silence")

@@ -287,8 +287,7 @@ class Exchange:
         ).start(ways)
 
     def _invite(self, tx: ServerTransaction, request: Request) -> None:
-        urgent = self._is_urgent(request)
-        if not urgent and not self.takes_calls():
+        if not self.takes_calls() and not self._is_urgent(request):
             self._overloaded(tx, request)
             return
         self._check_headers(request, tx.flow, KNOWN)
@@ -299,7 +298,8 @@ class Exchange:
         extension = None if trunk is not None else self._authenticate(tx, request)
         if trunk is None and extension is None:
             return
-        if not self._rate_allows() and not urgent:  # only what may call is counted: strangers shall not use it up
+        # Only what may call is counted: strangers shall not use it up.
+        if not self._rate_allows() and not self._is_urgent(request):
             self._overloaded(tx, request)
             return
         if request.max_forwards == 0:
@@ -308,23 +308,24 @@ class Exchange:
             raise SipError(416, build.REASONS[416])
         if request.uri[:5] == "sips:" and tx.flow.transport not in SECURE:  # RFC 3261 section 26.2.2: every hop
             raise SipError(403, build.REASONS[403])
-        if "contact" not in request.first_lines and request.from_tag is not None:  # a caller of RFC 2543 has neither
+        rows = request.first_lines
+        if "contact" not in rows and request.from_tag is not None:  # a caller of RFC 2543 has neither
             raise SipError(400, "INVITE without a Contact")
         if trunk is not None and trunk.full():
             self._answer(tx, request, 503, headers=RETRY_AFTER)
             return
-        if "replaces" in request.first_lines:
+        if "replaces" in rows:
             pickup.admit(self, tx, request, extension)
             return
-        sdp_in(request)
-        make = self.registrar.caller(extension, request)
+        offer = sdp_in(request)
+        make = self.registrar.caller(extension, request) if trunk is None else None
         profile = trunk.profile if trunk is not None else make
-        extended = not EXTENDED.isdisjoint(request.first_lines)
+        extended = not EXTENDED.isdisjoint(rows)
         if extended or (profile is not None and profile.reliable == "demand"):
             check(request, profile, self.session)
         offered = incoming(self, request, trunk, extension)
         self.counters.calls += 1
-        call = LiveCall(self, offered, tx, request, trunk)
+        call = LiveCall(self, offered, tx, request, offer, trunk)
         call.a.make = make
         if extended:
             enlist(call.a, request, self.session)
@@ -463,7 +464,8 @@ class BadExtension(SipError):
 
 
 def _check_required(request: Request, known: frozenset[str] = frozenset()) -> None:
-    if "require" in request or "proxy-require" in request:
+    rows = request.first_lines
+    if "require" in rows or "proxy-require" in rows:
         wanted = ", ".join([option for option in request.require if option.lower() not in known])
         wanted = ", ".join(filter(None, (wanted, *request.proxy_require)))
         if wanted:

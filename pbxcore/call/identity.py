@@ -18,6 +18,7 @@ from pbxcore.settings_file.values import DIALED, PUNCTUATION, SHORTEST_NATIONAL,
 from pbxcore.sip.errors import ParseError
 from pbxcore.sip.headers import NameAddr
 from pbxcore.sip.message import Field, Request
+from pbxcore.sip.rows import ADDRESSES
 from pbxcore.sip.uri import escape_user
 
 ANONYMOUS = "anonymous"                # RFC 3261 section 8.1.1.3, RFC 3323 section 4.1.1.3
@@ -66,15 +67,21 @@ def arriving(trunk: Trunk, request: Request, plan: DialPlan) -> tuple[str, str |
     called = trunk.numbers_read.get(text)
     if called is None:
         called = _read(trunk, text, plan)
-    caller = request.from_
+    caller = caller_in(request)
     number, name = caller.uri.username, caller.display
     if trunk.trusted and "p-asserted-identity" in request:
         asserted = _asserted(request)
         if asserted is not None:
             number, name = asserted.uri.username, asserted.display or name
-    if number.lower() in HIDDEN or caller_hides(request):
+    if number.lower() in HIDDEN or caller.uri.host.lower() == NOWHERE or ("privacy" in request and _private(request)):
         return ANONYMOUS, NAMELESS, called
     return number, name, called
+
+
+def caller_in(request: Request) -> NameAddr:
+    """From, but for its tag and what else is behind the brackets. It is for all messages: not to be changed."""
+    address, bracket, _ = request.first_lines["from"].partition(">;tag=")
+    return (ADDRESSES[address + ">"] if bracket else None) or request.from_
 
 
 def called_in(trunk: Trunk, request: Request, plan: DialPlan) -> str:
@@ -127,11 +134,12 @@ def _parsed(value: str) -> NameAddr | None:
 
 def caller_hides(request: Request) -> bool:
     """Whether the caller asks that nobody sees who he is (RFC 3323 section 4.2, RFC 3325 section 9.3)."""
-    if "privacy" in request:
-        wanted = {part.strip().lower() for value in request.values("privacy") for part in value.split(";")}
-        if wanted & {"id", "user", "header"}:
-            return True
-    return request.from_.uri.host.lower() == NOWHERE
+    return _private(request) or caller_in(request).uri.host.lower() == NOWHERE
+
+
+def _private(request: Request) -> bool:
+    wanted = {part.strip().lower() for value in request.values("privacy") for part in value.split(";")}
+    return not wanted.isdisjoint(("id", "user", "header"))
 
 
 # ---- out

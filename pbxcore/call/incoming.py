@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pbxcore.call.frozen import open_twin
-from pbxcore.call.identity import arriving
+from pbxcore.call.identity import arriving, caller_in
 from pbxcore.call.passing import OWNED
 from pbxcore.call.trunks import Trunk
 from pbxcore.hooks import Direction, IncomingCall
@@ -23,20 +23,19 @@ NOT_KEPT = COMMON.difference(KEPT_HEADERS)
 
 def incoming(exchange: Exchange, request: Request, trunk: Trunk | None, extension: str | None) -> IncomingCall:
     """The call that an INVITE of this trunk or extension asks for."""
-    caller = request.from_
-    name = caller.display
-    called = request.request_uri.username
     direction: Direction = "inbound"
-    number = caller.uri.username
     plan = exchange.dial_plan
+    if trunk is not None:
+        number, name, called = arriving(trunk, request, plan)
+    else:
+        caller = caller_in(request)
+        number, name, called = caller.uri.username, caller.display, request.request_uri.username
     if extension is not None:
         number = extension
         entry = plan.extensions.get(extension)
         name = entry.name if entry and entry.name else name
         inside = called in plan.extensions or called in plan.numbers or called == plan.mailbox_number
         direction = "internal" if inside else "outbound"
-    elif trunk is not None:
-        number, name, called = arriving(trunk, request, plan)
     rows = request.first_lines
     offered: Any = OpenIncomingCall()
     offered.call_id = exchange.token()

@@ -18,6 +18,7 @@ from pbxcore.call.trunks import Trunk
 from pbxcore.hooks import Decision, IncomingCall
 from pbxcore.sip.headers import CSeq, quote
 from pbxcore.sip.message import Field, Request
+from pbxcore.sip.rows import Memo
 from pbxcore.sip.uri import escape_user, join_host
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ def display(name: str) -> str:
     if not name.isprintable():
         name = "".join(c for c in name if c.isprintable())
     return quote(name.strip())
+
+
+# The same people call and are called every day.
+_NAMES = Memo(display)
+_USERS = Memo(escape_user)
 
 
 class InviteMaker:
@@ -69,38 +75,40 @@ class InviteMaker:
         host = office.domain or join_host(branch.flow.local[0], None)
         if branch.trunk is not None:
             return self._to_carrier(branch, branch.trunk, uri, tag, office, host, body)
-        user = escape_user(self.offered.caller or ANONYMOUS)
+        offered, decision = self.offered, self.decision
+        user = _USERS[offered.caller or ANONYMOUS]
+        name, alert = offered.caller_name, None
+        if decision is not None:  # the CRM's name for the caller is for the office's own phones only
+            name, alert = decision.display_name or name, decision.alert_info
         call_id = office.token()
-        contact = contact_of(user, branch.flow, secure=uri[:5] == "sips:")
+        if alert:
+            ringtone = said(alert)
+        elif "priority" in self._invite.first_lines:
+            believed = self._trusted or offered.extension is not None
+            ringtone = default(offered.direction, self._invite, believed=believed)
+        else:
+            ringtone = BY_DIRECTION[offered.direction]
         fields: list[Field] = [
             ("max-forwards", self._hops),
-            ("from", f"From: {self._name()}<sip:{user}@{host}>;tag={tag}"),
-            ("to", f"To: <sip:{escape_user(branch.target.number)}@{host}>"),
+            ("from", f"From: {f'{_NAMES[name]} ' if name else ''}<sip:{user}@{host}>;tag={tag}"),
+            ("to", f"To: <sip:{_USERS[branch.target.number]}@{host}>"),
             ("call-id", f"Call-ID: {call_id}"),
             FIRST_ROW,
-            ("contact", f"Contact: {contact}"),
+            ("contact", f"Contact: {contact_of(user, branch.flow, secure=uri[:5] == 'sips:')}"),
             ALLOWED,
             AGENT,
+            ("x-hookline-call", f"X-Hookline-Call: {offered.call_id}"),
+            ringtone,
         ]
         if branch.path:
             fields += [("route", f"Route: {proxy}") for proxy in branch.path]
-        fields.append(("x-hookline-call", f"X-Hookline-Call: {self.offered.call_id}"))
-        alert = self.decision.alert_info if self.decision else None
-        if alert:
-            fields.append(said(alert))
-        elif "priority" in self._invite.first_lines:
-            believed = self._trusted or self.offered.extension is not None
-            fields.append(default(self.offered.direction, self._invite, believed=believed))
-        else:
-            fields.append(BY_DIRECTION[self.offered.direction])
         fields += self._common
         if self._trusted:
             fields += way_so_far(self._invite)
         if body:
             fields.append(SDP_TYPE)
         invite = Request("INVITE", uri, fields, body)
-        # Known here, and read when it is answered: 1 % of a call.
-        invite.call_id, invite.cseq, invite.from_tag = call_id, FIRST, tag
+        invite.seen = {"call_id": call_id, "cseq": FIRST, "from_tag": tag}  # read when it is answered: 1 % of a call
         return invite
 
     def _to_carrier(
@@ -132,9 +140,3 @@ class InviteMaker:
         if body:
             fields.append(SDP_TYPE)
         return Request("INVITE", uri, fields, body)
-
-    def _name(self) -> str:
-        """The CRM's name for the caller, on the office's own phones only; else what he calls himself."""
-        name = self.decision.display_name if self.decision else None
-        name = name or self.offered.caller_name
-        return f"{display(name)} " if name else ""

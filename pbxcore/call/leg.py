@@ -321,7 +321,7 @@ class CallerLeg(Leg):
     def __init__(
         self, host: LegHost, call: LiveCall, tx: ServerTransaction, invite: Request, party: str, trunk: Trunk | None
     ) -> None:
-        super().__init__(host, call, "a", party, tx.flow, trunk)
+        Leg.__init__(self, host, call, "a", party, tx.flow, trunk)
         tag = host.layer.token()
         self.tx: ServerTransaction | None = tx
         self.reliable: Reliably | None = None

@@ -15,7 +15,7 @@ from itertools import count
 from pbxcore.hooks import StreamStats
 from pbxcore.media import bencode
 from pbxcore.media.backend import SWITCHED_OFF, KernelState, MediaError, MediaListener, NoRoom, itself
-from pbxcore.media.book import split_range
+from pbxcore.media.book import LOW_WATER, split_range
 from pbxcore.media.channel import Channel, Words
 from pbxcore.media.rewrite import LOWEST_PORT, Body, Line, read
 from pbxcore.media.ringback import payload_for
@@ -40,7 +40,7 @@ class _Leg:
     def __init__(self, session: int) -> None:
         self.local = ""
         self.ports: list[int] = []
-        self.retired: list[tuple[str, int]] = []
+        self.retired: Sequence[tuple[str, int]] = ()
         self.offered: Body | None = None
         self.source = ""              # where its SDP was signalled from
         self.known = False            # the worker has heard of it
@@ -318,8 +318,9 @@ class Relay:
     def _equip(self, channel: Channel, leg: _Leg, local: str, lines: Sequence[Line]) -> bool:
         """Have a pair of ports on `local` for every media line that is wanted; False when some are missing yet."""
         if leg.local != local:
-            leg.retired += [(leg.local, port) for port in leg.ports if port]
-            leg.ports = []
+            if leg.ports:
+                leg.retired = [*leg.retired, *[(leg.local, port) for port in leg.ports if port]]
+                leg.ports = []
             leg.local = local
         ports = leg.ports
         pool = channel.pools.get(local) or channel.pool(local)
@@ -331,7 +332,7 @@ class Relay:
                 if not port:
                     return False
                 ports[index] = port
-        if pool.needs_more():
+        if len(pool.free) < LOW_WATER and pool.needs_more():
             channel.grow(pool)
         return True
 
@@ -441,7 +442,7 @@ def _give_back_retired(channel: Channel, leg: _Leg, now: float) -> None:
     if channel.alive:
         for local, port in leg.retired:
             channel.pools[local].give_back(port, now)
-    leg.retired = []
+    leg.retired = ()
 
 
 def _describe(leg: _Leg, lines: Sequence[Line], others: Sequence[Line]) -> str:

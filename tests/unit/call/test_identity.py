@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pbxcore import profiles
-from pbxcore.call.identity import arriving, called_in, caller_hides, dialed, e164, leaving, way_so_far
+from pbxcore.call.identity import arriving, called_in, caller_in, caller_hides, dialed, e164, leaving, way_so_far
 from pbxcore.call.router import DialPlan
 from pbxcore.call.trunks import Trunk
 from pbxcore.hooks import Direction, IncomingCall
@@ -31,6 +31,34 @@ def invite(*headers: tuple[str, str], uri: str = "sip:+493012345678@127.0.0.1") 
     message = parse(request("INVITE", uri, *headers).to_bytes())
     assert isinstance(message, Request)
     return message
+
+
+# ---- From
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "<sip:anna@a.example>;tag=1",
+        '"Anna" <sip:anna@a.example>;tag=1',
+        "Anna <sip:anna@a.example;user=phone>;tag=1;epid=x",
+        "<sip:anna@a.example>;epid=x;tag=1",
+        "sip:anna@a.example;tag=1",
+        "<sip:anna@a.example>",
+        '"a>;tag=b" <sip:anna@a.example>;tag=1',
+        '"a>;tag=b <sip:eve@e.example>;tag=2" <sip:anna@a.example>;tag=1',
+        '<sip:anna@a.example>;x=">;tag=b";tag=1',
+        '"<sip:eve@e.example" <sip:anna@a.example>;tag=1',
+        "<sip:anna@a.example>;TAG=1",
+        "<tel:+15550100>;tag=1",
+    ],
+)
+def test_the_caller_is_whom_from_names_whatever_stands_around_it(said: str) -> None:
+    """Read twice: the second time it is remembered."""
+    for _ in range(2):
+        message = invite(("From", said))
+        found, meant = caller_in(message), message.from_
+        assert (str(found.uri), found.display) == (str(meant.uri), meant.display)
 
 
 # ---- numbers

@@ -320,6 +320,7 @@ class App:
                 bytes.fromhex(secret), endpoint.clock, algorithms=DIGESTS[settings.sip.digest]
             ),
             settings=settings.sip,
+            pressure=endpoint.pressure,
             crm_seconds=settings.crm.deadline_ms / 1000,
             wrap_up_seconds=settings.crm.wrap_up_seconds,
             lamp_states=LAMP_STATES[settings.crm.agent_lamp],

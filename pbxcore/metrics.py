@@ -71,6 +71,7 @@ class Metrics(Source):
     def _gauges(self) -> Iterator[tuple[str, str, float]]:
         exchange = self._exchange
         yield "live_calls", "calls that are up or being set up", len(exchange.live)
+        yield "behind", "whether new calls are refused because messages wait too long", float(exchange.pressure.behind)
         yield "dialogs", "dialogs that are open", len(exchange.dialogs)
         yield "server_transactions", "transactions of requests received", exchange.layer.server_count()
         yield "client_transactions", "transactions of requests sent", exchange.layer.client_count()

@@ -43,6 +43,7 @@ from pbxcore.control import AgentState
 from pbxcore.events import AgentStateChanged
 from pbxcore.hooks import CallHooks, CallJournal, CallSnapshot, Decision, StreamStats
 from pbxcore.media.backend import MediaBackend
+from pbxcore.net.pressure import Pressure
 from pbxcore.settings import Sip
 from pbxcore.sip import build
 from pbxcore.sip.digest import Authenticator, Challenge, Granted, Secret
@@ -62,6 +63,7 @@ IN_DIALOG_ONLY = frozenset({"BYE", "INFO", "UPDATE", "PRACK", "NOTIFY"})
 EXTENDED = frozenset({"supported", "require", "session-expires", "allow"})
 REMEMBERED_DIALOGS = 5000
 RETRY_AFTER = [("Retry-After", "5")]
+RETRY_SOON = [("Retry-After", "1")]  # who honours it sends nothing at all meanwhile (21.5.4)
 
 
 @dataclass(slots=True)
@@ -71,6 +73,7 @@ class Counters:
     calls: int = 0
     answered: int = 0
     refused_overload: int = 0
+    refused_behind: int = 0  # of these: because messages had waited too long
     faults: int = 0
     journal_late: int = 0
     media_refused: int = 0
@@ -101,6 +104,7 @@ class Exchange:
         registrar: Registrar,
         authenticator: Authenticator,
         settings: Sip | None = None,
+        pressure: Pressure | None = None,
         crm_seconds: float = 0.3,
         wrap_up_seconds: float = 0.0,
         lamp_states: Collection[AgentState] = LAMP_STATES["wrap-up"],
@@ -131,6 +135,7 @@ class Exchange:
         self.asking = asking(self.session)
         self.follow_redirects = settings.follow_redirects
         self.draining = False
+        self.pressure = pressure or Pressure()
         self._authenticator = authenticator
         self._max_calls = settings.max_calls
         self._max_rate = settings.max_calls_per_second
@@ -198,7 +203,7 @@ class Exchange:
                 accepted = ("Accept", "application/sdp")
                 self._answer(tx, request, 200, headers=[("Allow", ALLOW), allowed, options, accepted])
             else:
-                self._turn_away(tx, request, 503, RETRY_AFTER)
+                self._turn_away(tx, request, 503, self._retry_after())
         elif method == "MESSAGE":
             self._message(tx, request)
         elif method == "SUBSCRIBE" or method == "PUBLISH":
@@ -334,7 +339,11 @@ class Exchange:
 
     def _overloaded(self, tx: ServerTransaction, request: Request) -> None:
         self.counters.refused_overload += 1
-        self._turn_away(tx, request, 503, RETRY_AFTER)
+        self.counters.refused_behind += self.pressure.behind
+        self._turn_away(tx, request, 503, self._retry_after())
+
+    def _retry_after(self) -> list[tuple[str, str]]:
+        return RETRY_SOON if self.pressure.behind and not self.draining else RETRY_AFTER
 
     def _is_urgent(self, request: Request) -> bool:
         """Whether it is for help, should it come from a phone of ours: that is let in however much is going on."""
@@ -342,7 +351,7 @@ class Exchange:
         return bool(emergency) and request.request_uri.username in emergency
 
     def takes_calls(self) -> bool:
-        return not self.draining and len(self.live) < self._max_calls
+        return not (self.draining or self.pressure.behind) and len(self.live) < self._max_calls
 
     def _rate_allows(self) -> bool:
         second = int(self.clock())

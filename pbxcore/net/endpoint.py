@@ -33,6 +33,7 @@ from pbxcore.net.flow import (
     source_towards,
     why_not,
 )
+from pbxcore.net.pressure import Pressure
 from pbxcore.net.ring import LONGEST, Ring
 from pbxcore.net.stream import SECURE, StreamFlow
 from pbxcore.net.tls import CertificateFault, Certificates
@@ -99,6 +100,7 @@ class Endpoint:
         self.streams = Connections(self)
         self.ring = Ring() if ring is None else ring
         self.counters = Counters()
+        self.pressure = Pressure()
         self.buffer = bytearray(READ_SIZE)   # every stream reads into it and copies at once
         self.listeners: list[Listener] = []
         self._loop = asyncio.get_running_loop()
@@ -271,14 +273,19 @@ class Endpoint:
         layer = self._layer
         if layer is None:
             return False
-        try:
-            message = parse(data)
-        except ParseError as error:
-            self._no_message(data, flow, error, now)
-            return False
+        copied = layer.copied(data) if self.pressure.late and not flow.reliable else None
+        if copied is None:
+            try:
+                message = parse(data)
+            except ParseError as error:
+                self._no_message(data, flow, error, now)
+                return False
         self.ring.append((self._since + now, False, flow.transport, flow.local, flow.remote, data[:LONGEST]))
         try:
-            layer.receive(message, flow, now)
+            if copied is None:
+                layer.receive(message, flow, now)
+            else:
+                copied.again(now)
         except Exception:   # whatever a stranger's message sets off in us, the loop goes on
             self._crashed(flow)
         return True
@@ -381,6 +388,7 @@ class Endpoint:
         now = self.clock()
         self._since = time.time() - now   # somebody may have set the time of day
         self.streams.sweep(now)
+        self.pressure.look(now)
         if now >= self._looked_at + LOOK_AT_CERTIFICATES and (self._looking is None or self._looking.done()):
             self._looked_at = now
             self._looking = self._loop.run_in_executor(None, self.certificates.refresh)

@@ -15,6 +15,8 @@ from pbxcore.sip.errors import SipError
 
 # RFC 3261 section 19.1.2, RFC 7118 section 5.3: the port of an address that names none.
 PORTS = {"UDP": 5060, "TCP": 5060, "TLS": 5061, "WS": 80, "WSS": 443}
+RECEIVE_BUFFER = 4 << 20   # octets of a UDP socket
+SO_RCVBUFFORCE = 33        # Linux; Python has no name for it
 MAPPED = "::ffff:"   # how a dual-stack socket writes an IPv4 address (RFC 4291 section 2.5.5.2)
 
 
@@ -63,6 +65,7 @@ class Counters:
     malformed: int = 0         # the parser refused it
     unframed: int = 0          # streams that lost their framing
     receive_errors: int = 0
+    receive_drops: int = 0     # datagrams for which the kernel had no room
     send_errors: int = 0       # the kernel refused to send
     send_drops: int = 0        # our own bounds refused to keep it
     accepted: int = 0
@@ -154,7 +157,7 @@ def bound_socket(spec: str, transport: str, host: str, port: int, *, dual_stack:
         sock = socket.socket(family, socket.SOCK_DGRAM if transport == "UDP" else socket.SOCK_STREAM)
         sock.setblocking(False)
         if transport == "UDP":
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)   # the kernel caps it at rmem_max
+            _make_room(sock)
         else:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
@@ -165,6 +168,14 @@ def bound_socket(spec: str, transport: str, host: str, port: int, *, dual_stack:
             sock.close()
         raise ListenError(why_not(spec, host, port, error)) from error
     return sock
+
+
+def _make_room(sock: socket.socket) -> None:
+    """For what comes while we are busy: some 3,600 datagrams, if we may go past net.core.rmem_max or it allows so."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
+    except OSError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
 
 
 def why_not(spec: str, host: str, port: int, error: OSError) -> str:

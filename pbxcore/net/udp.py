@@ -4,12 +4,16 @@ The socket is read by `loop.add_reader` (asyncio's datagram transport costs 0.2 
 that it holds nothing more: to be refused a read costs four times as much as to ask. STUN keep-alives (RFC 5626 section
 4.4.2) and empty ones are what no message is: the endpoint knows them. A request too large for a datagram goes another
 way (`UdpFlow.wide`).
+
+Only a wake-up that could not empty the socket asks the kernel how long the last datagram was in there, and whether
+others found no room: a plain call pays nothing for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections import deque
 from fcntl import ioctl
 from termios import FIONREAD
@@ -24,6 +28,10 @@ if TYPE_CHECKING:
     from pbxcore.net.stream import StreamFlow
 
 NOTHING = bytes(4)   # an int of C: the size of the next datagram
+SIOCGSTAMPNS = 0x8907   # Linux: when the kernel got the datagram that was read last (socket(7))
+TIMESPEC = struct.Struct("ll")
+SO_MEMINFO = 55         # Linux: nine numbers, the last of which says how many datagrams found no room (sock_diag(7))
+MEMINFO = struct.Struct("9I")
 Address = tuple[Any, ...]   # as the socket module has it: (host, port) or (host, port, flow info, scope)
 
 
@@ -84,6 +92,8 @@ class UdpSocket:
         self._family = sock.family
         self._loop = loop
         self._flows: dict[Address, UdpFlow] = {}
+        self._dropped = 0
+        self.age()      # the kernel notes the time from here on
         loop.add_reader(self._fileno, self._readable)
 
     def flow_to(self, host: str, port: int) -> UdpFlow:
@@ -112,6 +122,7 @@ class UdpSocket:
     def _readable(self) -> None:
         endpoint = self.endpoint
         counters = endpoint.counters
+        pressure = endpoint.pressure
         now = endpoint.begin()
         try:
             for _ in range(endpoint.limits.datagrams_a_wake_up):
@@ -129,8 +140,32 @@ class UdpSocket:
                     endpoint.flush()
                 if ioctl(self._fileno, FIONREAD, NOTHING) == NOTHING:
                     break
+            else:
+                pressure.waited(self, self.age(), endpoint.clock(), self._lost())
+                return
+            if pressure.late:
+                pressure.eased(self, now)
         finally:
             endpoint.end()
+
+    def age(self) -> float:
+        """Seconds since the datagram that was read last came; 0 when the kernel does not say."""
+        try:
+            seconds, nanoseconds = TIMESPEC.unpack(ioctl(self._fileno, SIOCGSTAMPNS, bytes(TIMESPEC.size)))
+        except OSError:
+            return 0.0
+        return time() - float(seconds + nanoseconds / 1e9)
+
+    def _lost(self) -> bool:
+        """Whether datagrams have found no room in the socket since this was asked last."""
+        try:
+            numbers = MEMINFO.unpack(self._sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, MEMINFO.size))
+        except (OSError, struct.error):     # an older kernel
+            return False
+        before, self._dropped = self._dropped, int(numbers[-1])
+        more = (self._dropped - before) & 0xFFFFFFFF
+        self.endpoint.counters.receive_drops += more
+        return more > 0
 
     def flow_of(self, address: Address, local: str) -> UdpFlow:
         """The one flow of a peer; made, and remembered for a while, if there is none."""

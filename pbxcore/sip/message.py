@@ -235,6 +235,25 @@ def _read(data: bytes) -> CheckedRequest | CheckedResponse | None:
     return message
 
 
+def glance(data: bytes) -> tuple[str, str, str] | None:
+    """Method, branch and the text of the sent-by of a request whose topmost Via is its second row: as `parse` reads
+    them, without looking at the rest. None says nothing; nor is it said that the rest can be read."""
+    rows = data.split(b"\r\n", 2)
+    if len(rows) < 3:
+        return None
+    try:
+        via = rows[1].decode()
+        start = STARTS[rows[0].decode()]
+    except ValueError:
+        return None
+    if start is None or start[0] or via[:4] != "Via:" or "\r" in via or "\n" in via:
+        return None
+    before, _, behind = via.partition(";branch=")
+    branch = branch_of(behind)
+    sent_by = SENT_BY[before]
+    return None if branch is None or sent_by is None else (start[1], branch[1], sent_by.text)
+
+
 _new = object.__new__
 
 

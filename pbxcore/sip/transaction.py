@@ -22,6 +22,7 @@ TIMER_D = 32.0
 """Seconds for which a client keeps its ACK ready; the RFC wants at least 32 over UDP."""
 
 TRYING, CALLING = State.TRYING, State.CALLING
+REQUEST = Input.REQUEST
 PROVISIONAL, SUCCESS, FAILURE, FINAL = Input.PROVISIONAL, Input.SUCCESS, Input.FAILURE, Input.FINAL
 A, B, D, E, F, G = Input.TIMER_A, Input.TIMER_B, Input.TIMER_D, Input.TIMER_E, Input.TIMER_F, Input.TIMER_G
 H, TIMER_I, J, K, L, M = Input.TIMER_H, Input.TIMER_I, Input.TIMER_J, Input.TIMER_K, Input.TIMER_L, Input.TIMER_M
@@ -131,6 +132,11 @@ class ServerTransaction(Transaction):
         self.owner = None
         self.dialog_key = ""
         self.response = None
+
+    def again(self, now: float) -> None:
+        """A copy of the request has come."""
+        self.layer.counters.retransmissions_in += 1
+        self.feed(REQUEST, None, now)
 
     def send(self, response: Response, now: float) -> None:
         self.response = response

@@ -60,6 +60,7 @@ class Node:
         self.layer: Layer
         self.flows: dict[tuple[str, Address], VirtualFlow] = {}
         self.alive = True
+        self.late = False       # looks for copies before it reads, as the shell does when messages wait too long
         world.nodes[address] = self
 
     def flow_to(self, transport: str, host: str, port: int) -> VirtualFlow:
@@ -74,6 +75,10 @@ class Node:
         if not self.alive:
             return
         flow = self.flow_to(transport, *source)
+        copied = self.layer.copied(data) if self.late and not flow.reliable else None
+        if copied is not None:
+            copied.again(self.world.now)
+            return
         try:
             message = parse(data)
         except ParseError as error:

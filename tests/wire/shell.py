@@ -82,6 +82,9 @@ class Recorder:
         self.lost: list[Any] = []
         self.on_message: Callable[[Any, Any], None] | None = None
 
+    def copied(self, data: bytes) -> None:
+        """Every message is a new one."""
+
     def receive(self, message: Any, flow: Any, now: float) -> None:
         self.messages.append(message)
         self.flows.append(flow)

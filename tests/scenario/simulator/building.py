@@ -61,6 +61,10 @@ class ExchangeNode(Node):
 
     def receive(self, transport: str, source: Address, data: bytes) -> None:
         flow = self.flow_to(transport, *source)
+        copied = None if flow.reliable else self.layer.copied(data)
+        if copied is not None:
+            copied.again(self.world.now)
+            return
         try:
             message = parse(data)
         except ParseError as error:

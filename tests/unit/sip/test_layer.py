@@ -61,6 +61,42 @@ def test_rfc_2543_other_sources_of_the_same_call_are_other_transactions() -> Non
     assert bench.user.heard == ["OPTIONS"] * 3
 
 
+@pytest.mark.parametrize("method", ["INVITE", "BYE", "CANCEL", "REGISTER", "OPTIONS"])
+def test_a_copy_is_known_by_its_first_two_rows_while_its_transaction_lasts(method: str) -> None:
+    bench = Bench()
+    data = request(method).to_bytes()
+    assert bench.layer.copied(data) is None
+    bench.receive(data)
+    tx = bench.layer.copied(data)
+    assert tx is not None
+    assert tx.key == f"z9hG4bKpeer1 127.0.0.2 5062 {method}"
+    for other in (request(method, branch="z9hG4bKother"), request(method, sent_by="127.0.0.2"), request("INFO")):
+        assert bench.layer.copied(other.to_bytes()) is None
+    if method != "CANCEL":   # which is answered by the layer
+        respond(bench, 486)
+    sent = len(bench.flow.sent)
+    tx.again(bench.now)
+    assert bench.flow.sent[sent:] == bench.flow.sent[sent - 1 : sent]
+    assert bench.layer.counters.retransmissions_in == 1
+    bench.run(64)
+    assert bench.layer.copied(data) is None
+
+
+@pytest.mark.parametrize("branch", [None, "1", "z9hG4bK"])
+def test_without_a_branch_of_the_rfc_a_copy_must_be_read(branch: str | None) -> None:
+    bench = Bench()
+    data = request(branch=branch).to_bytes()
+    bench.receive(data)
+    assert bench.layer.copied(data) is None
+
+
+def test_responses_and_acks_are_no_copies_of_requests() -> None:
+    bench = Bench()
+    bench.receive(request())
+    assert bench.layer.copied(request("ACK").to_bytes()) is None
+    assert bench.layer.copied(build.response(request(), 200, to_tag="x").to_bytes()) is None
+
+
 def test_a_request_by_two_paths_is_taken_once() -> None:
     bench = Bench()
     bench.receive(request())

@@ -71,7 +71,7 @@ async def _calls(backend: MediaBackend, phones: list[int]) -> list[int]:
     for n in range(0, len(phones), 2):
         to_b = await backend.offer(f"c{n}", "a", "b1", _sdp(phones[n]), local=HOST)
         to_a = await backend.answer(f"c{n}", "b1", "a", _sdp(phones[n + 1]), local=HOST)
-        targets += [read(to_a).lines[0].port, read(to_b).lines[0].port]
+        targets += [read(to_a).ports[0], read(to_b).ports[0]]
     if isinstance(backend, Relay):
         await backend.query("c0")       # answered once the worker has heard of every call
     return targets

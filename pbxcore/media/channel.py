@@ -105,15 +105,19 @@ class Channel:
         While calls come in quick succession theirs go together: waking the worker costs more than all else here.
         """
         self._out.append(command)
-        now = self._loop.time()
-        within = max(within, self._flushed_at + TOGETHER - now)
-        due = now + within
-        if due >= self._flush_at:
+        due = self._flushed_at + TOGETHER
+        if due >= self._flush_at:       # they go as soon as may be
             return
+        now = self._loop.time()
+        if due < now + within:
+            due = now + within
+            if due >= self._flush_at:
+                return
         self._flush_at = due
         if self._flush_handle is not None:
             self._flush_handle.cancel()
-        self._flush_handle = self._loop.call_later(within, self._flush) if within else self._loop.call_soon(self._flush)
+        loop = self._loop
+        self._flush_handle = loop.call_at(due, self._flush) if due > now else loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         if self._flush_handle is not None:

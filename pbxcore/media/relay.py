@@ -17,7 +17,7 @@ from pbxcore.media import bencode
 from pbxcore.media.backend import SWITCHED_OFF, KernelState, MediaError, MediaListener, NoRoom, itself
 from pbxcore.media.book import LOW_WATER, split_range
 from pbxcore.media.channel import Channel, Words
-from pbxcore.media.rewrite import LOWEST_PORT, Body, Line, read
+from pbxcore.media.rewrite import LOWEST_PORT, Body, read
 from pbxcore.media.ringback import payload_for
 from pbxcore.sip.addresses import is_stranded
 
@@ -135,8 +135,8 @@ class Relay:
         sender.offered = body
         sender.source = source
         own = local if self._behind is None else self._behind(local)
-        if not self._equip(call.channel, receiver, own, body.lines):
-            await self._equip_patiently(call_id, call, receiver, own, body.lines)
+        if not self._equip(call.channel, receiver, own, body.ports):
+            await self._equip_patiently(call_id, call, receiver, own, body.ports)
         return _render(receiver, body, local)
 
     async def answer(
@@ -150,21 +150,21 @@ class Relay:
             raise MediaError(f"{from_leg} answers {to_leg}, who offered nothing")
         if not call.channel.alive:
             raise MediaError("the media worker of this call is gone")
-        offered = offerer.offered.lines
-        answered = body.lines
-        if len(answered) != len(offered):
+        offered = offerer.offered
+        wanted = body.ports
+        if len(wanted) != len(offered.ports):
             raise MediaError("the answer has not as many media lines as the offer")
         held = "yes"        # nothing need flow: on every media line one of the two is on hold
-        for line, other in zip(answered, offered, strict=True):
-            if not other.port:
-                line.port = 0
-            if not (line.part.held or other.part.held):
+        for index, port in enumerate(offered.ports):
+            if not port:
+                wanted[index] = 0
+            if not (body.parts[index].held or offered.parts[index].held):
                 held = "no"
         own = local if self._behind is None else self._behind(local)
-        if not self._equip(call.channel, offerer, own, answered):
-            await self._equip_patiently(call_id, call, offerer, own, answered)
+        if not self._equip(call.channel, offerer, own, wanted):
+            await self._equip_patiently(call_id, call, offerer, own, wanted)
         answerer.source = source
-        from_, to = _describe(answerer, answered, offered), _describe(offerer, offered, answered)
+        from_, to = _describe(answerer, body, offered), _describe(offerer, offered, body)
         call.channel.send((     # bencode by hand: there is one in every call
             f"d7:command6:answer7:call-id{len(call_id)}:{call_id}8:from-tag{len(from_leg)}:{from_leg}"
             f"6:to-tag{len(to_leg)}:{to_leg}4:from{len(from_)}:{from_}2:to{len(to)}:{to}4:hold{len(held)}:{held}e"
@@ -199,12 +199,12 @@ class Relay:
         party.offered = offered
         party.source = source
         own = local if self._behind is None else self._behind(local)
-        if not self._equip(call.channel, party, own, ours.lines):
-            await self._equip_patiently(call_id, call, party, own, ours.lines)
+        if not self._equip(call.channel, party, own, ours.ports):
+            await self._equip_patiently(call_id, call, party, own, ours.ports)
         call.channel.send(bencode.encode_text({
             "command": "answer", "call-id": call_id, "to-tag": leg,
-            "to": _describe(party, offered.lines, ours.lines),
-            "hold": "yes" if all(line.part.held for line in offered.lines) else "no",
+            "to": _describe(party, offered, ours),
+            "hold": "yes" if all(part.held for part in offered.parts) else "no",
         }))  # fmt: skip
         party.known = True
         _give_back_retired(call.channel, party, self._clock())
@@ -315,8 +315,9 @@ class Relay:
         chosen.load += 1
         return chosen
 
-    def _equip(self, channel: Channel, leg: _Leg, local: str, lines: Sequence[Line]) -> bool:
-        """Have a pair of ports on `local` for every media line that is wanted; False when some are missing yet."""
+    def _equip(self, channel: Channel, leg: _Leg, local: str, wanted: Sequence[int]) -> bool:
+        """Have a pair of ports on `local` for every media line that is wanted (not 0); False when some are missing
+        yet."""
         if leg.local != local:
             if leg.ports:
                 leg.retired = [*leg.retired, *[(leg.local, port) for port in leg.ports if port]]
@@ -324,10 +325,10 @@ class Relay:
             leg.local = local
         ports = leg.ports
         pool = channel.pools.get(local) or channel.pool(local)
-        for index, line in enumerate(lines):
+        for index, theirs in enumerate(wanted):
             if index == len(ports):
                 ports.append(0)
-            if line.port and not ports[index]:
+            if theirs and not ports[index]:
                 port = pool.take(self._clock())
                 if not port:
                     return False
@@ -337,7 +338,7 @@ class Relay:
         return True
 
     async def _equip_patiently(
-        self, call_id: str, call: _Call, leg: _Leg, local: str, lines: Sequence[Line]
+        self, call_id: str, call: _Call, leg: _Leg, local: str, wanted: Sequence[int]
     ) -> None:
         """The slow way: a local address not seen before, or a run on the pool. Raises MediaError."""
         channel = call.channel
@@ -358,7 +359,7 @@ class Relay:
             await channel.wait(deadline if rested is None else min(deadline, rested))
             if self._calls.get(call_id) is not call or leg not in call.legs.values():
                 raise MediaError("the call is over")
-            if self._equip(channel, leg, local, lines):
+            if self._equip(channel, leg, local, wanted):
                 return
 
     # --- what workers report
@@ -366,8 +367,8 @@ class Relay:
     def _on_event(self, channel: Channel, words: Words) -> None:
         event = words["event"]
         if event == "deleted":
-            for text in words["calls"]:     # type: ignore[union-attr]  # a list, we wrote it ourselves
-                call_id, _, numbers = str(text).partition(" ")
+            for text in str(words["calls"]).split("\n"):
+                call_id, _, numbers = text.partition(" ")
                 channel.deleting.discard(call_id)
                 self._listener.media_deleted(call_id, *_statistics(numbers))
         elif event in ("timeout", "flooded"):
@@ -445,17 +446,19 @@ def _give_back_retired(channel: Channel, leg: _Leg, now: float) -> None:
     leg.retired = ()
 
 
-def _describe(leg: _Leg, lines: Sequence[Line], others: Sequence[Line]) -> str:
-    """A leg as `bridge` reads it. Raises MediaError for a remote address that this leg's sockets cannot reach."""
+def _describe(leg: _Leg, body: Body, other: Body) -> str:
+    """A leg that said `body` to who said `other`, as `bridge` reads it. Raises MediaError for a remote address that
+    this leg's sockets cannot reach."""
     told = []
-    for own, line, other in zip(leg.ports, lines, others, strict=False):
-        if not (own and line.port and other.port):
+    for own, part, port, its, its_port in zip(
+        leg.ports, body.parts, body.ports, other.parts, other.ports, strict=False
+    ):
+        if not (own and port and its_port):
             told.append("-")
             continue
-        part, port = line.part, line.port
         host, rtcp_host, hosts = _reached(leg.local, part.host, part.rtcp_host, leg.source)
         rtcp_port = port + 1 if part.rtcp_port is None else part.rtcp_port
-        if (part.mux and other.part.mux) or not LOWEST_PORT <= rtcp_port <= 65535:      # or none is wanted
+        if (part.mux and its.mux) or not LOWEST_PORT <= rtcp_port <= 65535:      # or none is wanted
             rtcp_host, rtcp_port = host, port
         told.append(f"{leg.local} {own} {host} {port} {rtcp_host} {rtcp_port} {part.rate} {hosts}")
     return ";".join(told)
@@ -486,9 +489,6 @@ def _statistics(text: str) -> tuple[StreamStats, StreamStats]:
     """Read what `bridge.Call.statistics` wrote."""
     if text == "0 0 0 0 0 0 0 0":
         return NOTHING, NOTHING
-    numbers = [int(word) for word in text.split()]
-    from_a, from_b = (
-        StreamStats(packets, octets, lost, jitter / 1000.0)
-        for packets, octets, lost, jitter in (numbers[:4], numbers[4:])
-    )
-    return from_a, from_b
+    packets, octets, lost, jitter, packets_b, octets_b, lost_b, jitter_b = map(int, text.split())
+    from_b = StreamStats(packets_b, octets_b, lost_b, jitter_b / 1000.0)
+    return StreamStats(packets, octets, lost, jitter / 1000.0), from_b

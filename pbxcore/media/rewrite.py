@@ -62,30 +62,16 @@ class Part:
         self.rtcp_port = section.rtcp_port
 
 
-class Line:
-    """One media line as it was sent: its part, and its port; 0 for a stream that is not wanted."""
-
-    __slots__ = ("part", "port")
-
-    def __init__(self, part: Part, port: int) -> None:
-        self.part = part
-        self.port = port if part.relayed else 0
-        if port and not part.host and part.relayed:
-            raise MediaError("the SDP names no address (c=)")
-
-    @property
-    def host(self) -> str:
-        return self.part.host
-
-
 class Shape:
-    """What an SDP says besides its o= line and its ports: the same in every call of a phone."""
+    """What an SDP says besides its o= line and its ports: the same in every call of a phone. `usual`: each of its media
+    lines can be relayed and has an address."""
 
-    __slots__ = ("_ready", "_session", "parts")
+    __slots__ = ("_ready", "_session", "parts", "usual")
 
     def __init__(self, session: Section, parts: list[Part]) -> None:
         self._session = session
         self.parts = parts
+        self.usual = all(part.relayed and part.host for part in parts)
         self._ready: dict[str, tuple[str, list[str]]] = {}
 
     def around(self, local: str) -> tuple[str, list[str]]:
@@ -107,20 +93,22 @@ class Shape:
 
 
 class Body:
-    """An SDP that was read. `render` may be called for any number of receivers."""
+    """An SDP that was read, media line by media line: its `parts`, and its `ports`, 0 for a stream that is not wanted
+    or cannot be relayed. `render` may be called for any number of receivers."""
 
-    __slots__ = ("_shape", "lines")
+    __slots__ = ("_shape", "parts", "ports")
 
-    def __init__(self, shape: Shape, lines: list[Line]) -> None:
+    def __init__(self, shape: Shape, ports: list[int]) -> None:
         self._shape = shape
-        self.lines = lines
+        self.parts = shape.parts
+        self.ports = ports
 
     def render(self, local: str, ports: Sequence[int], session: int, version: int) -> bytes:
         """The SDP with our address and, media line by media line, our ports; 0 where the line is not wanted."""
         head, tails = self._shape.around(local)
         text = f"v=0\r\no=- {session} {version}{head}"
-        for line, port, tail in zip(self.lines, ports, tails, strict=False):
-            text += f"{port if line.port else 0}{tail}"
+        for wanted, port, tail in zip(self.ports, ports, tails, strict=False):
+            text += f"{port if wanted else 0}{tail}"
         return text.encode("latin-1")
 
 
@@ -138,31 +126,34 @@ def read(sdp: bytes) -> Body:
     # Lone LFs end a line for some readers: no line may hide from us what another reader would see.
     session, *media = sdp.decode("latin-1").replace("\r", "").rstrip("\n").split("\nm=")
     version, _, session = session.partition("\no=")
-    if version.rstrip() != "v=0":
+    if version != "v=0" and version.rstrip() != "v=0":
         raise MediaError("the body is no SDP")
     if len(media) > MAX_MEDIA:
         raise MediaError(f"the SDP has more than {MAX_MEDIA} media lines")
-    ports = []
-    for index, text in enumerate(media):
-        kind, _, text = text.partition(" ")
+    texts, ports = [session.partition("\n")[2]], []
+    for line in media:
+        kind, _, text = line.partition(" ")
         port, _, text = text.partition(" ")
         ports.append(check_port(port))
-        media[index] = f"{kind} {text}"
+        texts += (kind, text)
     # Long ones would let a stranger fill our memory.
-    read_shape = _shape if len(sdp) <= REMEMBERED else _shape.__wrapped__
-    shape = read_shape(session.partition("\n")[2], *media)
-    return Body(shape, [Line(part, port) for part, port in zip(shape.parts, ports, strict=True)])
+    shape = _shape(*texts) if len(sdp) <= REMEMBERED else _shape.__wrapped__(*texts)
+    if not shape.usual:
+        for index, part in enumerate(shape.parts):
+            if not part.relayed:
+                ports[index] = 0
+            elif ports[index] and not part.host:
+                raise MediaError("the SDP names no address (c=)")
+    return Body(shape, ports)
 
 
 @lru_cache(maxsize=REMEMBERED)
 def _shape(session_text: str, *media: str) -> Shape:
+    """`media` are the kind of each media line and what follows its port."""
     session = Section()
     _read_lines(session, session_text, "?")
-    parts = []
-    for text in media:
-        kind, _, text = text.partition(" ")
-        parts.append(Part(kind, _media(text), session))
-    return Shape(session, parts)
+    kinds = zip(media[::2], media[1::2], strict=True)
+    return Shape(session, [Part(kind, _media(text), session) for kind, text in kinds])
 
 
 def _media(text: str) -> Section:

@@ -107,14 +107,14 @@ class Rtpengine:
                 words["to-tag"] = to_leg
             reply = await self._ask(call, words)
         call.offered[from_leg] = body
-        call.lines[to_leg] = sum(line.port > 0 for line in body.lines)
+        call.lines[to_leg] = sum(port > 0 for port in body.ports)
         return _sdp(reply)
 
     def _words(
         self, command: Literal["offer", "answer"], call_id: str, offerer: str, answerer: str, sdp: bytes, body: Body,
         local: str, source: str,
     ) -> dict[str, Any]:  # fmt: skip
-        hosts = {line.host for line in body.lines if line.port}
+        hosts = {part.host for part, port in zip(body.parts, body.ports, strict=True) if port}
         behind_nat = bool(source) and any(host != source and not ip_address(host).is_global for host in hosts)
         family = "IP6" if ":" in local else "IP4"
         flags = ["strict-source", "no-rtcp-attribute", "endpoint-learning-heuristic" if behind_nat else "asymmetric"]
@@ -155,16 +155,16 @@ class Rtpengine:
         offered = call.offered.get(to_leg) if call is not None else None
         if call is None or offered is None or from_leg not in call.lines:
             raise MediaError(f"{from_leg} answers {to_leg}, who offered nothing")
-        if len(body.lines) != len(offered.lines):
+        if len(body.ports) != len(offered.ports):
             raise MediaError("the answer has not as many media lines as the offer")
         # rtpengine, like SIP, names both by the direction of the offer.
         words = self._words("answer", call_id, to_leg, from_leg, sdp, body, local, source)
         words["to-tag"] = from_leg
         reply = await self._ask(call, words)
         call.answered |= {from_leg, to_leg}
-        call.lines[to_leg] = sum(line.port > 0 for line in body.lines)
+        call.lines[to_leg] = sum(port > 0 for port in body.ports)
         call.speaks = from_leg if to_leg == "a" else to_leg
-        call.held = all(one.part.held or other.part.held for one, other in zip(body.lines, offered.lines, strict=True))
+        call.held = all(one.held or other.held for one, other in zip(body.parts, offered.parts, strict=True))
         call.changed_at = self._loop.time()
         call.reported = False
         return _sdp(reply)

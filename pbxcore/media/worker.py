@@ -179,7 +179,7 @@ class Worker:
             except Exception as error:      # one command that cannot be carried out must not end every other call
                 self._say(event="failed", command=str(words.get("command")), reason=repr(error))
         if self._deleted:
-            self._say(event="deleted", calls=self._deleted)
+            self._say(event="deleted", calls="\n".join(self._deleted))
             self._deleted = []
 
     def _say(self, **words: bencode.Encodable) -> None:

@@ -164,7 +164,8 @@ def test_whatever_the_sdp_its_address_does_not_get_through(lines: list[str], end
         body = read(end.join([*head, *lines, ""]).encode("latin-1", "replace") + tail)
     except MediaError:
         return
-    ports = [20000 + 2 * n if line.port else 0 for n, line in enumerate(body.lines)]
+    ports = [20000 + 2 * n if port else 0 for n, port in enumerate(body.ports)]
     again = read(body.render("198.51.100.9", ports, 1, 1))
-    assert [line.port for line in again.lines] == ports
-    assert {line.host for line in again.lines if line.port} <= {"198.51.100.9", "0.0.0.0"}
+    assert again.ports == ports
+    hosts = {part.host for part, port in zip(again.parts, again.ports, strict=True) if port}
+    assert hosts <= {"198.51.100.9", "0.0.0.0"}

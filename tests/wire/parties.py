@@ -6,12 +6,20 @@ import asyncio
 import random
 import socket
 from collections.abc import Callable
+from typing import NamedTuple
 
 from pbxcore.hooks import StreamStats
 from pbxcore.media import rtp
-from pbxcore.media.rewrite import Line, read
+from pbxcore.media.rewrite import read
 
 WAIT = 30.0
+
+
+class Line(NamedTuple):
+    """Where a media line says that its RTP is to go."""
+
+    host: str
+    port: int
 
 
 def udp(host: str, port: int = 0) -> socket.socket:
@@ -98,7 +106,8 @@ class Party:
 
 
 def line(sdp: bytes, index: int = 0) -> Line:
-    return read(sdp).lines[index]
+    body = read(sdp)
+    return Line(body.parts[index].host, body.ports[index])
 
 
 class Heard:

@@ -26,11 +26,10 @@ from pbxcore.media import rtp
 from pbxcore.media import wav as wav_files
 from pbxcore.media.kernel import trial
 from pbxcore.media.relay import Relay
-from pbxcore.media.rewrite import Line
 from pbxcore.media.rtp import Reception
 from tests.conftest import require_tool
 from tests.interop.tool_namespaces import Namespace, networks
-from tests.wire.parties import Heard, Party, line, receive, silent
+from tests.wire.parties import Heard, Line, Party, line, receive, silent
 
 LOCAL = "127.0.0.1"
 CALL = "c1"

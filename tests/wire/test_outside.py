@@ -111,5 +111,5 @@ def test_a_private_address_in_the_sdp_of_a_phone_outside_is_nobody_of_ours(host:
     leg = relay._Leg(1)
     leg.local, leg.source = "10.0.0.2", source
     leg.ports = [20000]
-    lines = read(sdp.encode()).lines
-    assert relay._describe(leg, lines, lines) == f"10.0.0.2 20000 {said}"
+    body = read(sdp.encode())
+    assert relay._describe(leg, body, body) == f"10.0.0.2 20000 {said}"

@@ -20,9 +20,8 @@ from pbxcore.hooks import StreamStats
 from pbxcore.media import book, dtmf, rtp, wav
 from pbxcore.media.backend import MediaError
 from pbxcore.media.relay import NOTHING, Relay
-from pbxcore.media.rewrite import Line
 from pbxcore.media.sockets import Ports
-from tests.wire.parties import WAIT, Heard, Party, description, free_range, line, receive, silent, udp
+from tests.wire.parties import WAIT, Heard, Line, Party, description, free_range, line, receive, silent, udp
 
 LOCAL = "127.0.0.1"
 CALL = "c1"

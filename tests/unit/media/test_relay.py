@@ -6,20 +6,20 @@ import pytest
 
 from pbxcore.media.backend import MediaError
 from pbxcore.media.relay import _describe, _Leg
-from pbxcore.media.rewrite import Line, read
+from pbxcore.media.rewrite import Body, read
 
 
-def lines(*media: str) -> list[Line]:
+def described(*media: str) -> Body:
     head = ["v=0", "o=- 1 1 IN IP4 192.0.2.1", "s=-", "c=IN IP4 192.0.2.1", "t=0 0"]
-    return read("\r\n".join([*head, *media, ""]).encode()).lines
+    return read("\r\n".join([*head, *media, ""]).encode())
 
 
 def told(*media: str, other: tuple[str, ...] = (), local: str = "198.51.100.1", source: str = "") -> str:
     leg = _Leg(1)
     leg.local, leg.source = local, source
-    said = lines(*media)
-    leg.ports = [20000 + 2 * index for index in range(len(said))]
-    return _describe(leg, said, lines(*(other or media)))
+    said = described(*media)
+    leg.ports = [20000 + 2 * index for index in range(len(said.ports))]
+    return _describe(leg, said, described(*(other or media)))
 
 
 def test_rtcp_is_on_the_next_port_or_where_it_says() -> None:

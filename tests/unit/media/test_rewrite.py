@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pbxcore.media.backend import MediaError
-from pbxcore.media.rewrite import REMEMBERED, Line, read
+from pbxcore.media.rewrite import REMEMBERED, Part, read
 
 OFFER = b"""v=0\r
 o=alice 2890844526 2890844527 IN IP4 192.0.2.1\r
@@ -26,9 +26,11 @@ def sdp(*lines: str, address: str = "c=IN IP4 192.0.2.1") -> bytes:
     return "\r\n".join([*head, *lines, ""]).encode()
 
 
-def line(*lines: str, address: str = "c=IN IP4 192.0.2.1") -> Line:
-    [only] = read(sdp(*lines, address=address)).lines
-    return only
+def line(*lines: str, address: str = "c=IN IP4 192.0.2.1") -> tuple[Part, int]:
+    """The only media line, and its port."""
+    body = read(sdp(*lines, address=address))
+    [part], [port] = body.parts, body.ports
+    return part, port
 
 
 def rendered(data: bytes, local: str = "198.51.100.1", ports: tuple[int, ...] = (20000,)) -> list[str]:
@@ -64,7 +66,9 @@ class TestRender:
             "m=audio 4000 RTP/AVP 0", "c=IN IP4 192.0.2.7", "a=ptime:20", "m=video 4002 RTP/AVP 96", "c=IN IP6 ::9",
             address="",
         )  # fmt: skip
-        assert [(found.host, found.port) for found in read(data).lines] == [("192.0.2.7", 4000), ("::9", 4002)]
+        body = read(data)
+        assert [part.host for part in body.parts] == ["192.0.2.7", "::9"]
+        assert body.ports == [4000, 4002]
         assert rendered(data, ports=(20000, 0))[4:] == [
             "m=audio 20000 RTP/AVP 0", "c=IN IP4 198.51.100.1", "a=ptime:20", "m=video 0 RTP/AVP 96",
             "c=IN IP4 198.51.100.1", "",
@@ -73,7 +77,7 @@ class TestRender:
     def test_old_hold_stays_a_hold(self) -> None:
         data = sdp("m=audio 4000 RTP/AVP 0", address="c=IN IP4 0.0.0.0")
         assert "c=IN IP4 0.0.0.0" in rendered(data)
-        assert read(data).lines[0].part.held
+        assert read(data).parts[0].held
 
     def test_lone_line_feeds_are_lines_too(self) -> None:
         lines = rendered(OFFER.replace(b"\r\n", b"\n"))
@@ -82,43 +86,43 @@ class TestRender:
     def test_no_media_line_hides_behind_another_line_end(self) -> None:
         data = OFFER + b"a=x\nm=video 5000 RTP/AVP 31\nc=IN IP4 192.0.2.66\r\n"
         body = read(data)
-        assert len(body.lines) == 2
+        assert len(body.ports) == 2
         assert b"192.0.2.66" not in body.render("198.51.100.1", [20000, 0], 1, 1)
 
     def test_other_forms_of_the_same_phone_do_not_mix(self) -> None:
         for direction in ("sendrecv", "sendonly", "inactive", "sendrecv"):
-            found = line("m=audio 4000 RTP/AVP 0", f"a={direction}")
-            assert found.part.held is (direction != "sendrecv")
+            part, _ = line("m=audio 4000 RTP/AVP 0", f"a={direction}")
+            assert part.held is (direction != "sendrecv")
 
 
 class TestLine:
     def test_clock_of_the_first_format(self) -> None:
-        assert read(OFFER).lines[0].part.rate == 48000
-        assert line("m=audio 4000 RTP/AVP 9").part.rate == 8000
-        assert line("m=video 4000 RTP/AVP 34").part.rate == 90000
-        assert line("m=audio 4000 RTP/SAVP 97", "a=rtpmap:97 x/0").part.rate == 8000
+        assert read(OFFER).parts[0].rate == 48000
+        assert line("m=audio 4000 RTP/AVP 9")[0].rate == 8000
+        assert line("m=video 4000 RTP/AVP 34")[0].rate == 90000
+        assert line("m=audio 4000 RTP/SAVP 97", "a=rtpmap:97 x/0")[0].rate == 8000
 
     def test_mux(self) -> None:
-        assert line("m=audio 4000 RTP/AVP 0", "a=rtcp-mux").part.mux
-        assert not line("m=audio 4000 RTP/AVP 0").part.mux
+        assert line("m=audio 4000 RTP/AVP 0", "a=rtcp-mux")[0].mux
+        assert not line("m=audio 4000 RTP/AVP 0")[0].mux
 
     def test_direction_of_the_session_unless_the_line_has_its_own(self) -> None:
         body = read(sdp("a=sendonly", "m=audio 4000 RTP/AVP 0", "a=sendrecv", "m=video 4002 RTP/AVP 34"))
-        assert [found.part.held for found in body.lines] == [False, True]
+        assert [part.held for part in body.parts] == [False, True]
 
     def test_fax_is_relayed_and_tcp_is_not(self) -> None:
-        fax = line("m=image 4000 udptl t38")
-        assert (fax.port, fax.part.rate) == (4000, 0)
-        assert line("m=message 4000 TCP/MSRP *").port == 0
+        fax, port = line("m=image 4000 udptl t38")
+        assert (port, fax.rate) == (4000, 0)
+        assert line("m=message 4000 TCP/MSRP *")[1] == 0
 
     def test_port_count_of_a_media_line(self) -> None:
-        assert line("m=audio 4000/2 RTP/AVP 0").port == 4000
+        assert line("m=audio 4000/2 RTP/AVP 0")[1] == 4000
 
     def test_disabled_line_needs_no_address(self) -> None:
-        assert line("m=audio 0 RTP/AVP 0", address="").port == 0
+        assert line("m=audio 0 RTP/AVP 0", address="")[1] == 0
 
     def test_ipv6_address_in_its_canonical_spelling(self) -> None:
-        assert line("m=audio 4000 RTP/AVP 0", address="c=IN IP6 2001:DB8:0:0::1").host == "2001:db8::1"
+        assert line("m=audio 4000 RTP/AVP 0", address="c=IN IP6 2001:DB8:0:0::1")[0].host == "2001:db8::1"
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,11 @@ class Message:
         self.body = body
         self.seen = {}
 
+    @property
+    def unrepeated(self) -> bool:
+        """Whether each header stands in one row only."""
+        return len(self.first_lines) == len(self.fields)
+
     def __contains__(self, key: str) -> bool:
         return key in self.first_lines
 
@@ -159,6 +164,28 @@ class Message:
     def _start_line(self) -> str:
         # Not abstract: the metaclass of an ABC has a say in every isinstance, and each message meets several.
         raise NotImplementedError
+
+
+class Unlisted(Message):
+    """A message whose rows are listed as `fields` when somebody asks for those."""
+
+    __slots__ = ()
+
+    _fields: list[Field] | None
+
+    def _listed(self) -> list[Field]:
+        raise NotImplementedError
+
+    @property
+    def fields(self) -> list[Field]:  # a slot of Message
+        fields = self._fields
+        if fields is None:
+            fields = self._fields = self._listed()  # type: ignore[misc]  # a slot of the classes below
+        return fields
+
+    @fields.setter
+    def fields(self, fields: list[Field]) -> None:
+        self._fields = fields  # type: ignore[misc]
 
 
 def _field(name: str, value: str) -> Field:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from pbxcore.sip.base import Unlisted
 from pbxcore.sip.errors import ParseError
 from pbxcore.sip.headers import BLANKS, key_of, known_key, one_line
 from pbxcore.sip.message import Field, Request, Response
@@ -70,7 +71,7 @@ def response(
     tag = None if to_tag is None or _has_to_tag(request) else to_tag
     first = request.first_lines
     made: Response | None = None
-    if status != 100 and len(first) == len(request.fields) and "record-route" not in first:
+    if status != 100 and request.unrepeated and "record-route" not in first:
         try:  # nearly all: each row is there once
             to = first["to"] if tag is None else f"{first['to'].rstrip(BLANKS)};tag={tag}"
             repeated = (first["via"], first["from"], to, first["call-id"], first["cseq"])
@@ -87,8 +88,8 @@ def response(
 _REPEATED = ("via", "from", "to", "call-id", "cseq")
 
 
-class Answer(Response):
-    """A response that repeats one row of each kind: they are listed as `fields` when somebody asks for those."""
+class Answer(Unlisted, Response):
+    """A response that repeats one row of each kind: those and the others are listed when somebody asks."""
 
     __slots__ = ("_fields", "_repeated", "_rows")
 
@@ -101,18 +102,10 @@ class Answer(Response):
         self.seen = {}
         self._repeated = repeated
         self._rows = rows
-        self._fields: list[Field] | None = None
+        self._fields = None
 
-    @property
-    def fields(self) -> list[Field]:  # a slot of Message
-        fields = self._fields
-        if fields is None:
-            fields = self._fields = [*zip(_REPEATED, self._repeated, strict=True), *self._rows]
-        return fields
-
-    @fields.setter
-    def fields(self, fields: list[Field]) -> None:
-        self._fields = fields
+    def _listed(self) -> list[Field]:
+        return [*zip(_REPEATED, self._repeated, strict=True), *self._rows]
 
     def to_bytes(self, top: str = "") -> bytes:
         rows, body = self._rows, self.body

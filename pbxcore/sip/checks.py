@@ -32,7 +32,7 @@ def doubled(fields: list[Field], alone: frozenset[str] = _ALONE) -> str | None:
 
 def check_common(message: Message) -> None:
     first = message.first_lines
-    if len(first) != len(message.fields) and (key := doubled(message.fields, _SINGLE)) is not None:
+    if not message.unrepeated and (key := doubled(message.fields, _SINGLE)) is not None:
         raise ParseError(400, f"More than one {key}")
     for key, title in MANDATORY.items():
         if key not in first:

@@ -251,7 +251,7 @@ def _target(message: Message) -> str | None:
     row = message.first_lines.get("contact")
     if row is None:
         return None
-    if len(message.first_lines) == len(message.fields):  # one row
+    if message.unrepeated:
         uri = CONTACTS[row]
         if uri is not None:
             return uri

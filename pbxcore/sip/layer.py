@@ -453,8 +453,7 @@ def _dialog_key(request: Request, method: str) -> str:
 
 def _one_via(response: Response) -> bool:
     """8.1.3.3: a response with a second Via is misrouted."""
-    first = response.first_lines
-    if len(first) == len(response.fields) and "," not in first["via"]:
+    if response.unrepeated and "," not in response.first_lines["via"]:
         return True
     return len(response.values("via")) == 1
 

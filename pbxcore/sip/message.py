@@ -9,7 +9,7 @@ raises nothing later. No transaction, dialog or transport is known here.
 from __future__ import annotations
 
 from pbxcore.sip import views
-from pbxcore.sip.base import MAX_SIZE, Message
+from pbxcore.sip.base import MAX_SIZE, Message, Unlisted
 from pbxcore.sip.checks import MANDATORY, check_common, check_request, check_response, doubled
 from pbxcore.sip.errors import ParseError
 from pbxcore.sip.headers import (
@@ -24,6 +24,7 @@ from pbxcore.sip.headers import (
 )
 from pbxcore.sip.repair import careful_fields, repair
 from pbxcore.sip.rows import (
+    ADDRESSES,
     CONTACTS,
     CSEQS,
     FIELDS,
@@ -31,9 +32,11 @@ from pbxcore.sip.rows import (
     SENT_BY,
     STARTS,
     TAGS,
+    TAILS,
     Field,
     branch_of,
     is_status,
+    usual,
     value_of,
 )
 from pbxcore.sip.views import STALE, View
@@ -126,7 +129,7 @@ class Response(Message):
         return f"<Response {self.status} {self.reason}>"
 
 
-class Checked(Message):
+class Checked(Unlisted):
     """A message that `parse` found to be as nearly all are: what its slots name is read, and `check` has nothing to do.
 
     An edit that takes a mandatory header away, or makes it unreadable, raises ParseError.
@@ -134,18 +137,35 @@ class Checked(Message):
 
     __slots__ = ()
 
+    head: str
+    unrepeated: bool
+
+    def _listed(self) -> list[Field]:
+        fields = [FIELDS.read(line) for line in self.head.split("\r\n")[1:]]
+        fields[0] = ("via", self.first_lines["via"])  # `mark_source` may have changed it
+        return fields
+
     def _edit(self, key: str) -> None:
         super()._edit(key)
         for name in ("first_lines", *STALE.get(key, ())):
             if name in self.__slots__:
                 setattr(self, name, Message.__dict__[name].read(self))
+        self.unrepeated = len(self.first_lines) == len(self.fields)  # type: ignore[misc]  # a slot of the classes below
 
 
-_READ = ("branch", "call_id", "cseq", "first_lines", "from_tag", "sent_by", "to_tag")
+_READ = (
+    "_fields", "branch", "call_id", "cseq", "first_lines", "from_tag", "head", "sent_by", "to_tag", "unrepeated",
+)  # fmt: skip
 
 
 class CheckedRequest(Checked, Request):
-    __slots__ = (*_READ, "max_forwards", "request_uri")
+    __slots__ = (*_READ, "request_uri")
+
+    def _put_via(self, old: str, new: str) -> None:
+        if self._fields is None:
+            self.first_lines["via"] = new
+        else:
+            super()._put_via(old, new)
 
 
 class CheckedResponse(Checked, Response):
@@ -167,64 +187,45 @@ def parse(data: bytes) -> Request | Response:
 def _read(data: bytes) -> CheckedRequest | CheckedResponse | None:
     """The message read and checked in one go, its rows understood by their text alone; None says nothing."""
     head, _, body = data.partition(b"\r\n\r\n")
+    if len(data) > MAX_SIZE:
+        return None
     try:
-        lines = head.decode().split("\r\n")
-        text = "".join(lines)
-        if "\r" in text or "\n" in text or len(data) > MAX_SIZE or len(lines) > MAX_HEADERS:
-            return None
-        start = STARTS[lines.pop(0)]
-        fields = list(map(FIELDS.__getitem__, lines))
-        first = dict(fields)
-        if len(first) != len(fields):
-            if doubled(fields):
-                return None
-            first = dict(reversed(fields))
-        via = first["via"]
-        from_tag = TAGS[first["from"]]
-        to_tag = TAGS[first["to"]]
-        cseq = CSEQS[first["cseq"]]
-        call_id = first["call-id"].partition(":")[2].strip(WS)
+        text = head.decode()
+        read = _as_usual(text) or _row_by_row(text)
     except (KeyError, ValueError):
         return None
-    before, _, behind = via.partition(";branch=")
-    branch = branch_of(behind)
-    sent_by = SENT_BY[before]
-    length = first.get("content-length")
-    if (
-        start is None
-        or from_tag is None
-        or to_tag is None
-        or cseq is None
-        or not call_id
-        or branch is None
-        or sent_by is None
-        or (length is not None and NUMBERS[length] != len(body))
-        or ("contact" in first and CONTACTS[first["contact"]] is None)
-    ):
+    if read is None:
         return None
-    status, method, text, uri = start
+    line, first, fields, before, branch, from_tag, to_tag, call_id = read
+    start = STARTS[line]
+    sent_by = SENT_BY[before]
+    cseq = CSEQS[first["cseq"]]
+    length = first.get("content-length")
+    if start is None or sent_by is None or cseq is None or (length is not None and NUMBERS[length] != len(body)):
+        return None
+    status, method, what, uri = start
     message: CheckedRequest | CheckedResponse
     if status:
         message = _new(CheckedResponse)
         message.status = status
-        message.reason = text
+        message.reason = what
     else:
-        hops = first.get("max-forwards")
-        if method != cseq.method or (hops is not None and NUMBERS[hops] is None):
+        if method != cseq.method:
             return None
         message = _new(CheckedRequest)
         message.method = method
-        message.uri = text
+        message.uri = what
         message.request_uri = uri
-        message.max_forwards = None if hops is None else NUMBERS[hops]
-    message.fields = fields
+    message.head = text
+    message._fields = fields
     message.body = body
     message.seen = {}
     message.first_lines = first
-    message.branch = branch[1]
+    message.unrepeated = fields is None or len(fields) == len(first)
+    message.branch = branch
     message.sent_by = sent_by
-    message.from_tag = from_tag or None
-    message.to_tag = to_tag or None
+    message.from_tag = from_tag
+    message.to_tag = to_tag
     message.cseq = cseq
     message.call_id = call_id
     if "route" in first or "record-route" in first:
@@ -233,6 +234,71 @@ def _read(data: bytes) -> CheckedRequest | CheckedResponse | None:
         except ParseError:
             return None
     return message
+
+
+# Start line, the first row of each header, all rows where they have been listed, Via before its branch, branch, tags,
+# Call-ID.
+_Read = tuple[str, dict[str, str], list[Field] | None, str, str, str | None, str | None, str]
+
+
+def _as_usual(text: str) -> _Read | None:
+    """The rows as nearly everybody orders them, those of the tail not one by one."""
+    found = usual(text)
+    if found is None:
+        return None
+    line, via, before, branch, from_, from_tag, to, to_tag, call_id, cseq, hops, contact, rest = found.groups()
+    tail = TAILS[rest]
+    if tail is None or from_ is None or to is None or call_id is None or cseq is None:
+        return None
+    from_, to = f"From: {from_}", f"To: {to}"
+    if ADDRESSES[from_] is None or ADDRESSES[to] is None:
+        return None
+    first = tail.copy()
+    first["via"] = via
+    first["from"] = f"{from_};tag={from_tag}" if from_tag else from_
+    first["to"] = f"{to};tag={to_tag}" if to_tag else to
+    first["call-id"] = f"Call-ID: {call_id}"
+    first["cseq"] = f"CSeq: {cseq}"
+    if hops is not None:
+        if "max-forwards" in tail:
+            return None
+        first["max-forwards"] = f"Max-Forwards: {hops}"
+    if contact is not None:
+        row = first["contact"] = f"Contact: {contact}"
+        if "contact" in tail or CONTACTS[row] is None:
+            return None
+    return line, first, None, before, branch, from_tag, to_tag, call_id
+
+
+def _row_by_row(text: str) -> _Read | None:
+    """In any order, and doubled where they may be. KeyError or ValueError where something is missing or malformed."""
+    lines = text.split("\r\n")
+    joined = "".join(lines)
+    if "\r" in joined or "\n" in joined or len(lines) > MAX_HEADERS:
+        return None
+    line = lines.pop(0)
+    fields = list(map(FIELDS.__getitem__, lines))
+    first = dict(fields)
+    if len(first) != len(fields):
+        if doubled(fields):
+            return None
+        first = dict(reversed(fields))
+    before, _, behind = first["via"].partition(";branch=")
+    branch = branch_of(behind)
+    from_tag = TAGS[first["from"]]
+    to_tag = TAGS[first["to"]]
+    call_id = first["call-id"].partition(":")[2].strip(WS)
+    if (
+        branch is None
+        or from_tag is None
+        or to_tag is None
+        or not call_id
+        or ("max-forwards" in first and NUMBERS[first["max-forwards"]] is None)
+        or ("contact" in first and CONTACTS[first["contact"]] is None)
+        or "cseq" not in first
+    ):
+        return None
+    return line, first, fields, before, branch[1], from_tag or None, to_tag or None, call_id
 
 
 def glance(data: bytes) -> tuple[str, str, str] | None:

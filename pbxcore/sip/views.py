@@ -89,7 +89,7 @@ def contacts_of(message: Message) -> list[NameAddr]:
     line = message.first_lines.get("contact")
     if line is None:
         return []
-    if len(message.first_lines) == len(message.fields):  # one row
+    if message.unrepeated:
         address = NameAddr.plain(line, line.find(":") + 1)
         if address is not None:  # one value
             return [address]

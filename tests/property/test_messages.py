@@ -18,7 +18,18 @@ from hypothesis import strategies as st
 from pbxcore.sip import build
 from pbxcore.sip.framing import FramingError, KeepAlive, StreamFramer
 from pbxcore.sip.headers import CSeq, NameAddr, Via, quote, split, unquote
-from pbxcore.sip.message import Checked, Message, ParseError, Request, Response, _read, _read_by_hand, check, parse
+from pbxcore.sip.message import (
+    Checked,
+    Message,
+    ParseError,
+    Request,
+    Response,
+    _as_usual,
+    _read,
+    _read_by_hand,
+    check,
+    parse,
+)
 from pbxcore.sip.rows import value_of
 from pbxcore.sip.uri import Params, Uri, escape_param, escape_user, normalize, unescape
 from pbxcore.sip.views import STALE
@@ -323,6 +334,35 @@ def same_by_hand(data: bytes) -> bool:
         assert message.via == again.via
     after_check(message)
     return True
+
+
+HEADS = (
+    "From: \"Anna\" <sip:100@192.0.2.1>;tag=a.b", "To: <sip:101@b;user=phone>;tag=~x", "Call-ID: a:b@c",
+    "CSeq: 2 INVITE", "Max-Forwards: 70", "Contact: <sip:100@192.0.2.7:5062;ob>",
+)  # fmt: skip
+SAME = ("User-Agent: x", "Allow: INVITE, ACK", "Supported: timer", "X-Account:7", "Content-Length: 0")
+SPOILT = (
+    *HEADS, "Via: SIP/2.0/UDP b;branch=z9hG4bK1", "Contact: <sip:b@c>", "Max-Forwards: 7", "f: <sip:a@b>;tag=1",
+    "Route: <sip:a;lr>", "To: <sip:b@c>;x=1;tag=2", "Subject: a\nb", "From: a\r\n <sip:b>", "CSeq: 1 BYE",
+)  # fmt: skip
+
+
+@FEW
+@given(st.permutations(HEADS), st.permutations(SAME), st.integers(0, 6), st.sampled_from(["SIP/2.0 200 OK", ""]))
+def test_the_usual_rows_in_any_order(heads: list[str], tail: list[str], count: int, status: str) -> None:
+    start = status or "INVITE sip:101@192.0.2.1 SIP/2.0"
+    rows = [start, "Via: SIP/2.0/UDP 192.0.2.7:5062;rport;branch=z9hG4bK1", *heads, *tail[:count]]
+    data = "\r\n".join([*rows, "\r\n"]).encode()
+    assert same_by_hand(data)
+    assert _as_usual("\r\n".join(rows)) is not None or not count
+
+
+@FEW
+@given(st.lists(st.sampled_from((*HEADS, *SAME, *SPOILT)), max_size=9), st.permutations(HEADS), st.data())
+def test_rows_too_many_too_few_and_out_of_the_ordinary(some: list[str], heads: list[str], data: st.DataObject) -> None:
+    rows = data.draw(st.permutations([*some, *heads[data.draw(st.integers(0, 2)) :]]))
+    rows = ["INVITE sip:101@192.0.2.1 SIP/2.0", "Via: SIP/2.0/UDP 192.0.2.7;branch=z9hG4bK1;rport", *rows, "\r\n"]
+    same_by_hand("\r\n".join(rows).encode())
 
 
 @pytest.mark.parametrize("data", PLAIN)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from pbxcore.sip.headers import CSeq
+from pbxcore.sip.headers import MAX_HEADERS, CSeq
 from pbxcore.sip.rows import (
     CONTACTS,
     CSEQS,
     FIELDS,
     LONGEST_REMEMBERED,
+    LONGEST_TAIL,
     NO_URI,
     NUMBERS,
     ROWS_REMEMBERED,
     SENT_BY,
     STARTS,
     TAGS,
+    TAILS,
+    TAILS_REMEMBERED,
     Memo,
     SentBy,
     value_of,
@@ -39,6 +42,25 @@ def test_what_is_kept_is_bounded() -> None:
         memo[str(number)]
         assert len(memo) <= ROWS_REMEMBERED
     assert list(memo) == [str(ROWS_REMEMBERED)]
+
+
+def test_long_tails_are_kept_and_few_of_them() -> None:
+    TAILS.clear()
+    TAILS["X-Long: " + "x" * LONGEST_TAIL]
+    assert not TAILS
+    for number in range(TAILS_REMEMBERED + 1):
+        TAILS["X-Long: " + str(number) * 100]
+        assert len(TAILS) <= TAILS_REMEMBERED
+    assert len(TAILS) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["From: <sip:a@b>", "X: 1\r\nv: SIP/2.0/UDP b", "A: 1\r\nA: 2", "A: 1\n 2", "A: 1\r\n 2", "no colon", "",
+     "Route: <sip:a;lr>", "Contact: *", "Max-Forwards: many", "\r\n".join(f"X-{n}: 1" for n in range(MAX_HEADERS))],
+)  # fmt: skip
+def test_a_tail_that_is_to_be_read_with_care(text: str) -> None:
+    assert TAILS[text] is None
 
 
 def test_a_fault_is_not_kept() -> None:

@@ -131,12 +131,14 @@ def written(database: Path, offered: int) -> Book:
             time.sleep(0.1)
 
 
-def book_faults(offered: int, ok: int, failed: int, book: Book, *, look_up: bool) -> list[str]:
-    """What the database says otherwise than the phones. A call that failed may or may not have been answered."""
+def book_faults(offered: int, ok: int, failed: int, book: Book, *, look_up: bool, refused: int = 0) -> list[str]:
+    """What the database says otherwise than the phones. A call that failed may or may not have been answered, and one
+    that was refused with 503 may have been turned away at the door: that leaves nothing."""
     answered = not ok <= book.answered <= ok + failed
+    calls = range(offered - refused, offered + 1)
     told = {
-        f"{book.records} call records for {offered} calls": book.records != offered,
-        f"{book.activities} activities for {offered} calls": book.activities != offered,
+        f"{book.records} call records for {offered} calls": book.records not in calls,
+        f"{book.activities} activities for {offered} calls": book.activities not in calls,
         f"{book.answered} records of answered calls for {ok} that were answered": answered,
         "the CRM knew nobody: no look-up was measured": look_up and not book.known,
     }

@@ -115,11 +115,13 @@ def ours(plan: Plan, on: Interpreter, marked: Path | None = None) -> Run:
         primed = watch.primed if watch else 0
         earlier = before.offered + primed
         assert subject.database is not None
-        book = written(subject.database, run.offered + earlier)
+        refused = run.reasons.get("503", 0)
+        book = written(subject.database, run.offered + earlier - refused)
         run.warmed = before.offered
         run.records, run.activities = book.records - earlier, book.activities - earlier
         ok, failed = run.ok + before.ok + primed, run.failed + before.failed
-        run.faults += book_faults(run.offered + earlier, ok, failed, book, look_up=plan.hook != "none")
+        look_up = plan.hook != "none"
+        run.faults += book_faults(run.offered + earlier, ok, failed, book, look_up=look_up, refused=refused)
         run.faults += [f"{before.failed} of {before.offered} calls that went before failed"] * bool(before.failed)
         if watch is not None:
             run.leaks = watch.finish(run.offered)

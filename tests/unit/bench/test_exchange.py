@@ -54,6 +54,14 @@ def test_the_database_says_what_the_phones_say() -> None:
     assert book_faults(10, 8, 2, Book(10, 9, 9, 10), look_up=True) == []         # one failed after it was answered
 
 
+def test_a_call_that_was_turned_away_may_have_left_nothing() -> None:
+    for kept in (7, 8, 10):
+        assert book_faults(10, 7, 3, Book(kept, 7, 7, kept), look_up=True, refused=3) == []
+    told = " ".join(book_faults(10, 7, 3, Book(6, 7, 7, 11), look_up=True, refused=3))
+    assert "6 call records" in told
+    assert "11 activities" in told
+
+
 @pytest.mark.parametrize(
     ("book", "word"),
     [

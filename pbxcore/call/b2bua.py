@@ -199,6 +199,7 @@ class LiveCall(Driven):
         deadline = self.exchange.clock() + step.timeout
         self.last = None
         live = await dial(self, step, tried)
+        self.a.open()
         while live:
             signal = await self.next(deadline)
             branch, response = signal.leg, signal.response

@@ -322,14 +322,21 @@ class CallerLeg(Leg):
         self, host: LegHost, call: LiveCall, tx: ServerTransaction, invite: Request, party: str, trunk: Trunk | None
     ) -> None:
         Leg.__init__(self, host, call, "a", party, tx.flow, trunk)
-        tag = host.layer.token()
         self.tx: ServerTransaction | None = tx
         self.reliable: Reliably | None = None
         self.invite = invite
-        contact = contact_of(invite.request_uri.user or "", tx.flow, secure=_is_secure(invite))
-        self.dialog = Dialog.uas(invite, tag, contact=contact)
-        self._enter(invite.call_id, tag)
+        self._enter(invite.call_id, host.layer.token())
         tx.owner = self
+
+    def open(self) -> Dialog:
+        """The dialog that our first response makes (12.1.1). Not made with the leg: the phone that is to ring would
+        wait for it."""
+        dialog = self.dialog
+        if dialog is None:
+            invite = self.invite
+            contact = contact_of(invite.request_uri.user or "", self.flow, secure=_is_secure(invite))
+            dialog = self.dialog = Dialog.uas(invite, self.key[1], contact=contact)
+        return dialog
 
     def on_transport_error(self, tx: ClientTransaction | ServerTransaction) -> None:
         """The caller's connection is gone: before an answer that is a caller who gave up."""
@@ -340,9 +347,10 @@ class CallerLeg(Leg):
 
     def respond(self, status: int, reason: str | None = None, fields: Sequence[Field] = (), body: bytes = b"") -> None:
         """Answer the INVITE; after a final response there is nothing left to answer."""
-        tx, dialog = self.tx, self.dialog
-        if tx is None or dialog is None:
+        tx = self.tx
+        if tx is None:
             return
+        dialog = self.open()
         rows: list[Field] = []
         if status < 300:
             rows.append(("contact", f"Contact: {dialog.contact}"))

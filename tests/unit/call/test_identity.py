@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pbxcore import profiles
-from pbxcore.call.identity import arriving, called_in, caller_in, caller_hides, dialed, e164, leaving, way_so_far
+from pbxcore.call.identity import arriving, called_in, caller_hides, caller_in, dialed, e164, leaving, way_so_far
 from pbxcore.call.router import DialPlan
 from pbxcore.call.trunks import Trunk
 from pbxcore.hooks import Direction, IncomingCall

@@ -80,25 +80,14 @@ def decode_dictionaries(data: bytes) -> list[dict[str, Value]]:
     return found
 
 
-def _text(raw: bytes) -> str:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw.decode("utf-8", "surrogateescape")
-
-
-def _string(data: bytes, at: int) -> tuple[str, int]:
-    start = data.index(b":", at, at + 12) + 1
-    end = start + int(data[at : start - 1])
-    if not start <= end <= len(data):
-        raise ValueError("a string is cut short")
-    return _text(data[start:end]), end
-
-
 def _decode(data: bytes, at: int, depth: int) -> tuple[Value, int]:
     kind = data[at]
     if 0x30 <= kind <= 0x39:
-        return _string(data, at)
+        start = data.index(b":", at, at + 12) + 1
+        end = start + int(data[at : start - 1])
+        if not start <= end <= len(data):
+            raise ValueError("a string is cut short")
+        return data[start:end].decode("utf-8", "surrogateescape"), end
     if kind == 0x69:    # i
         end = data.index(b"e", at)
         return int(data[at + 1 : end]), end + 1
@@ -126,14 +115,14 @@ def _dictionary(data: bytes, at: int, depth: int) -> tuple[Value, int]:
         end = start + int(data[at : start - 1])
         if end < start:
             raise ValueError("a string of negative length")
-        key = _text(data[start:end])
+        key = data[start:end].decode("utf-8", "surrogateescape")
         kind = data[end]
         if 0x30 <= kind <= 0x39:
             start = index(b":", end) + 1
             at = start + int(data[end : start - 1])
             if not start <= at <= size:
                 raise ValueError("a string is cut short")
-            found[key] = _text(data[start:at])
+            found[key] = data[start:at].decode("utf-8", "surrogateescape")
         else:
             found[key], at = _decode(data, end, depth)
     return found, at + 1

@@ -24,8 +24,6 @@ MAX_NOTES = 10_000
 PURGE = 1024      # entries of `_latest` before the committed ones are looked for
 ANSWERED, ENDED = CallState.ANSWERED, CallState.ENDED
 
-Noted = tuple[CallSnapshot, str | None]
-
 
 class Journal:
     """The journal of one exchange. `write`, `when_durable` and `annotate` belong to the event loop's thread.
@@ -51,12 +49,11 @@ class Journal:
     def write(self, call: CallSnapshot) -> None:
         """Take the newest state of a call. Never blocks, never raises."""
         call_id = call.call_id
-        latest = self._latest
-        latest[call_id] = self._writer.put(self._calls, call_id, (call, self._notes.get(call_id)), self._pack)
+        self._latest[call_id] = self._writer.put(self._calls, call_id, call, self._pack)
         if call.state is ENDED:
             if self.on_ended is not None:
                 self.on_ended(call)
-            if len(latest) > self._purge_at:
+            if len(self._latest) > self._purge_at:
                 self._purge()
         elif self.on_answered is not None and call.state is ANSWERED:
             self.on_answered(call)
@@ -117,10 +114,10 @@ class Journal:
         crms, first_party = self._store.crms, self.first_party
         return await self._store.change(lambda session: _close_interrupted(session, crms, first_party))
 
-    def _pack(self, noted: Noted) -> Packed:
-        call, contact_id = noted
+    def _pack(self, call: CallSnapshot) -> Packed:
+        """On the writer's thread, which looks up notes and contacts without a lock: each is one look into a table."""
         number = number_of(call, self._country)
-        contact_id = contact_id or call.contact_id
+        contact_id = self._notes.get(call.call_id) or call.contact_id
         if contact_id is None and number[:1] == "+":
             found = self._index.find(number)
             contact_id = found[0].id if len(found) == 1 else None

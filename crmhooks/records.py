@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from crmhooks.numbers import normalise
 from pbxcore.control import ActivityEntry
-from pbxcore.hooks import CallSnapshot, IncomingCall
+from pbxcore.hooks import CallSnapshot, IncomingCall, LegSnapshot
 from pbxcore.store.models import ActivityRow
 
 TRUNK = "trunk:"
@@ -24,18 +24,24 @@ def number_of(call: CallSnapshot | IncomingCall, country: str) -> str:
 
 def agent_of(call: CallSnapshot) -> str | None:
     """The extension whose call it is: it got the call last, dialled out, answered, rang last, or was called."""
-    handed_over = [leg for leg in call.legs if leg.transferred_by is not None and not leg.party.startswith(TRUNK)]
-    if handed_over and call.direction != "internal":
-        return max(handed_over, key=lambda leg: leg.transferred_at or 0.0).party
-    if call.direction == "outbound":
-        return call.extension or _extension(call.legs[0].party if call.legs else None)
-    answered = _extension(call.answered_by)
-    if answered is not None:
-        return answered
-    rung = [leg.party for leg in call.legs if leg.side == "b" and not leg.party.startswith(TRUNK)]
-    if rung:
-        return rung[-1]
-    return call.called if call.direction == "internal" else None
+    direction, legs = call.direction, call.legs
+    rung: str | None = None
+    got: LegSnapshot | None = None
+    for leg in legs:
+        if not leg.party.startswith(TRUNK):
+            if leg.side == "b":
+                rung = leg.party
+            if leg.transferred_by is not None and (got is None or _later(leg, got)):
+                got = leg
+    if got is not None and direction != "internal":
+        return got.party
+    if direction == "outbound":
+        return call.extension or _extension(legs[0].party if legs else None)
+    return _extension(call.answered_by) or rung or (call.called if direction == "internal" else None)
+
+
+def _later(leg: LegSnapshot, than: LegSnapshot) -> bool:
+    return (leg.transferred_at or 0.0) > (than.transferred_at or 0.0)
 
 
 def activity(row: ActivityRow, contact_name: str | None) -> ActivityEntry:

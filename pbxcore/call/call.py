@@ -352,11 +352,12 @@ class Call:
         made.answered_at = self.answered_at
         made.ended_at = self.ended_at
         made.answered_by = self.answered_by.party if self.answered_by is not None else None
-        made.disposition = self.disposition
-        made.legs = self._final_legs or self._leg_snapshots()
+        made.legs = self._final_legs or tuple([leg.snapshot() for leg in self.legs.values()])
         if released is None:
+            made.disposition = OPEN
             made.status = made.reason = made.hung_up_by = None
         else:
+            made.disposition = self.disposition
             made.status = released.status
             made.reason = released.reason
             made.hung_up_by = released.by
@@ -366,13 +367,9 @@ class Call:
         made.from_b = self.from_b
         made.merged_into = self.merged_into
         made.__class__ = CallSnapshot
-        return made  # type: ignore[no-any-return]  # which it is by now
-
-    def _leg_snapshots(self) -> tuple[LegSnapshot, ...]:
-        legs = tuple([leg.snapshot() for leg in self.legs.values()])
         if self.state is ENDED:
-            self._final_legs = legs
-        return legs
+            self._final_legs = made.legs
+        return made  # type: ignore[no-any-return]  # which it is by now
 
 
 Fold = Callable[[Call, Any], bool]

@@ -32,23 +32,6 @@ _quote = json.encoder.encode_basestring_ascii
 _texts_of_call = itemgetter(0, 3, 4, 6, 7, 8, 9, 10, 11, 16, 19, 22, 26, 27)    # of what `pack_call` makes
 
 
-class _Texts(dict[float | None, str]):
-    """Times in JSON, each written once: legs share most of theirs.
-
-    To find the shortest text of a float is slow. From 2^30 seconds on (the year 2004) two floats are 2^-22 apart or
-    more, so seven decimals tell them from each other.
-    """
-
-    def __missing__(self, value: float) -> str:
-        if RECENT <= value < FAR:
-            seconds = int(value)
-            text = f"{seconds}.{int((value - seconds) * 1e7 + 0.5):07d}"
-        else:
-            text = repr(value)
-        self[value] = text
-        return text
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
     """How values of one kind become rows. Of two values whose packed forms begin with the same `key` items the later
@@ -136,8 +119,8 @@ def pack_call(
         ]),
         call.decided_by,
         call.lookup_ms,
-        _stats(call.from_a),
-        _stats(call.from_b),
+        None if call.from_a is None else _stats(call.from_a),
+        None if call.from_b is None else _stats(call.from_b),
         number,
         agent,
     )  # fmt: skip
@@ -147,35 +130,28 @@ def pack_call(
 def _call_rows(packed: Packed) -> tuple[Row, Row]:
     """The rows of `calls` and `activities`."""
     packed = packed[:OF_A_CALL]
-    if not _is_clean(packed):
+    legs_in_json, tags_in_json = _legs(packed[21]), _json(packed[12]) if packed[12] else "[]"
+    texts = "".join(filter(None, _texts_of_call(packed)))
+    # What no database may take is not ASCII, or NUL, and either is escaped in JSON: all texts are looked at in one go.
+    if not texts.isascii() or "\0" in texts or "\\u" in legs_in_json or "\\u" in tags_in_json:
         packed = _cleaned(packed)
+        legs_in_json, tags_in_json = _legs(packed[21]), _json(packed[12])
     (
         call_id, state, direction, caller, called, arrived_at, caller_name, display_name, trunk, extension, contact_id,
-        instructions, tags, ringing_at, answered_at, ended_at, answered_by, disposition, status, reason, hung_up_by,
+        instructions, _, ringing_at, answered_at, ended_at, answered_by, disposition, status, reason, hung_up_by,
         legs, decided_by, lookup_ms, from_a, from_b, number, agent,
     ) = packed  # fmt: skip
     parties = " ".join(dict.fromkeys([leg[0] for leg in legs]))
     call = (
         call_id, state, direction, caller, called, arrived_at, caller_name, display_name, trunk, extension,
-        contact_id, instructions, _json(tags) if tags else "[]",
+        contact_id, instructions, tags_in_json,
         ringing_at, answered_at, ended_at, answered_by, disposition, status, reason,
-        hung_up_by, _legs(legs), decided_by, lookup_ms, from_a, from_b, f" {parties} ",
+        hung_up_by, legs_in_json, decided_by, lookup_ms, from_a, from_b, f" {parties} ",
     )  # fmt: skip
     activity = (
         call_id, direction, number, contact_id, agent, arrived_at, answered_at, ended_at, disposition,
     )  # fmt: skip
     return call, activity
-
-
-def _is_clean(packed: Packed) -> bool:
-    """Whether every database takes the texts of a call as they are: all are looked at in one go."""
-    texts = [*filter(None, _texts_of_call(packed)), *packed[12]]
-    for leg in packed[21]:
-        texts += (leg[0], leg[3])
-        if len(leg) > 9 and leg[9]:
-            texts.append(leg[9])
-    text = "".join(texts)
-    return text.isascii() and "\0" not in text
 
 
 def _cleaned(values: Packed) -> Packed:
@@ -261,12 +237,20 @@ def call_snapshot(row: CallRow) -> CallSnapshot:
 
 
 def _legs(legs: tuple[Packed, ...]) -> str:
-    """The legs in JSON; by hand, because this is half of what writing a call costs."""
-    text = _Texts({None: "null"})
+    """The legs in JSON, by hand, and each time but once: legs share most of theirs.
+
+    To find the shortest text of a float is slow. From 2^30 seconds on (the year 2004) two floats are 2^-22 apart or
+    more, so seven decimals tell them from each other.
+    """
+    text: dict[float | None, str] = {None: "null"}
+    for leg in legs:
+        for at in (*leg[4:8], leg[10]) if len(leg) > 9 else leg[4:8]:
+            if at not in text:
+                text[at] = f"{at:.7f}" if RECENT <= at < FAR else repr(at)
     return f"[{','.join([_leg(leg, text) for leg in legs])}]"
 
 
-def _leg(leg: Packed, text: _Texts) -> str:
+def _leg(leg: Packed, text: dict[float | None, str]) -> str:
     party, side, state, number, started_at, ringing_at, answered_at, ended_at, status = leg[:9]
     more = ""
     if len(leg) > 9:
@@ -282,9 +266,7 @@ def _leg(leg: Packed, text: _Texts) -> str:
     )
 
 
-def _stats(stats: StreamStats | None) -> str | None:
-    if stats is None:
-        return None
+def _stats(stats: StreamStats) -> str:
     return (
         f'{{"packets":{stats.packets},"octets":{stats.octets},"lost":{stats.lost},"jitter_ms":{stats.jitter_ms!r}}}'
     )

@@ -148,7 +148,7 @@ class Writer:
 
     def _end_of_tick(self) -> None:
         self._ticking = False
-        if self._queue:
+        if self._queue and not self._rushed:    # else that group takes them along
             self._ring()
 
     def _rush(self) -> None:

@@ -50,6 +50,7 @@ from pbxcore.sip.digest import Authenticator, Challenge, Granted, Secret
 from pbxcore.sip.errors import SipError
 from pbxcore.sip.layer import Flow, Layer, stateless_tag
 from pbxcore.sip.message import Request
+from pbxcore.sip.rows import NUMBERS
 from pbxcore.sip.timers import Timers
 from pbxcore.sip.transaction import ServerTransaction
 
@@ -307,13 +308,14 @@ class Exchange:
         if not self._rate_allows() and not self._is_urgent(request):
             self._overloaded(tx, request)
             return
-        if request.max_forwards == 0:
+        rows = request.first_lines
+        hops = rows.get("max-forwards")
+        if hops is not None and NUMBERS[hops] == 0:
             raise SipError(483, build.REASONS[483])
         if request.request_uri.scheme not in ("sip", "sips", "tel"):
             raise SipError(416, build.REASONS[416])
         if request.uri[:5] == "sips:" and tx.flow.transport not in SECURE:  # RFC 3261 section 26.2.2: every hop
             raise SipError(403, build.REASONS[403])
-        rows = request.first_lines
         if "contact" not in rows and request.from_tag is not None:  # a caller of RFC 2543 has neither
             raise SipError(400, "INVITE without a Contact")
         if trunk is not None and trunk.full():

@@ -18,7 +18,7 @@ from pbxcore.call.trunks import Trunk
 from pbxcore.hooks import Decision, IncomingCall
 from pbxcore.sip.headers import CSeq, quote
 from pbxcore.sip.message import Field, Request
-from pbxcore.sip.rows import Memo
+from pbxcore.sip.rows import NUMBERS, Memo
 from pbxcore.sip.uri import escape_user, join_host
 
 if TYPE_CHECKING:
@@ -45,6 +45,13 @@ def display(name: str) -> str:
     return quote(name.strip())
 
 
+def _one_hop_less(row: str) -> Field:
+    """Our Max-Forwards for the caller's row; empty where he has none."""
+    hops = NUMBERS[row] if row else None
+    return "max-forwards", f"Max-Forwards: {MAX_FORWARDS if hops is None else min(hops, 255) - 1}"
+
+
+_HOPS = Memo(_one_hop_less)
 # The same people call and are called every day.
 _NAMES = Memo(display)
 _USERS = Memo(escape_user)
@@ -61,8 +68,7 @@ class InviteMaker:
         self._invite = invite
         self._trusted = trusted
         self.decision: Decision | None = None
-        hops = invite.max_forwards
-        self._hops = f"Max-Forwards: {MAX_FORWARDS if hops is None else min(hops, 255) - 1}"
+        self._hops = _HOPS[invite.first_lines.get("max-forwards", "")]
         self._common = passed(invite)
 
     @property
@@ -89,7 +95,7 @@ class InviteMaker:
         else:
             ringtone = BY_DIRECTION[offered.direction]
         fields: list[Field] = [
-            ("max-forwards", self._hops),
+            self._hops,
             ("from", f"From: {f'{_NAMES[name]} ' if name else ''}<sip:{user}@{host}>;tag={tag}"),
             ("to", f"To: <sip:{_USERS[branch.target.number]}@{host}>"),
             ("call-id", f"Call-ID: {call_id}"),
@@ -126,7 +132,7 @@ class InviteMaker:
         call_id = office.token()
         fields: list[Field] = [
             *[("route", f"Route: {proxy}") for proxy in branch.path],
-            ("max-forwards", self._hops),
+            self._hops,
             ("from", f"From: {name}<sip:{caller.user}@{caller.host}>;tag={tag}"),
             ("to", f"To: <sip:{number}@{join_host(trunk.host, None)}>"),
             ("call-id", f"Call-ID: {call_id}"),

@@ -127,7 +127,7 @@ def test_nothing_breaks_out_of_a_number(caller: str) -> None:
 )
 def test_hops(theirs: str | None, ours: int | None) -> None:
     headers = [] if theirs is None else [("Max-Forwards", theirs)]
-    row = InviteMaker(offered(), request("INVITE", "sip:1@127.0.0.1", *headers))._hops
+    row = InviteMaker(offered(), request("INVITE", "sip:1@127.0.0.1", *headers))._hops[1]
     if ours is not None:
         assert row == f"Max-Forwards: {ours}"
     assert int(row.partition(": ")[2]) <= 254

@@ -35,7 +35,9 @@ async def their_answer(live: LiveCall, branch: Branch, sdp: bytes) -> bytes:
 
 
 async def answer(live: LiveCall, branch: Branch, response: Response, others: list[Branch]) -> bool:
-    """A branch answered: it has won. The caller gets the 200 once the call is written down."""
+    """A branch answered: it has won. The caller gets the 200 once the call is written down; the callee's ACK and the
+    news come behind it, where nothing has to be waited for."""
+    exchange, call_id = live.exchange, live.call.offered.call_id
     branch.accept(response)
     for other in others:
         live.drop(other, 487, ELSEWHERE)
@@ -43,26 +45,30 @@ async def answer(live: LiveCall, branch: Branch, response: Response, others: lis
     try:
         body = await answer_body(live, branch, response)
     except MediaError as error:
-        live.exchange.media_refused(live.call.offered.call_id, error)
+        exchange.media_refused(call_id, error)
         branch.bye()
         live.failed(branch, Outcome(488, "Not Acceptable Here"))
         return False
-    if live.offer:
-        branch.acknowledge(response)
-    if not await written_down(live, branch):
-        branch.bye()
-        return False
-    if live.a.reliable is not None or live.early is not None:
-        if not await settled(live, branch):
+    durable = exchange.journal.when_durable(call_id, live.now_durable)
+    if not durable or live.inbox or live.a.reliable is not None or live.early is not None:
+        if live.offer:
+            branch.acknowledge(response)
+        if not await _told_durable(live, branch, durable):
             branch.bye()
             return False
-        body = not_told_yet(live, branch, body)
-    snapshot = live.apply(inputs.LegAnswered(live.exchange.wall(), branch.label))
+        if live.a.reliable is not None or live.early is not None:
+            if not await settled(live, branch):
+                branch.bye()
+                return False
+            body = not_told_yet(live, branch, body)
     live.a.respond(200, response.reason, passed_back(response), body)
+    if live.offer and branch.unacknowledged is not None:
+        branch.acknowledge(response)
+    snapshot = live.apply(inputs.LegAnswered(exchange.wall(), branch.label))
     if branch.untold:
         send(branch)
     if snapshot is not None:
-        live.exchange.hooks.on_answered(snapshot)
+        exchange.hooks.on_answered(snapshot)
     return True
 
 
@@ -94,7 +100,13 @@ async def answer_body(live: LiveCall, branch: Branch, response: Response) -> byt
 
 async def written_down(live: LiveCall, branch: Leg) -> bool:
     """Wait for the journal's commit; False when the caller gave up meanwhile, or while the relay worked."""
-    if live.exchange.journal.when_durable(live.call.offered.call_id, live.now_durable):
+    durable = live.exchange.journal.when_durable(live.call.offered.call_id, live.now_durable)
+    return await _told_durable(live, branch, durable)
+
+
+async def _told_durable(live: LiveCall, branch: Leg, durable: bool) -> bool:
+    """As `written_down`, for whom the journal has answered already; if that was no, it tells the call later."""
+    if durable:
         if not live.inbox:
             return True
         live.now_durable()

@@ -226,7 +226,9 @@ class LiveCall(Driven):
             elif response is None:
                 self._early(branch, signal)
             elif response.status < 200:
-                await self._progress(branch, response)
+                if response.status != 100:
+                    await self._progress(branch, response)
+                    self.apply(inputs.LegRang(self.exchange.wall(), branch.label))
             elif response.status < 300:
                 live.remove(branch)
                 if await answer(self, branch, response, live):
@@ -264,11 +266,7 @@ class LiveCall(Driven):
 
     async def _progress(self, branch: Branch, response: Response) -> None:
         """A provisional: the caller hears the first 180, and every one that brings early media (RFC 3960)."""
-        status = response.status
-        if status == 100:
-            return
-        self.apply(inputs.LegRang(self.exchange.wall(), branch.label))
-        body = b""
+        status, body = response.status, b""
         sdp = sdp_or_nothing(response)
         if sdp and self.offer:
             try:

@@ -131,11 +131,11 @@ class Branch(Leg):
             self.early.close()
         self._join(dialog or Dialog.uac(invite, response))
         self.unacknowledged = response
-        allow = response.first_lines.get("allow")
-        if allow is not None:
-            self.updates = "UPDATE" in allow
-        self.renames = "from-change" in response.first_lines.get("supported", "")
-        if "session-expires" in response.first_lines:
+        rows = response.first_lines
+        if "allow" in rows:
+            self.updates = "UPDATE" in rows["allow"]
+        self.renames = "from-change" in rows.get("supported", "")
+        if "session-expires" in rows:
             self.session = SessionTimer(self.host.session)
             self.session.answered(response, self.host.layer.clock())
 

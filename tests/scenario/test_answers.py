@@ -133,6 +133,41 @@ def test_the_phone_does_not_wait_for_the_record_which_is_made_all_the_same() -> 
     assert (record.state, record.decided_by) == (CallState.DIALING, "dial plan")
 
 
+def _sent(office: Office) -> list[str]:
+    """What the exchange has sent so far, by the first words of its start lines."""
+    starts = [data.split(b"\r\n", 1)[0].decode() for _, source, _, data in office.world.wire if source == EXCHANGE]
+    return [start[:11] if start.startswith("SIP/") else start.split()[0] for start in starts]
+
+
+def test_the_caller_is_answered_before_the_phone_and_before_anybody_is_told() -> None:
+    office = Office()
+    desk = office.phone("101")
+    desk.manners.ring_after, desk.manners.answer_after = 0.01, 0.02
+    before: dict[CallState, list[str]] = {}
+    write = office.journal.write
+
+    def writes(call: CallSnapshot) -> None:
+        before[call.state] = _sent(office)
+        write(call)
+
+    office.journal.write = writes  # type: ignore[method-assign]  # of this one
+    talk = office.carrier().call("+15550100", EXCHANGE)
+    assert office.world.until(lambda: talk.state == "up" and desk.last.acked), office.world.ladder()
+    assert before[CallState.ANSWERED][-4:] == ["INVITE", "SIP/2.0 180", "SIP/2.0 200", "ACK"], office.world.ladder()
+
+
+def test_the_phone_is_acknowledged_at_once_while_the_caller_waits_for_the_record() -> None:
+    office = Office()
+    desk = office.phone("101")
+    office.journal.tick = 0.1
+    talk = office.carrier().call("+15550100", EXCHANGE)
+    assert office.world.until(lambda: bool(desk.talks) and desk.last.acked), office.world.ladder()
+    assert talk.state != "up"
+    assert _sent(office)[-2:] == ["SIP/2.0 180", "ACK"], office.world.ladder()
+    assert office.world.until(lambda: talk.state == "up"), office.world.ladder()
+    assert _sent(office).count("ACK") == 1
+
+
 def test_a_stuck_journal_holds_the_answer_a_quarter_second_at_most() -> None:
     office = Office()
     desk = office.phone("101")

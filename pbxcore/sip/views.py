@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pbxcore.sip.errors import ParseError
-from pbxcore.sip.headers import MAX_HEADERS, WS, CSeq, NameAddr, Via, digits, split
-from pbxcore.sip.rows import ADDRESSES, CSEQS, MAX_NUMBER, TAGS, URIS, SentBy, value_of
+from pbxcore.sip.headers import MAX_HEADERS, WS, CSeq, NameAddr, Via, split
+from pbxcore.sip.rows import ADDRESSES, CSEQS, MAX_NUMBER, NUMBERS, TAGS, URIS, SentBy, value_of
 from pbxcore.sip.uri import Uri
 
 if TYPE_CHECKING:
@@ -108,9 +108,9 @@ def _values(message: Message, key: str) -> list[str]:
     return values
 
 
-def _number(message: Message, key: str, limit: int) -> int | None:
+def _number(message: Message, key: str) -> int | None:
     line = message.first_lines.get(key)
-    return None if line is None else digits(value_of(line), limit)
+    return None if line is None else NUMBERS[line]
 
 
 def expires_of(message: Message) -> int | None:
@@ -157,11 +157,11 @@ def call_id_of(message: Message) -> str:
 
 
 def max_forwards_of(message: Message) -> int | None:
-    return _number(message, "max-forwards", MAX_NUMBER)
+    return _number(message, "max-forwards")
 
 
 def content_length_of(message: Message) -> int | None:
-    return _number(message, "content-length", MAX_NUMBER)
+    return _number(message, "content-length")
 
 
 def routes_of(message: Message) -> list[NameAddr]:

@@ -295,7 +295,7 @@ class Building:
             if late or live.call.answered_at is None:
                 self.forgiven.add(call_id)
         for plan, key, value, _ in self.store.writer._queue:
-            if plan is not None and plan.name == "calls" and (late or value[0].answered_at is None):
+            if plan is not None and plan.name == "calls" and (late or value.answered_at is None):
                 self.forgiven.add(key)
 
     def _remember(self) -> None:

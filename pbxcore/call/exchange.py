@@ -293,7 +293,9 @@ class Exchange:
         ).start(ways)
 
     def _invite(self, tx: ServerTransaction, request: Request) -> None:
-        if not self.takes_calls() and not self._is_urgent(request):
+        rows = request.first_lines
+        # One with Replaces (RFC 3891) is a part of a call that we have.
+        if not self.takes_calls() and "replaces" not in rows and not self._is_urgent(request):
             self._overloaded(tx, request)
             return
         self._check_headers(request, tx.flow, KNOWN)
@@ -308,7 +310,6 @@ class Exchange:
         if not self._rate_allows() and not self._is_urgent(request):
             self._overloaded(tx, request)
             return
-        rows = request.first_lines
         hops = rows.get("max-forwards")
         if hops is not None and NUMBERS[hops] == 0:
             raise SipError(483, build.REASONS[483])

@@ -10,6 +10,7 @@ from tests.scenario.office import EXCHANGE, Office
 from tests.scenario.test_admission import ask
 from tests.scenario.test_emergency_calls import prepare
 from tests.scenario.test_storms import Storm
+from tests.scenario.transfers import Switchboard, replaces
 
 
 def test_new_calls_are_refused_and_live_ones_go_on() -> None:
@@ -61,6 +62,21 @@ def test_a_call_for_help_goes_out() -> None:
     assert refused.status == 503
     assert carrier.last.state == "up"
     desk.bye(talk)
+    office.assert_nothing_left()
+
+
+@pytest.mark.parametrize("why", ["behind", "draining"])
+def test_a_colleague_may_take_over_a_call(why: str) -> None:
+    """An INVITE with Replaces (RFC 3891) begins no call: it goes on with one."""
+    office = Switchboard()
+    caller, mine = office.inbound()
+    office.exchange.pressure.behind, office.exchange.draining = why == "behind", why == "draining"
+    refused = office.third.call("102", EXCHANGE)
+    taken = office.second.call("101", EXCHANGE, headers=[("Replaces", replaces(mine))])
+    office.world.run(2.0)
+    assert (refused.status, taken.status, mine.state) == (503, 200, "ended"), office.world.ladder()
+    assert office.talk_together((office.outside, caller), (office.second, taken)), office.world.ladder()
+    office.second.bye(taken)
     office.assert_nothing_left()
 
 

@@ -84,7 +84,7 @@ class Recorder:
         wrap(LiveCall, "_progress", lambda f: self._awaited(f, _named(stages.RINGING, stages.BACK), _of_first))
         wrap(b2bua, "answer", lambda f: self._awaited(f, _named(stages.ANSWERED, stages.BACK), _of_first))
         wrap(answering, "answer_by_relay", lambda f: self._awaited(f, stages.ANSWER_MEDIA, _of_first))
-        wrap(answering, "written_down", lambda f: self._awaited(f, stages.COMMIT, _of_first))
+        wrap(answering, "_told_durable", lambda f: self._awaited(f, stages.COMMIT, _of_first))
         wrap(CallerLeg, "respond", self._respond)
 
     def _awaited(self, original: Function, stage: str, call_of: Callable[[tuple[Any, ...]], str]) -> Function:

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.alone
 HZ = {"101": 440, "102": 880, "103": 1320}
 SECOND = 2 * tone.RATE      # bytes of a second of what was heard
 TALK = 1.5                  # seconds
+LISTENS = 3
 PURE = 0.5                  # of what sounds: three phones and an exchange share this machine with the other tests
 
 
@@ -69,18 +70,22 @@ def heard_since(phone: Pjsua, mark: int) -> bytes:
 
 
 def the_others_talk(first: Pjsua, second: Pjsua, third: Pjsua) -> None:
-    """The first and the third hear each other, and nothing of the second, who hears nobody."""
+    """The first and the third hear each other, and nothing of the second, who hears nobody. Where a machine that stood
+    still has broken their tones up they are listened to once more; nobody may hear the second at any time."""
     time.sleep(0.5)     # what was said before it came to this is heard by now
     phones = (first, second, third)
-    marks = [len(phone.heard()) for phone in phones]
-    time.sleep(TALK)
-    heard = [heard_since(phone, mark) for phone, mark in zip(phones, marks, strict=True)]
+    for _ in range(LISTENS):
+        marks = [len(phone.heard()) for phone in phones]
+        time.sleep(TALK)
+        heard = [heard_since(phone, mark) for phone, mark in zip(phones, marks, strict=True)]
+        assert purity(heard[0], HZ["102"]) == purity(heard[2], HZ["102"]) == 0
+        assert not sounding(heard[1])
+        if min(purity(heard[0], HZ["103"]), purity(heard[2], HZ["101"])) > PURE:
+            break
     assert purity(heard[0], HZ["103"]) > PURE
     assert purity(heard[2], HZ["101"]) > PURE
-    assert purity(heard[0], HZ["102"]) == purity(heard[2], HZ["102"]) == 0
     assert len(sounding(heard[0])) >= 8
     assert len(sounding(heard[2])) >= 8
-    assert not sounding(heard[1])
 
 
 def test_attended_transfer_by_three_softphones(server: Server, pjsips: dict[str, Pjsua]) -> None:

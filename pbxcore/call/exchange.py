@@ -50,7 +50,6 @@ from pbxcore.sip.digest import Authenticator, Challenge, Granted, Secret
 from pbxcore.sip.errors import SipError
 from pbxcore.sip.layer import Flow, Layer, stateless_tag
 from pbxcore.sip.message import Request
-from pbxcore.sip.rows import NUMBERS
 from pbxcore.sip.timers import Timers
 from pbxcore.sip.transaction import ServerTransaction
 
@@ -310,8 +309,7 @@ class Exchange:
         if not self._rate_allows() and not self._is_urgent(request):
             self._overloaded(tx, request)
             return
-        hops = rows.get("max-forwards")
-        if hops is not None and NUMBERS[hops] == 0:
+        if request.max_forwards == 0:
             raise SipError(483, build.REASONS[483])
         if request.request_uri.scheme not in ("sip", "sips", "tel"):
             raise SipError(416, build.REASONS[416])

@@ -73,7 +73,7 @@ def arriving(trunk: Trunk, request: Request, plan: DialPlan) -> tuple[str, str |
         asserted = _asserted(request)
         if asserted is not None:
             number, name = asserted.uri.username, asserted.display or name
-    if number.lower() in HIDDEN or caller.uri.host.lower() == NOWHERE or ("privacy" in request and _private(request)):
+    if number.lower() in HIDDEN or caller_hides(request):
         return ANONYMOUS, NAMELESS, called
     return number, name, called
 
@@ -134,12 +134,11 @@ def _parsed(value: str) -> NameAddr | None:
 
 def caller_hides(request: Request) -> bool:
     """Whether the caller asks that nobody sees who he is (RFC 3323 section 4.2, RFC 3325 section 9.3)."""
-    return _private(request) or caller_in(request).uri.host.lower() == NOWHERE
-
-
-def _private(request: Request) -> bool:
-    wanted = {part.strip().lower() for value in request.values("privacy") for part in value.split(";")}
-    return not wanted.isdisjoint(("id", "user", "header"))
+    if "privacy" in request:
+        wanted = {part.strip().lower() for value in request.values("privacy") for part in value.split(";")}
+        if wanted & {"id", "user", "header"}:
+            return True
+    return caller_in(request).uri.host.lower() == NOWHERE
 
 
 # ---- out

@@ -6,7 +6,7 @@ plan is an in-memory snapshot; a changed one replaces it whole. Sans I/O.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -138,7 +138,7 @@ def default_target(call: IncomingCall, plan: DialPlan) -> str | None:
 def asks_crm(call: IncomingCall, plan: DialPlan) -> bool:
     """Whether the CRM is asked before anything rings: not for an extension under first-party control, whose own
     workstation asks, and never for a call for help."""
-    if call.extension is not None and (is_emergency(call, plan) or is_own_mailbox(call, plan)):
+    if is_emergency(call, plan) or is_own_mailbox(call, plan):
         return False
     number = default_target(call, plan)
     entry = plan.extensions.get(number) if number else None
@@ -177,10 +177,8 @@ def emergency_numbers(numbers: Iterable[str], plan: DialPlan) -> dict[str, str]:
 def plan(call: IncomingCall, decision: Decision | None, dial_plan: DialPlan, idle: Idle = list) -> tuple[Step, ...]:
     """The steps to take in order, never empty. What a decision names and the office does not have, or what is no
     address, is passed over for its `otherwise`, and in the end for the dial plan."""
-    if call.extension is not None and is_emergency(call, dial_plan):
+    if is_emergency(call, dial_plan):
         return _for_help(call.called, dial_plan)
-    if decision is None or type(decision) is Proceed:
-        return _joined(_default(call, dial_plan, idle))
     steps: list[Step] = []
     for _ in range(MAX_OTHERWISE):
         if decision is None or isinstance(decision, Proceed):
@@ -208,10 +206,10 @@ def passed_over(decision: Decision | None, dial_plan: DialPlan) -> list[Decision
     return found
 
 
-def _joined(steps: Sequence[Step]) -> tuple[Step, ...]:
+def _joined(steps: list[Step]) -> tuple[Step, ...]:
     """Two rounds in a row that ring the same targets are one, of both their times; not so a second try of a trunk."""
     if len(steps) == 1:
-        return tuple(steps)
+        return (steps[0],)
     joined: list[Step] = []
     for step in steps:
         before = joined[-1] if joined else None

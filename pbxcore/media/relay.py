@@ -15,7 +15,7 @@ from itertools import count
 from pbxcore.hooks import StreamStats
 from pbxcore.media import bencode
 from pbxcore.media.backend import SWITCHED_OFF, KernelState, MediaError, MediaListener, NoRoom, itself
-from pbxcore.media.book import LOW_WATER, split_range
+from pbxcore.media.book import split_range
 from pbxcore.media.channel import Channel, Words
 from pbxcore.media.rewrite import LOWEST_PORT, Body, read
 from pbxcore.media.ringback import payload_for
@@ -333,7 +333,7 @@ class Relay:
                 if not port:
                     return False
                 ports[index] = port
-        if len(pool.free) < LOW_WATER and pool.needs_more():
+        if pool.needs_more():
             channel.grow(pool)
         return True
 

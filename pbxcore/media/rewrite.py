@@ -126,7 +126,7 @@ def read(sdp: bytes) -> Body:
     # Lone LFs end a line for some readers: no line may hide from us what another reader would see.
     session, *media = sdp.decode("latin-1").replace("\r", "").rstrip("\n").split("\nm=")
     version, _, session = session.partition("\no=")
-    if version != "v=0" and version.rstrip() != "v=0":
+    if version.rstrip() != "v=0":
         raise MediaError("the body is no SDP")
     if len(media) > MAX_MEDIA:
         raise MediaError(f"the SDP has more than {MAX_MEDIA} media lines")

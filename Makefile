@@ -23,7 +23,8 @@ help:
 	@echo "make run    start the exchange with its CRM and panel (ARGS='-c hookline.toml')"
 	@echo "make test   lint, types, import arrows and every test (TESTS='tests/unit' for some)"
 	@echo "make lint   ruff, mypy --strict, lint-imports"
-	@echo "make bench  measure set-up, relay and parser, on PyPy, too, if there is a pypy3; writes bench/RESULTS.md"
+	@echo "make bench  measure set-up, best rates, relay and parser, on PyPy, too, if there is a pypy3; writes"
+	@echo "            bench/RESULTS.md (about 35 minutes, with PyPy 90)"
 	@echo "make simulate   play SEEDS=10000 offices from seed FIRST=1 in virtual time, on PROCESSES=2 cores"
 	@echo "PYTHON=python3.12 picks the interpreter of a new .venv"
 

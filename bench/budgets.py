@@ -1,14 +1,17 @@
-"""What the design allows a call and a packet to cost, and what the gathered runs say of it. Beside that, the same job
-done by Kamailio: what it costs there."""
+"""What the design allows a call and a packet to cost, and what the gathered runs say of it. Beside that, what it costs
+the peers: Kamailio doing the same job; Kamailio, Asterisk and Sippy as they are."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
+from bench.best import Found, found_of, times
 from bench.figures import Run, median_run
 from bench.interpreter import NAME, suffixes
 from bench.memory import LINGER_SECONDS, drift
+from bench.peers import asterisk_pbx, kamailio, sippy
 from bench.peers.kamailio_pbx import NAME as SAME_JOB
 
 OURS = NAME
@@ -25,6 +28,8 @@ FULL_DELAY_MS = 20.0        # p99 at 600 calls, and nothing lost
 GROWTH = 0.05               # share by which memory may grow once the first transactions have been let go
 SLOWER = 0.2                # share by which a long run's last p99 may be above its first; it moves by as much by itself
 KEPT_UP = 0.99              # of the rate: above that calls/s are the load's
+TIMES = {kamailio.NAME: 1.0, asterisk_pbx.NAME: 4.0, sippy.NAME: 6.0}       # their best rate; ours at least
+SHARES = {kamailio.NAME: 1.0, asterisk_pbx.NAME: 1 / 3, sippy.NAME: 1 / 3}  # their 180 p50 at 50/s; ours at most
 RELAY_WAITED = 2.0          # percent of the time that a worker without its CPU makes a run a disturbed one
 
 Row = list[str]
@@ -93,16 +98,64 @@ def _same_job(runs: Mapping[str, Sequence[Run]], rate: float, on: str) -> list[R
     rows = [
         _row(f"calls/s {where}", f"at least {floor:.0f}", f"{ours.achieved:.0f}", ours.achieved >= floor, disturbed)
     ]
-    for what, mine, most, digits in (
-        ("CPU a call, signalling,", ours.cpu_ms, theirs.cpu_ms, 3),
-        ("CPU a call, signalling and media,", ours.total_cpu_ms, theirs.total_cpu_ms, 3),
-        ("INVITE->180 p50", ours.ringing.get("p50", float("inf")), theirs.ringing.get("p50", 0.0), 2),
-    ):
-        if ours.comparable and theirs.comparable:
-            words = (f"at most {most:.{digits}f} ms", f"{mine:.{digits}f} ms")
-            rows.append(_row(f"{what} {where}", *words, mine <= most, disturbed))
+    costs = ("CPU a call, signalling,", "CPU a call, signalling and media,", "INVITE->180 p50")
+    return rows + [_beside(what, where, ours, theirs) for what in costs]
+
+
+FIGURES: dict[str, tuple[Callable[[Run], float | None], int]] = {
+    "CPU a call, signalling,": (lambda run: run.cpu_ms, 3),
+    "CPU a call, signalling and media,": (lambda run: run.total_cpu_ms, 3),
+    "INVITE->180 p50": (lambda run: run.ringing.get("p50"), 2),
+}
+"""Milliseconds of a run, and how many digits of them are shown."""
+
+
+def _beside(what: str, where: str, ours: Run, theirs: Run, share: float = 1.0) -> Row:
+    """One of FIGURES: of ours at most this share of theirs, as far as both kept up."""
+    value, digits = FIGURES[what]
+    mine, most = value(ours), value(theirs)
+    if mine is None or most is None or not (ours.comparable and theirs.comparable):
+        allowed = "no more" if share == 1 else f"at most {Fraction(share).limit_denominator(9)}"
+        return [f"{what} {where}", allowed, "-", "a server fell behind"]
+    part = "" if share == 1 else f" ({Fraction(share).limit_denominator(9)} of {most:.{digits}f})"
+    allowed = f"at most {share * most:.{digits}f} ms{part}"
+    disturbed = bool(ours.noise or theirs.noise)
+    return _row(f"{what} {where}", allowed, f"{mine:.{digits}f} ms", mine <= share * most, disturbed)
+
+
+def _beside_peers(runs: Mapping[str, Sequence[Run]], rate: float, on: str) -> list[Row]:
+    """The 180 at 50 calls/s beside each peer's; at 1,000 CPU a call beside that of Kamailio as it is."""
+    ours, rows = median_run(runs[OURS + on]), []
+    for name, share in SHARES.items():
+        if name in runs and rate == 50:
+            where = f"at 50/s, beside {name}{on}"
+            rows.append(_beside("INVITE->180 p50", where, ours, median_run(runs[name]), share))
+    if kamailio.NAME in runs and rate == 1000:
+        where, theirs = f"at 1,000/s, beside {kamailio.NAME}{on}", median_run(runs[kamailio.NAME])
+        costs = ("CPU a call, signalling,", "CPU a call, signalling and media,")
+        rows += [_beside(what, where, ours, theirs) for what in costs]
+    return rows
+
+
+def _best(found: Mapping[str, Found], on: str) -> list[Row]:
+    """The best rate of ours, by each peer's. Where the load was a peer's limit it may be more than was seen."""
+    ours, rows = found[OURS + on], []
+    for name, least in TIMES.items():
+        theirs = found.get(name)
+        if theirs is None:
+            continue
+        what = f"best calls/s, beside {name}{on}"
+        if theirs.rate is None or ours.rate is None:
+            rows.append([what, f"at least {least:g} times", "-", "a server kept up with no rate"])
+            continue
+        allowed = f"at least {least:g} times {theirs.words()}"
+        factor = times(ours, theirs)
+        words = ours.words() + (f", {factor} times" if factor else "")
+        enough = ours.rate >= least * theirs.rate
+        if (theirs if enough else ours).at_least:
+            rows.append([what, allowed, words, "the load was the limit"])
         else:
-            rows.append([f"{what} {where}", "no more", "-", "a server fell behind"])
+            rows.append(_row(what, allowed, words, enough, (theirs if enough else ours).disturbed))
     return rows
 
 
@@ -148,7 +201,11 @@ def verdicts(data: Mapping[str, Any]) -> list[Row]:
     """Rows of what, allowed, measured, verdict; only of what was gathered."""
     by_rate = {setup["plan"]["rate"]: runs_of(setup) for setup in data["setups"]}
     rows = _of_each(_at_full_rate, by_rate.get(1000.0, {})) + _of_each(_at_ease, by_rate.get(50.0, {}))
+    if data.get("best"):
+        found = found_of(data["best"])
+        rows += [row for on in suffixes(found) for row in _best(found, on)]
     for at, runs in by_rate.items():
+        rows += [row for on in suffixes(runs) for row in _beside_peers(runs, at, on)]
         rows += [row for on in suffixes(runs) for row in _same_job(runs, at, on)]
     if data["crm"]:
         runs, rate = runs_of(data["crm"]), f"{data['crm']['plan']['rate']:g}/s"

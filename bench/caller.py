@@ -17,6 +17,7 @@ from bench.options import Figures, Options
 from bench.wire import GIVE_UP, T1, T2
 
 BURST = 64
+GIVEN_UP = "given up on"
 AUDIO_ENDS_BEFORE = 0.1     # seconds before the hang-up: what is on its way then still arrives
 
 
@@ -102,6 +103,12 @@ class Caller:
         if call.state == "BYE":
             call.wait = min(call.wait, T2)
         self._rows.put(min(now + call.wait, call.asked + GIVE_UP), call, self._again)
+
+    def give_up(self, now: float) -> None:
+        """Whatever still lives has failed."""
+        for call in self.calls:
+            if not call.ended:
+                self._end(call, now, GIVEN_UP)
 
     def _late(self, call: Call, now: float) -> None:
         self._end(call, now, f"no end of {call.state}")

@@ -36,6 +36,7 @@ country = "US"
 listen = ["udp:{HOST}:{sip_port}"]
 max_calls = 20000
 max_calls_per_second = 20000
+drain_seconds = 0
 [media]
 ports = "20000-29999"
 [web]

@@ -53,6 +53,7 @@ class Load:
         warm = min(total - 1, round(options.rate * options.warm_up))
         start = self._start = clock() + 0.05
         made, meant, over = 0, start, float("inf")
+        last = float("inf") if options.patience is None else start + total / options.rate + options.patience
         while (now := clock()) < over:
             while made < total and meant <= now:
                 if made == warm:
@@ -65,9 +66,12 @@ class Load:
                 now = clock()
             if made == total:
                 meant = float("inf")
+                if now >= last:
+                    caller.give_up(now)
+                    last = float("inf")
                 if not caller.live and over == float("inf"):
                     over = clock() + options.settle
-            self._turn(min(meant, over), clock())
+            self._turn(min(meant, over, last), clock())
         self._finish(total, total - warm)
         return figures
 

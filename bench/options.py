@@ -23,6 +23,7 @@ class Options:
     hold: float = 0.0
     answer_after: float = 0.0
     settle: float = 0.5         # listened on after the last call: what is still said then was said too late
+    patience: float | None = None   # after the last arrival; then what still lives has failed. None: RFC 3261's timers
     audio: bool = False
     apart: int | None = None    # latencies of callers whose number ends in this digit are kept apart
     name: str = ""              # of the server, for the raw data

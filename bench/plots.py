@@ -137,6 +137,35 @@ def over_time(curves: Mapping[str, Points], unit: str) -> str:
     return _svg(HEIGHT, [*parts, *_lines(placed)])
 
 
+def by_rate(probes: Mapping[str, Sequence[tuple[float, float, bool]]]) -> str:
+    """Points (rate, milliseconds, whether it is filled) and a line through those of each name; both axes are
+    logarithmic."""
+    drawn = {name: sorted(points) for name, points in probes.items() if points}
+    if not drawn:
+        return ""
+    values = [max(value, SMALLEST) for points in drawn.values() for _, value, _ in points]
+    rates = [rate for points in drawn.values() for rate, _, _ in points]
+    across, up = log_ticks(min(rates), max(rates)), log_ticks(min(values), max(values))
+    span = max(1e-9, math.log10(up[-1] / up[0]))
+
+    def y(value: float) -> float:
+        return _y(math.log10(max(value, SMALLEST) / up[0]) / span)
+
+    parts = [_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 8, "ms, by calls/s; both logarithmic", anchor="middle")]
+    for tick in across:
+        at = _x(tick, across)
+        parts += [_line(at, TOP, at, HEIGHT - BOTTOM), _text(at, HEIGHT - BOTTOM + 16, f"{tick:g}", anchor="middle")]
+    for tick in up:
+        parts += [_line(LEFT, y(tick), WIDTH - RIGHT, y(tick)), _text(LEFT - 6, y(tick) + 4, f"{tick:g}", anchor="end")]
+    parts += _lines({name: [(_x(rate, across), y(value)) for rate, value, _ in all_] for name, all_ in drawn.items()})
+    for name, colour in colours(list(drawn)).items():
+        for rate, value, filled in drawn[name]:
+            fill = colour if filled else "none"
+            middle = f'cx="{_x(rate, across):.1f}" cy="{y(value):.1f}"'
+            parts.append(f'<circle {middle} r="4" fill="{fill}" stroke="{colour}" stroke-width="2"/>')
+    return _svg(HEIGHT, parts)
+
+
 @dataclass(frozen=True)
 class Bar:
     """One bar: its whole, the part of it that is drawn lighter, and what stands at its end."""

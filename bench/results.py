@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench import stages, warming
+from bench import best, stages, warming
 from bench.budgets import OURS, SLOWLY, runs_of, verdicts
 from bench.document import Section, Table
 from bench.figures import Run, median_run
 from bench.interpreter import suffixes
 from bench.memory import FIRST_CALLS, LINGER_SECONDS, TENTHS, drift
-from bench.plots import Bar, bars, distribution, over_time, waterfall
+from bench.plots import Bar, bars, by_rate, distribution, over_time, waterfall
 from bench.table import ratios, to_whom
 
 SETUP_HEAD = ("server", "ok", "failed", "calls/s", "resent", "180 p50", "p95", "p99", "200 p50", "p99",
@@ -87,6 +87,37 @@ def setup_section(setup: Mapping[str, Any]) -> Section:
             ("Resident memory of the signalling processes", over_time(_memory(medians), "MiB")),
         ],
     )
+
+
+def best_section(data: Mapping[str, Any]) -> Section:
+    """The highest rate with which each server keeps up."""
+    found = best.found_of(data)
+    to = to_whom(found)
+    rows = [
+        [name, *best.row(one), *("1" if name == ours else best.times(found[ours], one) or "-" for ours in to)]
+        for name, one in found.items()
+    ]
+    tried = [[name, *best.rates_tried(one)] for name, one in found.items()]
+    p99s = {
+        name: [(one.rate, one.run.ringing["p99"], one.good) for one in each.tries if one.run and one.run.ringing]
+        for name, each in found.items()
+    }
+    text = (
+        f"Each probe: a rate of a fixed ladder, about a tenth apart, {data['words']}. A rate is kept when one of "
+        f"{best.TRIES} probes is good: none failed, nothing sent again, {best.KEPT:.0%} of the rate, 180 p99 at most "
+        f"{best.P99_MS:g} ms, every record written. Figures are of the good probe at the best rate; bench/README.md "
+        "says how rates are chosen, and when the load was the limit and a rate is 'at least' that."
+    )
+    why = [f"{name} is not measured: {why}" for name, why in data["missing"].items()]
+    return Section(
+        "Best rates", [text],
+        [
+            Table(("server", *best.HEAD, *(f"{ours} by it" for ours in to)), rows),
+            Table(("calls/s of each probe, in turn", "good", "not good"), tried, words=True),
+        ],
+        [*(f"not more: {remark}" for remark in best.remarks(found)), *why],
+        [("180 p99 of each probe by its rate; those that were not good are hollow", by_rate(p99s))],
+    )  # fmt: skip
 
 
 def _memory(medians: Mapping[str, Run]) -> dict[str, list[list[float]]]:
@@ -246,6 +277,9 @@ def noise_of(data: Mapping[str, Any]) -> list[str]:
             for number, run in enumerate(found, 1):
                 if run.noise:
                     told.append(f"{name} at {setup['plan']['rate']:g}/s, run {number}: {'; '.join(run.noise)}")
+    if data.get("best"):
+        searches = best.found_of(data["best"])
+        told += [f"{name}, {one.noise()}" for name, one in searches.items() if one.noise()]
     for found in data.get("stages", ()):
         if found["noise"]:
             told.append(f"stages at {found['plan']['rate']:g}/s: {'; '.join(found['noise'])}")
@@ -278,6 +312,8 @@ def sections(data: Mapping[str, Any]) -> list[Section]:
     found = verdicts(data)
     if found:
         made.append(Section("Budgets", (), [Table(("", "allowed", "measured", ""), found, words=True)]))
+    if data.get("best"):
+        made.append(best_section(data["best"]))
     made += [setup_section(setup) for setup in data["setups"]]
     made += [stages_section(found) for found in data.get("stages", ())]
     if data.get("warming"):

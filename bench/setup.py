@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import interpreter, machine, stages, table
+from bench.caller import GIVEN_UP
 from bench.crm_server import SLOW_DIGIT, crm_server
 from bench.exchange import book_faults, exchange, written
 from bench.figures import Run, median_run
@@ -43,7 +44,8 @@ class Plan:
     `slow` is seconds that an HTTP hook takes for one caller in ten, whose latencies are kept apart. `raw` is a file
     that gets a line of JSON for every call. Ours is run on the bench's own interpreter, unless `only`, and on
     `interpreters`. `warm_up` is how many calls go before those that are measured; None: as many as a JIT needs, where
-    there is one. `skipped` are the first seconds, whose calls are in no latency and CPU."""
+    there is one. `skipped` are the first seconds, whose calls are in no latency and CPU. `patience` is how many seconds
+    after the last arrival what still lives has failed; None: only RFC 3261's timers end a call."""
 
     rate: float = 50.0
     seconds: float = 10.0
@@ -59,6 +61,7 @@ class Plan:
     only: bool = False
     warm_up: int | None = None
     skipped: float = 1.0
+    patience: float | None = None
     cpus: tuple[int, int] = field(default_factory=machine.two_cpus)
 
     def options(self) -> Options:
@@ -66,6 +69,7 @@ class Plan:
         return Options(
             ("", 0), rate=self.rate, seconds=self.seconds, hold=self.hold, answer_after=self.answer_after,
             audio=self.audio, apart=SLOW_DIGIT if self.slow else None, raw=self.raw, warm_up=self.skipped,
+            patience=self.patience,
         )  # fmt: skip
 
     def on(self) -> list[Interpreter]:
@@ -112,12 +116,14 @@ def ours(plan: Plan, on: Interpreter, marked: Path | None = None) -> Run:
         before = warm(subject, plan.options(), plan.calls_before(on), load_cpu)
         watch = Watch(subject, load_cpu) if plan.leaks else None
         run = trial(subject, plan.options(), load_cpu)
+        run.warmed = before.offered
+        if GIVEN_UP in run.reasons:     # there is no saying what has become of those
+            return run
         primed = watch.primed if watch else 0
         earlier = before.offered + primed
         assert subject.database is not None
         refused = run.reasons.get("503", 0)
         book = written(subject.database, run.offered + earlier - refused)
-        run.warmed = before.offered
         run.records, run.activities = book.records - earlier, book.activities - earlier
         ok, failed = run.ok + before.ok + primed, run.failed + before.failed
         look_up = plan.hook != "none"

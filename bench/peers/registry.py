@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import wire
+from bench.caller import GIVEN_UP
 from bench.figures import Run
 from bench.options import Options
 from bench.peers import asterisk_pbx, kamailio, kamailio_pbx, sippy
@@ -78,7 +79,7 @@ def run(peer: Peer, options: Options, cpus: tuple[int, int], *, warm_up: int = 0
             before = warm(subject, options, warm_up, load_cpu)
             measured = trial(subject, options, load_cpu)
             measured.warmed = before.offered
-            if subject.audit is not None:
+            if subject.audit is not None and GIVEN_UP not in measured.reasons:
                 records, wrong = subject.audit([before.offered, measured.offered])
                 measured.records = records - before.offered
                 measured.faults += wrong

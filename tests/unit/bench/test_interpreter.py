@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from bench import interpreter, machine, memory, setup, table, trial
+from bench.caller import GIVEN_UP
 from bench.exchange import Book
 from bench.interpreter import Interpreter, Unusable
 from bench.options import Figures, Options
@@ -131,6 +132,18 @@ def test_calls_that_went_before_are_in_the_books_and_in_no_figure(monkeypatch: p
     assert (found.warmed, found.records, found.activities) == (5, 10, 10)
     assert found.faults == ["1 of 5 calls that went before failed"]
     assert any(remark.startswith("5 calls went before") for remark in table.remarks(found))
+
+
+def test_what_has_become_of_calls_that_were_given_up_on_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def exchange(hook: str, **_: Any) -> Iterator[Subject]:
+        yield subject()
+
+    monkeypatch.setattr(setup, "exchange", exchange)
+    monkeypatch.setattr(setup, "trial", lambda one, options, cpu: run(failed=1, reasons={GIVEN_UP: 1}))
+    monkeypatch.setattr(setup, "written", lambda database, offered: pytest.fail("it is not waited for, either"))
+    found = setup.ours(Plan(), interpreter.own())
+    assert (found.records, found.faults) == (None, [])
 
 
 def test_a_peer_is_warmed_up_only_when_everybody_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,8 @@ from dataclasses import asdict
 
 import pytest
 
+from bench import wire
+from bench.caller import GIVEN_UP
 from bench.load import Load
 from bench.options import Options
 from bench.wire import free_port
@@ -36,6 +38,19 @@ def test_warm_up_calls_are_calls_but_in_no_latency() -> None:
     assert figures.cpu_seconds > 0
     assert figures.watched_cpu.keys() == {"1"}
     assert (figures.stray, figures.unexpected) == (0, {})
+
+
+def test_calls_that_are_not_over_in_time_are_given_up_on() -> None:
+    load = Load(
+        Options((HOST, free_port(HOST)), caller=HOST, rate=100.0, seconds=0.1, warm_up=0.0, settle=0.0, patience=0.1)
+    )
+    began = time.perf_counter()
+    figures = load.run()
+    assert 0.2 <= time.perf_counter() - began < wire.GIVE_UP
+    for sock in (load.caller.socket, load.callee.socket):
+        sock.close()
+    assert (figures.offered, figures.ok, figures.reasons) == (10, 0, {GIVEN_UP: 10})
+    assert load.caller.live == 0
 
 
 def test_options_cross_to_the_loads_process_as_json() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench import table
+from bench.caller import GIVEN_UP
 from bench.options import Figures, Options
 from bench.peers import asterisk_pbx, kamailio, kamailio_pbx, registry, rtpengine_daemon, sippy
 from bench.peers.kamailio_pbx import Job
@@ -150,6 +151,16 @@ def test_the_calls_that_went_before_are_not_in_the_runs_records(monkeypatch: pyt
     assert (found.warmed, found.records, found.activities, found.faults) == (3, 49, None, ["one is missing"])
     assert asked == [[3, 50]]
     assert "49 records for 550 good calls of 50" in table.remarks(found)
+
+
+def test_records_of_calls_that_were_given_up_on_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def start(directory: Path, cpu: int, port: int, callee_port: int) -> Iterator[Subject]:
+        yield Subject("x", ("", port), callee_port, audit=lambda loads: pytest.fail("not asked"))
+
+    monkeypatch.setattr(registry, "trial", lambda *_: run(failed=1, reasons={GIVEN_UP: 1}))
+    found = registry.run(registry.Peer("x", "", start), Options(("", 0)), (0, 1))
+    assert (found.records, found.faults) == (None, [])
 
 
 def test_sippy_is_found_where_it_is_said_to_be(nothing_installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:

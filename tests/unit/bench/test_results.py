@@ -13,6 +13,7 @@ import pytest
 
 from bench import budgets, plots, report, results, table
 from bench import setup as setups
+from bench.best import Found, Try
 from bench.document import html, markdown
 from bench.figures import Run
 from bench.interpreter import Interpreter, Unusable
@@ -176,6 +177,82 @@ def test_calls_a_second_are_the_loads_as_long_as_both_keep_up() -> None:
     assert same_job(1000, ours=run(rate=1000, achieved=900), theirs=run(rate=1000, achieved=800))["calls/s"] == "met"
 
 
+def beside(at: float, peer: str, *, ours: Run, theirs: Run) -> dict[str, str]:
+    found = verdicts(data(setup(at, Hookline=ours, **{peer: theirs})))
+    return {what.partition(f" at {at:,.0f}/s, ")[0]: told for what, told in found.items() if what.endswith(peer)}
+
+
+@pytest.mark.parametrize(("peer", "most"), [("Kamailio", 0.9), ("Asterisk", 0.3), ("Sippy B2BUA", 0.3)])
+def test_the_180_comes_no_later_than_a_proxys_and_in_a_third_of_a_b2buas(peer: str, most: float) -> None:
+    theirs = run(ringing={"p50": 0.9, "p99": 3.0})
+    quick, slow = (run(ringing={"p50": p50, "p99": 3.0}) for p50 in (most - 0.01, most + 0.01))
+    assert beside(50, peer, ours=quick, theirs=theirs) == {"INVITE->180 p50": "met"}
+    assert beside(50, peer, ours=slow, theirs=theirs) == {"INVITE->180 p50": "missed"}
+    assert beside(50, peer, ours=quick, theirs=run(failed=1)) == {"INVITE->180 p50": "a server fell behind"}
+    assert beside(50, peer, ours=quick, theirs=run(noise=["x"])) == {"INVITE->180 p50": "met, in a disturbed run"}
+    assert beside(500, peer, ours=quick, theirs=theirs) == {}
+
+
+def test_a_third_is_said_with_what_it_is_a_third_of() -> None:
+    rows = budgets.verdicts(data(setup(50, Hookline=run(), Asterisk=run(ringing={"p50": 2.7, "p99": 3.0}))))
+    assert ["INVITE->180 p50 at 50/s, beside Asterisk", "at most 0.90 ms (1/3 of 2.70)", "1.00 ms", "missed"] in rows
+
+
+def test_a_call_costs_no_more_cpu_than_kamailios_at_a_thousand() -> None:
+    signalling, media = "CPU a call, signalling,", "CPU a call, signalling and media,"
+    ours, theirs = (run(rate=1000, achieved=1000, cpu_ms=cpu) for cpu in (0.5, 0.6))
+    theirs.media_cpu_ms = 0.0
+    assert beside(1000, "Kamailio", ours=ours, theirs=theirs) == {signalling: "met", media: "missed"}
+    behind = run(rate=1000, achieved=900)
+    assert set(beside(1000, "Kamailio", ours=behind, theirs=theirs).values()) == {"a server fell behind"}
+    assert beside(1000, "Asterisk", ours=ours, theirs=theirs) == {}
+
+
+def rate(best: float | None, *, busy: float = 0.1, noise: list[str] | None = None) -> dict[str, Any]:
+    """A search that ended at this rate; its probes above were lost."""
+    lost = run(rate=5000, failed=1, load_busy=busy, noise=noise or [])
+    tries = [Try(best, True, run(rate=best, achieved=best))] if best else []
+    return asdict(Found(best, [*tries, Try(5000.0, False, lost), Try(5000.0, False, lost)]))
+
+
+def best_rates(**found: Any) -> dict[str, str]:
+    named = {name.replace("_", " "): one for name, one in found.items()}
+    rows = budgets.verdicts({**data(), "best": {"found": named}})
+    return {row[0].removeprefix("best calls/s, beside "): row[3] for row in rows}
+
+
+def test_the_best_rate_is_held_against_that_of_each_peer() -> None:
+    peers = {"Kamailio": rate(900.0), "Asterisk": rate(225.0), "Sippy_B2BUA": rate(150.0)}
+    everybody = ("Kamailio", "Asterisk", "Sippy B2BUA")
+    assert best_rates(Hookline=rate(900.0), **peers) == dict.fromkeys(everybody, "met")
+    assert best_rates(Hookline=rate(850.0), **peers) == dict.fromkeys(everybody, "missed")
+    assert best_rates(Hookline=rate(900.0), Asterisk=rate(225.0)) == {"Asterisk": "met"}
+    assert best_rates(Hookline=rate(900.0), **{"Kamailio, same job": rate(480.0)}) == {}
+    rows = budgets.verdicts({**data(), "best": {"found": {"Hookline": rate(850.0), **peers}}})
+    assert rows[1] == ["best calls/s, beside Asterisk", "at least 4 times 225", "850, 3.78 times", "missed"]
+
+
+def test_whose_best_rate_was_disturbed_or_limited_by_the_load_decides_only_where_it_matters() -> None:
+    ours, theirs = rate(900.0), rate(225.0)
+    assert best_rates(Hookline=ours, Asterisk=rate(225.0, noise=["x"])) == {"Asterisk": "met, in a disturbed run"}
+    assert best_rates(Hookline=rate(900.0, noise=["x"]), Asterisk=theirs) == {"Asterisk": "met"}
+    assert best_rates(Hookline=rate(800.0, noise=["x"]), Asterisk=theirs) == {"Asterisk": "missed, in a disturbed run"}
+    assert best_rates(Hookline=ours, Asterisk=rate(225.0, busy=0.8)) == {"Asterisk": "the load was the limit"}
+    assert best_rates(Hookline=ours, Asterisk=rate(250.0, busy=0.8)) == {"Asterisk": "missed"}
+    assert best_rates(Hookline=rate(800.0, busy=0.8), Asterisk=theirs) == {"Asterisk": "the load was the limit"}
+    assert best_rates(Hookline=rate(900.0, busy=0.8), Asterisk=theirs) == {"Asterisk": "met"}
+    assert best_rates(Hookline=ours, Asterisk=rate(None)) == {"Asterisk": "a server kept up with no rate"}
+
+
+def test_best_rates_stand_in_the_report_and_what_disturbed_them_at_its_head() -> None:
+    found = {"Hookline": rate(900.0, noise=["stolen"]), "Kamailio": rate(1000.0)}
+    told = {"words": "for 4 s", "does": {}, "missing": {}, "found": found}
+    text = markdown("Results", results.sections({**GOOD, "best": told}))
+    assert "- Hookline, 2 of 3 probes for its best rate; the first at 5000/s: stolen" in text
+    assert text.index("## Budgets") < text.index("## Best rates") < text.index("## Call set-up at 50 calls/s")
+    assert "Best rates" not in markdown("Results", results.sections(GOOD))
+
+
 PYPY = "Hookline on PyPy 8.0"
 
 
@@ -253,7 +330,7 @@ def test_both_documents_are_written_again_from_what_was_kept(tmp_path: Path) -> 
     assert (tmp_path / "results.html").read_text("utf-8").startswith("<!doctype html>")
 
 
-def test_many_calls_in_one_run_are_gathered_only_when_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_calls_in_one_run_are_gathered_unless_it_is_to_be_short(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[float, float, int]] = []
 
     def in_turn(measured: Any, runs: int, missing: Any, say: Any) -> dict[str, list[Run]]:
@@ -267,12 +344,16 @@ def test_many_calls_in_one_run_are_gathered_only_when_asked_for(monkeypatch: pyt
     monkeypatch.setattr(report, "contestants", contestants)
     monkeypatch.setattr(report, "staged", lambda plan, on: {"plan": asdict(plan)})
     monkeypatch.setattr(report, "said", lambda main, argv: {"runs": []})
+    monkeypatch.setattr(
+        report.best, "gathered", lambda plan, peers, missing, say: {"rate": plan.rate, "missing": missing}
+    )
     monkeypatch.setattr("bench.crm.gather", lambda plan, runs: None)
     monkeypatch.setattr(report.registry, "look", lambda sippy: ([], {"Kamailio": "not installed"}))
-    short = report.gather(2, 3.0, "", "command")
+    short = report.gather(2, 3.0, "", "command", long=False)
     assert (short["long"], asked) == (None, [(rate, 3.0, 0) for rate in report.RATES])
     assert [one["plan"]["rate"] for one in short["stages"]] == list(report.STAGE_RATES)
-    whole = report.gather(2, 3.0, "", "command", long=True)
+    assert short["best"] == {"rate": 50.0, "missing": {"Kamailio": "not installed"}}
+    whole = report.gather(2, 3.0, "", "command")
     assert asked[-1] == (500.0, 200.0, 0)
     assert (len(whole["long"]["runs"]["Hookline"]), whole["long"]["missing"]) == (1, {})
     assert whole["setups"][0]["missing"] == {"Kamailio": "not installed"}

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from bench import machine, memory, setup
+from bench import best, machine, memory, setup
+from bench.setup import Plan
 
 
 def test_twenty_calls_a_second_for_a_second_and_every_one_is_in_the_database(
@@ -35,3 +36,17 @@ def test_a_second_interpreter_takes_its_turn_and_the_calls_before_are_in_the_dat
     assert (run["offered"], run["ok"], run["warmed"], run["faults"]) == (40, 40, 30, [])
     assert (run["records"], run["activities"]) == (40, 40)
     assert status == 0
+
+
+def test_a_probe_of_the_search_for_the_best_rate_is_a_whole_run_of_a_fresh_exchange(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(best, "SECONDS", 1.0)
+    monkeypatch.setattr(best, "P99_MS", float("inf"))
+    monkeypatch.setattr(best, "KEPT", 0.0)
+    probe = best.probing(Plan(relay=True), [])
+    found = best.in_turn({"Hookline": best.search((10.0, 20.0), 20.0)}, probe, {}, lambda _: None)["Hookline"]
+    assert [one.rate for one in found.tries if one.good] == [20.0]
+    assert found.words() == "at least 20"
+    assert found.run is not None
+    assert (found.run.ok, found.run.records) == (40, 40)

@@ -450,12 +450,12 @@ def _describe(leg: _Leg, body: Body, other: Body) -> str:
     """A leg that said `body` to who said `other`, as `bridge` reads it. Raises MediaError for a remote address that
     this leg's sockets cannot reach."""
     told = []
-    for own, part, port, its, its_port in zip(
-        leg.ports, body.parts, body.ports, other.parts, other.ports, strict=False
-    ):
-        if not (own and port and its_port):
+    for index, part in enumerate(body.parts):
+        own, port = leg.ports[index], body.ports[index]
+        if not (own and port and other.ports[index]):
             told.append("-")
             continue
+        its = other.parts[index]
         host, rtcp_host, hosts = _reached(leg.local, part.host, part.rtcp_host, leg.source)
         rtcp_port = port + 1 if part.rtcp_port is None else part.rtcp_port
         if (part.mux and its.mux) or not LOWEST_PORT <= rtcp_port <= 65535:      # or none is wanted

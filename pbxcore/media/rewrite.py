@@ -21,6 +21,7 @@ LOCALS = 8                # addresses of ours that each is kept ready for
 LOWEST_PORT = 1024        # nobody receives RTP below; a name server or a clock does
 _DROPPED = (*(f"a={name}" for name in ICE_ATTRIBUTES), "a=rtcp:")
 _HELD = {"a=sendrecv": False, "a=sendonly": True, "a=recvonly": True, "a=inactive": True}
+UNREADABLE = "the SDP has a media line that cannot be read"
 _RATE = 8000              # of what names no clock
 
 
@@ -107,8 +108,8 @@ class Body:
         """The SDP with our address and, media line by media line, our ports; 0 where the line is not wanted."""
         head, tails = self._shape.around(local)
         text = f"v=0\r\no=- {session} {version}{head}"
-        for wanted, port, tail in zip(self.ports, ports, tails, strict=False):
-            text += f"{port if wanted else 0}{tail}"
+        for index, tail in enumerate(tails):
+            text += f"{ports[index] if self.ports[index] else 0}{tail}"
         return text.encode("latin-1")
 
 
@@ -124,7 +125,7 @@ def _join(section: Section, connection: str) -> str:
 def read(sdp: bytes) -> Body:
     """Read an offer or answer. Raises MediaError when it cannot be relayed."""
     # Lone LFs end a line for some readers: no line may hide from us what another reader would see.
-    session, *media = sdp.decode("latin-1").replace("\r", "").rstrip("\n").split("\nm=")
+    session, *media = sdp.decode("latin-1").split("\nm=")
     version, _, session = session.partition("\no=")
     if version.rstrip() != "v=0":
         raise MediaError("the body is no SDP")
@@ -132,8 +133,10 @@ def read(sdp: bytes) -> Body:
         raise MediaError(f"the SDP has more than {MAX_MEDIA} media lines")
     texts, ports = [session.partition("\n")[2]], []
     for line in media:
-        kind, _, text = line.partition(" ")
-        port, _, text = text.partition(" ")
+        words = line.split(" ", 2)
+        if len(words) < 3:
+            raise MediaError(UNREADABLE)
+        kind, port, text = words
         ports.append(check_port(port))
         texts += (kind, text)
     # Long ones would let a stranger fill our memory.
@@ -149,10 +152,14 @@ def read(sdp: bytes) -> Body:
 
 @lru_cache(maxsize=REMEMBERED)
 def _shape(session_text: str, *media: str) -> Shape:
-    """`media` are the kind of each media line and what follows its port."""
+    """`media` are the kind of each media line and what follows its port; line ends are as they came."""
+    *texts, last = [text.replace("\r", "") for text in (session_text, *media)]
+    session_text, *media_texts = [*texts, last.rstrip("\n")]
+    if any("\nm=" in f"\n{text}" for text in (session_text, *media_texts)):
+        raise MediaError("the SDP has line ends that not everybody reads alike")
     session = Section()
     _read_lines(session, session_text, "?")
-    kinds = zip(media[::2], media[1::2], strict=True)
+    kinds = zip(media_texts[::2], media_texts[1::2], strict=True)
     return Shape(session, [Part(kind, _media(text), session) for kind, text in kinds])
 
 
@@ -161,7 +168,7 @@ def _media(text: str) -> Section:
     section = Section()
     words = text.partition("\n")[0].split(" ")
     if len(words) < 2:
-        raise MediaError("the SDP has a media line that cannot be read")
+        raise MediaError(UNREADABLE)
     transport, first = words[:2]
     rtpmap = "?"
     if "RTP/" in transport:
@@ -224,7 +231,7 @@ def check_host(text: str) -> str:
 
 def check_port(text: str) -> int:
     """A port as m= or a=rtcp names it, 0 included. Raises MediaError."""
-    number = text.partition("/")[0]
+    number = text if text.isdecimal() else text.partition("/")[0]
     if number.isascii() and number.isdecimal() and len(number) < 6:
         port = int(number)
         if LOWEST_PORT <= port <= 65535 or not port:

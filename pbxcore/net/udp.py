@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pbxcore.net.endpoint import Endpoint
     from pbxcore.net.stream import StreamFlow
 
-NOTHING = bytes(4)   # an int of C: the size of the next datagram
+NOTHING = bytes(4)   # an int of C, as FIONREAD says it: the size of the next datagram
 SIOCGSTAMPNS = 0x8907   # Linux: when the kernel got the datagram that was read last (socket(7))
 TIMESPEC = struct.Struct("ll")
 SO_MEMINFO = 55         # Linux: nine numbers, the last of which says how many datagrams found no room (sock_diag(7))
@@ -93,6 +93,7 @@ class UdpSocket:
         self._loop = loop
         self._flows: dict[Address, UdpFlow] = {}
         self._dropped = 0
+        self._size = bytearray(NOTHING)     # `ioctl` writes in place: octets to be copied cost it three times that
         self.age()      # the kernel notes the time from here on
         loop.add_reader(self._fileno, self._readable)
 
@@ -138,7 +139,8 @@ class UdpSocket:
                 endpoint.handle(data, flow, now)
                 if endpoint.unsent:     # on streams, which are not to wait until others' messages have been handled
                     endpoint.flush()
-                if ioctl(self._fileno, FIONREAD, NOTHING) == NOTHING:
+                ioctl(self._fileno, FIONREAD, self._size)
+                if self._size == NOTHING:
                     break
             else:
                 pressure.waited(self, self.age(), endpoint.clock(), self._lost())

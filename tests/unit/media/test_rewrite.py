@@ -143,9 +143,11 @@ class TestLine:
         (sdp("m=audio x RTP/AVP 0"), "port 'x'"),
         (sdp("m=audio ٤٠٠٠ RTP/AVP 0"), "port "),
         (sdp("m=audio 4000 RTP/AVP 0", "a=rtcp:99999"), "port '99999'"),
-        (sdp("m=audio"), "port "),
+        (sdp("m=audio"), "media line"),
         (sdp("m=audio 4000"), "media line"),
         (sdp("m=audio 4000 RTP/AVP"), "media line"),
+        (OFFER + b"\rm=video 5000 RTP/AVP 31\r\n", "line ends"),
+        (OFFER.replace(b"s=", b"\rm=video 5000 RTP/AVP 31\r\ns="), "line ends"),
         (sdp(*["m=audio 4000 RTP/AVP 0"] * 10_000), "media lines"),
     ],
 )

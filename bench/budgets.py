@@ -145,13 +145,14 @@ def _best(found: Mapping[str, Found], on: str) -> list[Row]:
         if theirs is None:
             continue
         what = f"best calls/s, beside {name}{on}"
-        if theirs.rate is None or ours.rate is None:
-            rows.append([what, f"at least {least:g} times", "-", "a server kept up with no rate"])
+        if theirs.rate is None:
+            rows.append([what, f"at least {least:g} times theirs", ours.words(), "that server kept up with no rate"])
             continue
-        allowed = f"at least {least:g} times {theirs.words()}"
+        part = "" if least == 1 else f"{least:g} times "
+        allowed = f"at least {part}{theirs.rate:,g}{' or more' if theirs.at_least else ''}"
         factor = times(ours, theirs)
         words = ours.words() + (f", {factor} times" if factor else "")
-        enough = ours.rate >= least * theirs.rate
+        enough = (ours.rate or 0.0) >= least * theirs.rate
         if (theirs if enough else ours).at_least:
             rows.append([what, allowed, words, "the load was the limit"])
         else:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from bench.peers import kamailio
 from bench.subject import HOST, Subject, process, wait_for_sip
 
 NAME = "Asterisk"
@@ -15,8 +16,8 @@ CONFIG = Path(__file__).parent / "asterisk"
 
 
 def find() -> str:
-    """Its path; empty when it is not on the path."""
-    return shutil.which("asterisk") or ""
+    """Its path; empty when it is not installed."""
+    return shutil.which("asterisk") or shutil.which("asterisk", path=kamailio.PLACES) or ""
 
 
 def write_config(directory: Path, port: int, callee_port: int) -> Path:

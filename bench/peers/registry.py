@@ -61,7 +61,7 @@ def look(sippy_path: str = "", job: Job = AS_REPORTED) -> tuple[list[Peer], dict
     if sippy_command:
         found.append(Peer(sippy.NAME, sippy.DOES, sippy.starter(sippy_command)))
     else:
-        missing[sippy.NAME] = "not installed (pip install sippy in a venv of its own, then --sippy PATH/b2bua_simple)"
+        missing[sippy.NAME] = f"not installed (python3 -m venv {sippy.PLACE} && {sippy.PLACE}/bin/pip install sippy)"
     asterisk_path = asterisk_pbx.find()
     if asterisk_path:
         found.append(Peer(asterisk_pbx.NAME, asterisk_pbx.DOES, asterisk_pbx.starter(asterisk_path)))

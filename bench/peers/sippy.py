@@ -14,16 +14,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from bench.subject import HOST, Subject, process, wait_for_sip
+from bench.subject import HOST, ROOT, Subject, process, wait_for_sip
 
 NAME = "Sippy B2BUA"
 DOES = "Python; back-to-back user agent, signalling only: no media, no look-up, no records"
 VARIABLE = "HOOKLINE_BENCH_SIPPY"
+PLACE = ".venv-sippy"       # a virtual environment of its own, in the project's directory
 
 
 def find(path: str = "") -> list[str]:
-    """The command of b2bua_simple: as given, named by HOOKLINE_BENCH_SIPPY, on the path, or of this interpreter."""
-    given = path or os.environ.get(VARIABLE, "") or shutil.which("b2bua_simple") or ""
+    """The command of b2bua_simple: as given, named by HOOKLINE_BENCH_SIPPY, on the path, in PLACE of the project, or of
+    this interpreter."""
+    own = shutil.which("b2bua_simple", path=str(ROOT / PLACE / "bin"))
+    given = path or os.environ.get(VARIABLE, "") or shutil.which("b2bua_simple") or own or ""
     if given:
         return [str(Path(given).absolute())] if os.access(given, os.X_OK) else []
     return [sys.executable, "-m", "sippy.b2bua_simple"] if importlib.util.find_spec("sippy") else []

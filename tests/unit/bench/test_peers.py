@@ -28,6 +28,7 @@ def nothing_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(rtpengine_daemon, "find", lambda: "")
     monkeypatch.delenv(sippy.VARIABLE, raising=False)
     monkeypatch.setattr(sippy.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(sippy, "ROOT", tmp_path)
     return tmp_path
 
 
@@ -169,6 +170,18 @@ def test_sippy_is_found_where_it_is_said_to_be(nothing_installed: Path, monkeypa
     monkeypatch.setenv(sippy.VARIABLE, str(there))
     assert sippy.find() == [str(there)]
     assert sippy.find(str(nothing_installed / "wrong")) == []
+    monkeypatch.delenv(sippy.VARIABLE)
+    (nothing_installed / sippy.PLACE / "bin").mkdir(parents=True)
+    own = program(nothing_installed / sippy.PLACE / "bin" / "b2bua_simple")
+    assert sippy.find() == [str(own)]
+
+
+def test_daemons_are_found_where_they_are_when_the_path_has_them_not(
+    nothing_installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program(nothing_installed / "asterisk")
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert asterisk_pbx.find() == str(nothing_installed / "asterisk")
 
 
 def test_every_place_in_asterisks_configuration_is_filled_in(tmp_path: Path) -> None:

@@ -229,6 +229,7 @@ def test_the_best_rate_is_held_against_that_of_each_peer() -> None:
     assert best_rates(Hookline=rate(900.0), Asterisk=rate(225.0)) == {"Asterisk": "met"}
     assert best_rates(Hookline=rate(900.0), **{"Kamailio, same job": rate(480.0)}) == {}
     rows = budgets.verdicts({**data(), "best": {"found": {"Hookline": rate(850.0), **peers}}})
+    assert rows[0] == ["best calls/s, beside Kamailio", "at least 900", "850, 0.94 times", "missed"]
     assert rows[1] == ["best calls/s, beside Asterisk", "at least 4 times 225", "850, 3.78 times", "missed"]
 
 
@@ -241,7 +242,10 @@ def test_whose_best_rate_was_disturbed_or_limited_by_the_load_decides_only_where
     assert best_rates(Hookline=ours, Asterisk=rate(250.0, busy=0.8)) == {"Asterisk": "missed"}
     assert best_rates(Hookline=rate(800.0, busy=0.8), Asterisk=theirs) == {"Asterisk": "the load was the limit"}
     assert best_rates(Hookline=rate(900.0, busy=0.8), Asterisk=theirs) == {"Asterisk": "met"}
-    assert best_rates(Hookline=ours, Asterisk=rate(None)) == {"Asterisk": "a server kept up with no rate"}
+    assert best_rates(Hookline=ours, Asterisk=rate(None)) == {"Asterisk": "that server kept up with no rate"}
+    assert best_rates(Hookline=rate(None), Asterisk=theirs) == {"Asterisk": "missed"}
+    rows = budgets.verdicts({**data(), "best": {"found": {"Hookline": ours, "Asterisk": rate(225.0, busy=0.8)}}})
+    assert rows[0][1:3] == ["at least 4 times 225 or more", "900, at most 4.00 times"]
 
 
 def test_best_rates_stand_in_the_report_and_what_disturbed_them_at_its_head() -> None:

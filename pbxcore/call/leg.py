@@ -143,8 +143,7 @@ class Leg:
             raise ValueError("a leg without a dialog sends nothing inside of one")
         if body and self.make is not None:
             body = offered(body, self.make)
-        request = dialog.request(method, body=body)
-        request.fields += fields
+        request = dialog.request(method, rows=fields, body=body)
         if method in REFRESHING:
             request.fields += self.refreshing_rows()
         return self.host.layer.request(request, self._way(), self)

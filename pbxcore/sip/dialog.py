@@ -7,10 +7,11 @@ know sessions: re-INVITE glare and offers are for the call.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 from pbxcore.sip import build
+from pbxcore.sip.base import Unlisted
 from pbxcore.sip.errors import ParseError, SipError
 from pbxcore.sip.headers import NameAddr
 from pbxcore.sip.message import Field, Message, Request, Response
@@ -30,6 +31,39 @@ EARLY, CONFIRMED, TERMINATED = DialogState.EARLY, DialogState.CONFIRMED, DialogS
 _WITH_CONTACT = frozenset(("INVITE", "UPDATE", "SUBSCRIBE", "NOTIFY", "REFER"))
 _CREDENTIALS = frozenset(("authorization", "proxy-authorization"))
 _REFRESHING = frozenset(("INVITE", "UPDATE", "SUBSCRIBE", "NOTIFY"))
+
+
+_SHARED = ("max-forwards", "from", "to", "call-id")
+
+
+class Inner(Unlisted, Request):
+    """A request inside of a dialog: the rows that all of them share are one text, and listed when somebody asks."""
+
+    __slots__ = ("_fields", "_number", "_rows", "_shared")
+
+    def __init__(self, method: str, uri: str, shared: str, number: int, rows: Sequence[Field], body: bytes) -> None:
+        self.method = method
+        self.uri = uri
+        self.body = body
+        self.seen = {}
+        self._shared = shared
+        self._number = number
+        self._rows = rows
+        self._fields = None
+
+    def _listed(self) -> list[Field]:
+        shared = zip(_SHARED, self._shared.split("\r\n"), strict=True)
+        return [*shared, ("cseq", f"CSeq: {self._number} {self.method}"), *self._rows]
+
+    def to_bytes(self, top: str = "") -> bytes:
+        if self._fields is not None or self._rows or not top:
+            return super().to_bytes(top)
+        method, body = self.method, self.body
+        text = (
+            f"{method} {self.uri} SIP/2.0\r\n{top}\r\n{self._shared}\r\nCSeq: {self._number} {method}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        return text.encode("utf-8", "surrogateescape") + body
 
 
 class Dialog:
@@ -123,27 +157,29 @@ class Dialog:
         self.state = TERMINATED
 
     def request(
-        self, method: str, *, headers: Iterable[tuple[str, str]] = (), body: bytes = b"", max_forwards: int = 70
+        self,
+        method: str,
+        *,
+        headers: Iterable[tuple[str, str]] = (),
+        rows: Sequence[Field] = (),
+        body: bytes = b"",
+        max_forwards: int = 70,
     ) -> Request:
-        """A new request inside of the dialog (12.2.1.1). `headers` goes after those of the dialog."""
+        """A new request inside of the dialog (12.2.1.1). Behind its own rows go `headers`, pairs of (Name, value), and
+        `rows`, whole rows."""
         self.local_seq += 1
-        rows = self._rows(method, self.local_seq, max_forwards)
         if self.contact and method in _WITH_CONTACT:
-            rows.append(("contact", f"Contact: {self.contact}"))
-        uri = self._route(rows) if self.route_set else self.remote_target
-        if headers:
-            rows += build.rows_of(headers)
-        return Request(method, uri, rows, body)
+            rows = [("contact", f"Contact: {self.contact}"), *build.rows_of(headers), *rows]
+        elif headers:
+            rows = [*build.rows_of(headers), *rows]
+        return self._inner(method, self.local_seq, rows, body, max_forwards)
 
     def ack(self, invite: Request, *, headers: Iterable[tuple[str, str]] = (), body: bytes = b"") -> Request:
         """The ACK of a 2xx to `invite` (13.2.2.4): its CSeq number, and its credentials as they were."""
-        rows = self._rows("ACK", invite.cseq.number, 70)
-        uri = self._route(rows) if self.route_set else self.remote_target
-        if headers:
-            rows += build.rows_of(headers)
+        rows = build.rows_of(headers) if headers else []
         if not _CREDENTIALS.isdisjoint(invite.first_lines):
             rows += [row for row in invite.fields if row[0] in _CREDENTIALS]
-        return Request("ACK", uri, rows, body)
+        return self._inner("ACK", invite.cseq.number, rows, body, 70)
 
     def accept(self, request: Request) -> SipError | None:
         """Takes the sequence number of a request of the peer (12.2.2), or says what it is to be answered with.
@@ -175,28 +211,25 @@ class Dialog:
             return
         self.remote_target = _target(message) or self.remote_target
 
-    def _rows(self, method: str, number: int, max_forwards: int) -> list[Field]:
-        return [
-            ("max-forwards", f"Max-Forwards: {max_forwards}"),
-            ("from", f"From: {self.local}"),
-            ("to", f"To: {self.remote}"),
-            ("call-id", f"Call-ID: {self.call_id}"),
-            ("cseq", f"CSeq: {number} {method}"),
-        ]
+    def _inner(self, method: str, number: int, rows: Sequence[Field], body: bytes, max_forwards: int) -> Inner:
+        uri = self.remote_target
+        if self.route_set:
+            uri, routes = self._routed()
+            rows = [*routes, *rows]
+        shared = f"Max-Forwards: {max_forwards}\r\nFrom: {self.local}\r\nTo: {self.remote}\r\nCall-ID: {self.call_id}"
+        return Inner(method, uri, shared, number, rows, body)
 
-    def _route(self, rows: list[Field]) -> str:
-        """Adds the Route rows and gives the Request-URI."""
+    def _routed(self) -> tuple[str, list[Field]]:
+        """The Request-URI and the Route rows."""
         routes = self.route_set
         first = NameAddr.parse(routes[0]).uri
         if "lr" in first.params:
-            rows += [("route", f"Route: {route}") for route in routes]
-            return self.remote_target
+            return self.remote_target, [("route", f"Route: {route}") for route in routes]
         # A strict router wants itself in the Request-URI; the target goes last (12.2.1.1).
         first.headers = {}
         first.params.pop("method", None)
-        rows += [("route", f"Route: {route}") for route in routes[1:]]
-        rows.append(("route", f"Route: <{self.remote_target}>"))
-        return str(first)
+        rows = [("route", f"Route: {route}") for route in routes[1:]]
+        return str(first), [*rows, ("route", f"Route: <{self.remote_target}>")]
 
 
 def key_of(request: Request) -> str:

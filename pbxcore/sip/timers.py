@@ -14,7 +14,7 @@ from __future__ import annotations
 from bisect import insort_left
 from collections.abc import Callable
 from heapq import heappop, heappush
-from math import inf
+from math import floor, inf
 from operator import itemgetter
 from typing import Protocol
 
@@ -53,7 +53,7 @@ class Timers:
 
     def start(self, at: float, target: TimerTarget, name: str) -> None:
         """`target.on_timer(name, now)` will be called once, at `at` or soon after."""
-        slot = int(at * SLOTS_A_SECOND)
+        slot = floor(at * SLOTS_A_SECOND)
         rows = self._slots.get(slot)
         if rows is not None:
             rows.append((at, target, name))
@@ -80,7 +80,7 @@ class Timers:
             return 0
         self._next = -inf
         fired = 0
-        slot_now = int(now * SLOTS_A_SECOND)
+        slot_now = floor(now * SLOTS_A_SECOND)
         due = self._due
         try:
             while True:

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pbxcore.sip import build
+from pbxcore.sip.dialog import Dialog
 from pbxcore.sip.framing import FramingError, KeepAlive, StreamFramer
 from pbxcore.sip.headers import CSeq, NameAddr, Via, quote, split, unquote
 from pbxcore.sip.message import (
@@ -419,6 +420,32 @@ def test_hostile_sizes_take_linear_time(row: bytes) -> None:
     start = time.process_time()
     exercise(head + b"\r\n\r\n")
     assert time.process_time() - start < 1.0
+
+
+@given(
+    addresses,
+    addresses,
+    st.lists(addresses, max_size=2),
+    st.lists(st.tuples(tokens, texts), max_size=3),
+    st.sampled_from(["BYE", "INFO", "INVITE"]),
+    st.binary(max_size=9),
+    st.sampled_from(["", "Via: SIP/2.0/UDP us;branch=z9hG4bKours;rport"]),
+)
+@FEW
+def test_requests_inside_of_a_dialog_are_written_as_they_are_listed(
+    local: NameAddr, remote: NameAddr, routes: list[NameAddr], headers: list[tuple[str, str]], method: str, body: bytes,
+    top: str,
+) -> None:  # fmt: skip
+    dialog = Dialog()
+    dialog.local, dialog.remote, dialog.call_id, dialog.local_seq = str(local), str(remote), "call", 6
+    dialog.remote_target, dialog.contact = "sip:them@b", "<sip:us@a>"
+    dialog.route_set = [str(route) for route in routes]
+    sent = dialog.request(method, headers=headers, body=body)
+    listed = Request(method, sent.uri, dialog.request(method, headers=headers, body=body).fields, body)
+    listed.replace("CSeq", f"7 {method}")
+    assert sent.to_bytes(top) == listed.to_bytes(top)
+    assert sent.fields == listed.fields
+    assert sent.to_bytes(top) == listed.to_bytes(top)
 
 
 def test_cseq_takes_no_digits_of_other_scripts() -> None:

@@ -352,7 +352,7 @@ class Call:
         made.answered_at = self.answered_at
         made.ended_at = self.ended_at
         made.answered_by = self.answered_by.party if self.answered_by is not None else None
-        made.legs = self._final_legs or tuple([leg.snapshot() for leg in self.legs.values()])
+        made.legs = self._final_legs or tuple(map(Leg.snapshot, self.legs.values()))
         if released is None:
             made.disposition = OPEN
             made.status = made.reason = made.hung_up_by = None

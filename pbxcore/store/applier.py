@@ -29,7 +29,7 @@ from pbxcore.store.rows import Group, Packed, Plan, merge
 from pbxcore.store.sql import WRITES, StoreUnavailable, show
 from pbxcore.store.statements import Row, Statement, run
 
-PERIOD = 0.5           # seconds that groups gather: a transaction costs as much as a call or two
+PERIOD = 1.0           # seconds that groups gather: a transaction costs as much as a call or two
 BUSY_MS = 1_000        # another program holds SQLite's lock
 FIRST_RETRY = 0.25     # seconds
 LAST_RETRY = 5.0

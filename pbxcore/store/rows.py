@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from operator import itemgetter
 from typing import Any, cast
 
@@ -237,33 +237,37 @@ def call_snapshot(row: CallRow) -> CallSnapshot:
 
 
 def _legs(legs: tuple[Packed, ...]) -> str:
-    """The legs in JSON, by hand, and each time but once: legs share most of theirs.
-
-    To find the shortest text of a float is slow. From 2^30 seconds on (the year 2004) two floats are 2^-22 apart or
-    more, so seven decimals tell them from each other.
-    """
-    text: dict[float | None, str] = {None: "null"}
-    for leg in legs:
-        for at in (*leg[4:8], leg[10]) if len(leg) > 9 else leg[4:8]:
-            if at not in text:
-                text[at] = f"{at:.7f}" if RECENT <= at < FAR else repr(at)
-    return f"[{','.join([_leg(leg, text) for leg in legs])}]"
+    """The legs in JSON, by hand."""
+    return f"[{','.join([_leg(leg) for leg in legs])}]"
 
 
-def _leg(leg: Packed, text: dict[float | None, str]) -> str:
+def _leg(leg: Packed) -> str:
     party, side, state, number, started_at, ringing_at, answered_at, ended_at, status = leg[:9]
     more = ""
     if len(leg) > 9:
         by, at, cause = leg[9:]
         if by is not None:
-            more = f',"transferred_by":{_quote(by)},"transferred_at":{text[at]}'
+            more = f',"transferred_by":{_quote(by)},"transferred_at":{_seconds(at)}'
         if cause is not None:
             more += f',"cause":{cause}'
     return (
         f'{{"party":{_quote(party)},"side":"{side}","state":"{state}","number":{_quote(number)},'
-        f'"started_at":{text[started_at]},"ringing_at":{text[ringing_at]},"answered_at":{text[answered_at]},'
-        f'"ended_at":{text[ended_at]},"status":{"null" if status is None else status}{more}}}'
+        f'"started_at":{_seconds(started_at)},"ringing_at":{_seconds(ringing_at)},'
+        f'"answered_at":{_seconds(answered_at)},"ended_at":{_seconds(ended_at)},'
+        f'"status":{"null" if status is None else status}{more}}}'
     )
+
+
+@lru_cache(maxsize=256)
+def _seconds(at: float | None) -> str:
+    """A time in JSON. The legs of a call share most of theirs, and each is written but once.
+
+    To find the shortest text of a float is slow. From 2^30 seconds on (the year 2004) two floats are 2^-22 apart or
+    more, so seven decimals tell them from each other.
+    """
+    if at is None:
+        return "null"
+    return f"{at:.7f}" if RECENT <= at < FAR else repr(at)
 
 
 def _stats(stats: StreamStats) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import errno
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
@@ -12,13 +13,29 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlmodel import Session, col, select
 
 from pbxcore import store as stores
 from pbxcore.hooks import CallSnapshot
 from pbxcore.store import Store, StoreUnavailable, applier
 from pbxcore.store.backlog import Backlog
-from pbxcore.store.rows import pack_call
-from tests.unit.store.calls import call, ended
+from pbxcore.store.models import CallRow
+from pbxcore.store.rows import call_snapshot, pack_call
+from tests.unit.store.calls import call, ended, full
+
+# A backlog file as it was written before: a call that a workstation carries, one that has ended, and whose it was.
+# Whatever becomes of the form, an exchange that is brought up to date in the middle of its work reads this.
+OF_BEFORE = base64.b85decode(
+    b"3<CfFsIDlQDFW#S0002{+67}_Y;1E|0ssI2DIMAbYh`eB+6859WMyR92yb<CVsCYBWZDBUFfsZJD={)LGBq_dFflnf=Kufz0002^KlK{`002R5"
+    b"ZXhB-A|OvEPGxCqAY35BoNmLfAn>1#r`iQ`Xm59J+5&Vj+5<5#GWrQ)Z*Fv9V{|Ps`VnktZe<{EZe<E=X>Mg8ba!v51KI<2X>fW4VIU%6B6R`)"
+    b"007Xo=Kufz00004K<5Ae000003_#}q0000001`m@2y}9FZfiPpG1>-ZVQFk-Wa;+-008<EQ)O~?X=7y|Rc>K+VQFk(Vr*sF24i7tY-MFB0x1b{"
+    b"3;+NC+5utO1ZZV!WcmYcA~ENhnVFfHnYlmbnwgoInVHEy=QA@iGcz;OKj)g6nVFfH*+1#X0000f333zw007znVsZok007zoZZhZW#(Fu{z}i9Q"
+    b"00000003z~awGr%08Vls0002`3TSU{YdU6Wa&vU&00000008JedNF$<aA9L>Wpr~QIx#FFZ)0?2baNs)GAtr&Z*z1aIx{RHYH4(IWpZC_b0Ru4"
+    b"E;W66F?%9#VPk7$baNs)H7p`;V{~P7b0Ru6EFx@gb95p)H!LD*X>@dDa$jw8B04xOHGTRFD={)LGBq_dFflnfatr_f08}X)+5>cVZ*l|x007zt"
+    b"X>MX~b#7$(3@b4*F)}qZH83$SFmeU}008Fz00000M2|pDPTB-*VQFqoPEM%+=Kufz002ghK<5Ae0000`k3i=D00000k&r-g1^@s6+6ZB8b9ZHO"
+    b"Wn@lH+6H4`Y;0w6DFP`8`U-S%b#7}qZDDC{av1;s0CEHX0043-0001TD*ylhPI4~*0043@0001TAOHXWDG7200001TApigXas&VX0CENZ008IB"
+    b"%*@QpM2|pnE&u=kaxVY?0CF$@0043z0000^PEJnx3@b4*F)}qZH83$SFmeU}007zuV{dMBVPkZ2TLAz70I33UC;$Ke`UzuiZggQ|bS*M4"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -250,6 +267,20 @@ async def test_a_plan_of_an_older_program_in_the_backlog_stops_nothing(path: Pat
     opened.start()
     assert list(await stored(opened)) == ["kept"]
     assert '"forgotten"' in opened.aside.read_text()
+    await opened.close()
+
+
+async def test_a_backlog_of_the_version_before_is_read(path: Path) -> None:
+    path.with_name("office.db-backlog-a").write_bytes(OF_BEFORE)
+    opened = stores.open(f"sqlite:///{path}", serving=True)
+    opened.start()
+    await opened.settle()
+
+    def found(session: Session) -> list[CallSnapshot]:
+        return [call_snapshot(row) for row in session.exec(select(CallRow).order_by(col(CallRow.id)))]
+
+    assert await opened.ask(found) == [full("kept"), ended("two", contact_id="contact-2")]
+    assert not opened.aside.exists()
     await opened.close()
 
 

@@ -94,7 +94,7 @@ class Tokens:
     def __init__(self) -> None:
         self._ready: list[str] = []
 
-    def __call__(self) -> str:
+    def next(self) -> str:
         try:
             return self._ready.pop()
         except IndexError:
@@ -103,7 +103,7 @@ class Tokens:
             return self._ready.pop()
 
 
-token = Tokens()
+token = Tokens().next
 
 
 def transport_options(sip: Sip) -> Options:

@@ -22,7 +22,6 @@ from pbxcore.media.book import STEP, Pool
 
 RECORD = 32768            # octets in a record at most, well under the socket's buffer
 BUFFER = 1 << 20
-READS = 8                 # records taken from the worker per wake-up
 EXIT_SECONDS = 2.0
 TOGETHER = 0.010          # seconds after one record in which commands gather for the next: half a packet of audio
 
@@ -151,22 +150,22 @@ class Channel:
             self._loop.add_writer(self._socket.fileno(), self._flush)
 
     def _read(self) -> None:
-        for _ in range(READS):
-            try:
-                record = self._socket.recv(2 * RECORD)
-            except BlockingIOError:
-                return
-            except OSError:
-                record = b""
-            if not record:
-                self.lose()
-                return
-            self.heard_at = self._loop.time()
-            for words in bencode.decode_dictionaries(record):
-                if words["event"] == "bound":
-                    self._on_bound(words)
-                else:
-                    self._on_event(self, words)
+        """One record: the loop comes again for the next, which costs half of being refused one."""
+        try:
+            record = self._socket.recv(2 * RECORD)
+        except BlockingIOError:
+            return
+        except OSError:
+            record = b""
+        if not record:
+            self.lose()
+            return
+        self.heard_at = self._loop.time()
+        for words in bencode.decode_dictionaries(record):
+            if words["event"] == "bound":
+                self._on_bound(words)
+            else:
+                self._on_event(self, words)
 
     def _on_bound(self, words: Words) -> None:
         ports = [int(port) for port in str(words["ports"]).split()]

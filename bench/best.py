@@ -37,7 +37,7 @@ STRIDE = 8                  # rungs: twice the rate, and three probes between
 TRIES = 2
 SECONDS = 4.0
 PATIENCE = 2.0
-KEPT = 0.99                 # of the rate
+KEPT = 0.99                 # of the rate: above that calls/s are the load's
 P99_MS = 100.0              # to the 180
 
 Search = Generator[float, bool, float | None]
@@ -52,14 +52,7 @@ def kept_up(run: Run) -> bool:
     The p99 and the rate are there for buffers: one that fills makes no call fail in a few seconds. With a tenth more
     than it can take a server is 400 ms behind at the end of a probe; one that keeps up has a p99 of some milliseconds.
     """
-    return (
-        run.ok > 0
-        and not run.failed
-        and not run.resent
-        and run.achieved >= KEPT * run.rate
-        and run.ringing.get("p99", float("inf")) <= P99_MS
-        and run.records in (None, run.offered)
-    )
+    return not why_lost(run)
 
 
 def search(ladder: Sequence[float] = LADDER, start: float = START, tries: int = TRIES) -> Search:
@@ -151,6 +144,7 @@ def why_lost(run: Run | None) -> str:
         f"{run.achieved:.0f} calls/s": run.achieved < KEPT * run.rate,
         f"180 p99 {run.ringing.get('p99', 0.0):.0f} ms": run.ringing.get("p99", 0.0) > P99_MS,
         "no 180": not run.ringing,
+        "no good call": not run.ok,
         f"{run.records} records of {run.offered} calls": not run.failed and run.records not in (None, run.offered),
     }
     return ", ".join(what for what, holds in told.items() if holds)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from bench.best import Found, found_of, times
+from bench.best import KEPT, Found, found_of, times
 from bench.figures import Run, median_run
 from bench.interpreter import NAME, suffixes
 from bench.memory import LINGER_SECONDS, drift
@@ -27,7 +27,6 @@ DELAY_MS = 2.0              # p99 at 400 calls
 FULL_DELAY_MS = 20.0        # p99 at 600 calls, and nothing lost
 GROWTH = 0.05               # share by which memory may grow once the first transactions have been let go
 SLOWER = 0.2                # share by which a long run's last p99 may be above its first; it moves by as much by itself
-KEPT_UP = 0.99              # of the rate: above that calls/s are the load's
 TIMES = {kamailio.NAME: 1.0, asterisk_pbx.NAME: 4.0, sippy.NAME: 6.0}       # their best rate; ours at least
 SHARES = {kamailio.NAME: 1.0, asterisk_pbx.NAME: 1 / 3, sippy.NAME: 1 / 3}  # their 180 p50 at 50/s; ours at most
 RELAY_WAITED = 2.0          # percent of the time that a worker without its CPU makes a run a disturbed one
@@ -94,7 +93,7 @@ def _same_job(runs: Mapping[str, Sequence[Run]], rate: float, on: str) -> list[R
         return []
     ours, theirs = median_run(runs[OURS + on]), median_run(runs[SAME_JOB])
     where, disturbed = f"at {rate:,.0f}/s, beside {SAME_JOB}{on}", bool(ours.noise or theirs.noise)
-    floor = min(theirs.achieved, KEPT_UP * rate)
+    floor = min(theirs.achieved, KEPT * rate)
     rows = [
         _row(f"calls/s {where}", f"at least {floor:.0f}", f"{ours.achieved:.0f}", ours.achieved >= floor, disturbed)
     ]

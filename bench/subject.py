@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +19,12 @@ HOST = "127.0.0.1"
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
+PLACES = "/usr/sbin:/usr/local/sbin"    # daemons are not on everybody's path
+
+
+def installed(program: str) -> str:
+    """Its path; empty when it is not installed."""
+    return shutil.which(program) or shutil.which(program, path=PLACES) or ""
 
 
 class CannotStart(Exception):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from bench.peers import kamailio
-from bench.subject import HOST, Subject, process, wait_for_sip
+from bench.subject import HOST, Subject, installed, process, wait_for_sip
 
 NAME = "Asterisk"
 DOES = "C; back-to-back user agent with media ports allocated; no look-up, no records"
@@ -17,7 +15,7 @@ CONFIG = Path(__file__).parent / "asterisk"
 
 def find() -> str:
     """Its path; empty when it is not installed."""
-    return shutil.which("asterisk") or shutil.which("asterisk", path=kamailio.PLACES) or ""
+    return installed("asterisk")
 
 
 def write_config(directory: Path, port: int, callee_port: int) -> Path:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from bench import machine
-from bench.subject import HOST, Subject, process, wait_for_sip
+from bench.subject import HOST, Subject, installed, process, wait_for_sip
 
 NAME = "Kamailio"
 DOES = "C; stateful proxy: no back-to-back user agent, no media, no look-up, no records"
 CONFIG = Path(__file__).with_name("kamailio.cfg")
-PLACES = "/usr/sbin:/usr/local/sbin"    # daemons are not on everybody's path
 
 
 def find() -> str:
     """Its path; empty when it is not installed."""
-    return shutil.which("kamailio") or shutil.which("kamailio", path=PLACES) or ""
+    return installed("kamailio")
 
 
 def starter(path: str) -> Callable[[Path, int, int, int], AbstractContextManager[Subject]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import tempfile
 import time
@@ -11,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from bench import wire
-from bench.subject import START_SECONDS, CannotStart, last_words, process
+from bench.subject import START_SECONDS, CannotStart, installed, last_words, process
 from pbxcore.media import bencode
 from pbxcore.media.backend import MediaListener
 from pbxcore.media.rtpengine import Rtpengine
@@ -23,7 +22,7 @@ ANSWER_SECONDS = 1.0
 
 def find() -> str:
     """Its path; empty when it is not installed."""
-    return shutil.which("rtpengine") or shutil.which("rtpengine", path="/usr/sbin:/usr/local/sbin") or ""
+    return installed("rtpengine")
 
 
 @contextmanager

@@ -153,13 +153,13 @@ def read(sdp: bytes) -> Body:
 @lru_cache(maxsize=REMEMBERED)
 def _shape(session_text: str, *media: str) -> Shape:
     """`media` are the kind of each media line and what follows its port; line ends are as they came."""
-    *texts, last = [text.replace("\r", "") for text in (session_text, *media)]
-    session_text, *media_texts = [*texts, last.rstrip("\n")]
-    if any("\nm=" in f"\n{text}" for text in (session_text, *media_texts)):
+    texts = [text.replace("\r", "") for text in (session_text, *media)]
+    if any("\nm=" in f"\n{text}" for text in texts):
         raise MediaError("the SDP has line ends that not everybody reads alike")
+    texts[-1] = texts[-1].rstrip("\n")
     session = Section()
-    _read_lines(session, session_text, "?")
-    kinds = zip(media_texts[::2], media_texts[1::2], strict=True)
+    _read_lines(session, texts[0], "?")
+    kinds = zip(texts[1::2], texts[2::2], strict=True)
     return Shape(session, [Part(kind, _media(text), session) for kind, text in kinds])
 
 

@@ -36,7 +36,7 @@ _REFRESHING = frozenset(("INVITE", "UPDATE", "SUBSCRIBE", "NOTIFY"))
 _SHARED = ("max-forwards", "from", "to", "call-id")
 
 
-class Inner(Unlisted, Request):
+class InDialogRequest(Unlisted, Request):
     """A request inside of a dialog: the rows that all of them share are one text, and listed when somebody asks."""
 
     __slots__ = ("_fields", "_number", "_rows", "_shared")
@@ -172,14 +172,14 @@ class Dialog:
             rows = [("contact", f"Contact: {self.contact}"), *build.rows_of(headers), *rows]
         elif headers:
             rows = [*build.rows_of(headers), *rows]
-        return self._inner(method, self.local_seq, rows, body, max_forwards)
+        return self._in_dialog(method, self.local_seq, rows, body, max_forwards)
 
     def ack(self, invite: Request, *, headers: Iterable[tuple[str, str]] = (), body: bytes = b"") -> Request:
         """The ACK of a 2xx to `invite` (13.2.2.4): its CSeq number, and its credentials as they were."""
         rows = build.rows_of(headers) if headers else []
         if not _CREDENTIALS.isdisjoint(invite.first_lines):
             rows += [row for row in invite.fields if row[0] in _CREDENTIALS]
-        return self._inner("ACK", invite.cseq.number, rows, body, 70)
+        return self._in_dialog("ACK", invite.cseq.number, rows, body, 70)
 
     def accept(self, request: Request) -> SipError | None:
         """Takes the sequence number of a request of the peer (12.2.2), or says what it is to be answered with.
@@ -211,13 +211,15 @@ class Dialog:
             return
         self.remote_target = _target(message) or self.remote_target
 
-    def _inner(self, method: str, number: int, rows: Sequence[Field], body: bytes, max_forwards: int) -> Inner:
+    def _in_dialog(
+        self, method: str, number: int, rows: Sequence[Field], body: bytes, max_forwards: int
+    ) -> InDialogRequest:
         uri = self.remote_target
         if self.route_set:
             uri, routes = self._routed()
             rows = [*routes, *rows]
         shared = f"Max-Forwards: {max_forwards}\r\nFrom: {self.local}\r\nTo: {self.remote}\r\nCall-ID: {self.call_id}"
-        return Inner(method, uri, shared, number, rows, body)
+        return InDialogRequest(method, uri, shared, number, rows, body)
 
     def _routed(self) -> tuple[str, list[Field]]:
         """The Request-URI and the Route rows."""

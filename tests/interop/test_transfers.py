@@ -68,7 +68,7 @@ def parties(record: dict[str, Any]) -> list[tuple[str, str | None]]:
 def heard_during_talk(*phones: Pjsua) -> list[bytes]:
     """What each of them hears from now on for so long."""
     marks = [len(phone.heard()) for phone in phones]
-    time.sleep(TALK)
+    time.sleep(TALK)    # they talk in real time
     return [phone.heard()[mark:] for phone, mark in zip(phones, marks, strict=True)]
 
 
@@ -173,7 +173,7 @@ def test_a_blind_transfer_to_nobody_leaves_the_call_where_it_was(server: Server,
     time.sleep(0.3)
     second.tell("transfer", to="555")
     second.wait("transfer", status=404)
-    time.sleep(0.5)
+    time.sleep(0.5)     # what was said before it was refused is heard by now
     assert any(purity(heard_during_talk(first)[0], HZ["102"]) > PURE for _ in range(LISTENS))
     first.tell("hang up")
     second.wait("call", state="DISCONNECTED")

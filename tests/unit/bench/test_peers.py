@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import table
+from bench import subject, table
 from bench.caller import GIVEN_UP
 from bench.options import Figures, Options
 from bench.peers import asterisk_pbx, kamailio, kamailio_pbx, registry, rtpengine_daemon, sippy
@@ -24,8 +24,7 @@ from tests.unit.bench.runs import run
 @pytest.fixture
 def nothing_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(kamailio, "PLACES", str(tmp_path))
-    monkeypatch.setattr(rtpengine_daemon, "find", lambda: "")
+    monkeypatch.setattr(subject, "PLACES", str(tmp_path))
     monkeypatch.delenv(sippy.VARIABLE, raising=False)
     monkeypatch.setattr(sippy.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(sippy, "ROOT", tmp_path)

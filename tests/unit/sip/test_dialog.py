@@ -6,7 +6,7 @@ import pytest
 
 from pbxcore.sip import build
 from pbxcore.sip.dialog import Dialog, DialogState, Forks, farewell, key_of
-from pbxcore.sip.message import Request, Response
+from pbxcore.sip.message import Request, Response, parse
 from tests.unit.sip.joined import outgoing, request
 
 LOOSE = ["<sip:p1.example.com;lr>", '"Second, one" <sip:p2.example.com;lr;x=1>;y=2']
@@ -118,6 +118,20 @@ def test_a_request_without_routes_goes_to_the_target() -> None:
         "",
     ]
     assert dialog.next_hop == "sip:peer@127.0.0.2:5062"
+
+
+def test_folded_rows_of_the_peer_are_one_line_each_in_our_requests() -> None:
+    invite = parse(
+        b"INVITE sip:us@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP a.example.com;branch=z9hG4bKfold\r\nMax-Forwards: 70\r\n"
+        b'From: "A"\r\n <sip:a@example.com>;tag=theirs\r\nTo: <sip:us@127.0.0.1>\r\nCall-ID: one\r\n two\r\n'
+        b"CSeq: 1 INVITE\r\nContact: <sip:a@127.0.0.2>\r\nContent-Length: 0\r\n\r\n"
+    )
+    assert isinstance(invite, Request)
+    made = Dialog.uas(invite, "ours", contact=CONTACT).request("BYE")
+    written = made.to_bytes("Via: v")
+    assert b'\r\nTo: "A" <sip:a@example.com>;tag=theirs\r\nCall-ID: one two\r\n' in written
+    assert made.first_lines["to"] == 'To: "A" <sip:a@example.com>;tag=theirs'
+    assert made.to_bytes("Via: v") == written
 
 
 def test_loose_routes_go_into_route_rows_in_order() -> None:

@@ -30,6 +30,7 @@ from pbxcore.store.sql import WRITES, StoreUnavailable, show
 from pbxcore.store.statements import Row, Statement, run
 
 PERIOD = 1.0           # seconds that groups gather: a transaction costs as much as a call or two
+ENOUGH = 768           # values that gather no longer: calls wait while many are written at once; fewer cost more CPU
 BUSY_MS = 1_000        # another program holds SQLite's lock
 FIRST_RETRY = 0.25     # seconds
 LAST_RETRY = 5.0
@@ -90,6 +91,7 @@ class Applier:
         self._bell = threading.Event()
         self._idle = False
         self._urgent = False               # somebody waits for what was given
+        self._gathered = 0                 # values given since the last turn; the thread may miss a few
         self._stopping = False
         self._failed_at = 0.0
         self._pause = 0.0
@@ -106,7 +108,9 @@ class Applier:
         self._mailbox.append(item)
         if item.group is None or not item.logged:
             self._urgent = True
-        if self._idle or self._urgent:
+        else:
+            self._gathered += sum(map(len, item.group.values()))
+        if self._idle or self._urgent or self._gathered >= ENOUGH:
             self._bell.set()
 
     def stop(self, within: float) -> bool:
@@ -139,7 +143,8 @@ class Applier:
         self._drop()
 
     def _sleep(self) -> None:
-        """Let groups gather for a period; with none, sleep until one comes. A job ends it at once."""
+        """Let groups gather for a period, or until they are many; with none, sleep until one comes. A job ends it at
+        once."""
         bell = self._bell
         if not self._held and not self._gap:
             self._idle = True
@@ -154,6 +159,7 @@ class Applier:
 
     def _turn(self) -> None:
         self._urgent = False
+        self._gathered = 0
         for _ in range(len(self._mailbox)):
             item = self._mailbox.popleft()
             if item.group is not None:

@@ -142,6 +142,19 @@ async def test_a_tick_leaves_its_rows_to_the_hurried_group_that_is_on_its_way(pa
     assert await opened.close()
 
 
+async def test_few_values_gather_for_a_period_many_do_not(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(applier, "ENOUGH", 8)
+    opened = stores.open(f"sqlite:///{path}", serving=True)
+    opened._applier._period = 3600.0
+    opened.start()
+    for number in range(applier.ENOUGH):
+        assert opened._applier.applied == 0
+        put(opened, call(call_id=f"{number}"))
+        assert await opened.writer.flush()
+    await until(lambda: opened._applier.applied)
+    assert await opened.close()
+
+
 async def test_flush_gives_up_in_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Backlog, "append", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
     with locked(store.aside.with_name("office.db")):

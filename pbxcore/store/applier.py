@@ -152,7 +152,7 @@ class Applier:
                 bell.wait()
             self._idle = False
         bell.clear()
-        if self._urgent or self._stopping:
+        if self._urgent or self._stopping or self._gathered >= ENOUGH:  # it may have been rung for before the clearing
             return
         bell.wait(max(self._retry_at - self._clock(), 0.0) if self.down else self._period)
         bell.clear()

@@ -20,6 +20,7 @@ from bench.crm_server import crm_server
 from bench.exchange import CONTACTS, WRITTEN_SECONDS
 from bench.options import Options
 from bench.peers import rtpengine_daemon
+from bench.peers.kamailio import SHARED_MEMORY
 from bench.subject import HOST, Subject, process, wait_for_sip
 
 NAME = "Kamailio, same job"
@@ -129,7 +130,7 @@ def starter(path: str, job: Job) -> Callable[[Path, int, int, int], AbstractCont
                 control, daemon = stack.enter_context(rtpengine_daemon.serving(HOST, cpu))
                 defines["RTPENGINE"], media = f"udp:{control}", [daemon]
             command = [
-                path, "-DD", "-E", "-f", str(CONFIG), "-l", f"udp:{HOST}:{port}", "-m", "256", "-M", "16",
+                path, "-DD", "-E", "-f", str(CONFIG), "-l", f"udp:{HOST}:{port}", *SHARED_MEMORY,
                 "-b", str(RECEIVE_BUFFER),
                 "-w", str(directory), "-Y", str(directory), "-P", str(directory / "pid"),
                 *(word for name, value in defines.items() for word in ("-A", f'{name}="{value}"')),

@@ -66,6 +66,25 @@ def test_nothing_more_to_wait_for_is_no_endless_sleep(monkeypatch: pytest.Monkey
         sock.close()
 
 
+def test_it_is_awake_before_a_call_only_while_none_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+
+    def select(_read: object, _write: object, _error: object, seconds: float) -> tuple[list[object], ...]:
+        slept.append(seconds)
+        return [], [], []
+
+    load = Load(Options((HOST, 9), caller=HOST))
+    monkeypatch.setattr("bench.load.select.select", select)
+    monkeypatch.setattr("bench.load.time.perf_counter", lambda: 1000.0)
+    load._turn(1000.02, 1000.0)
+    load._turn(1000.0002, 1000.0)
+    load.caller.live = 1
+    load._turn(1000.02, 1000.0)
+    for sock in (load.caller.socket, load.callee.socket):
+        sock.close()
+    assert slept == pytest.approx([0.0197, 0.0, 0.02])
+
+
 def test_calls_that_are_held_talk() -> None:
     port = free_port(HOST)
     load = Load(

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import ip_address
+from itertools import chain
 
 import structlog
 
@@ -84,26 +85,17 @@ class Credentials:
     admin_password: str | None = None
 
 
-class Tokens:
-    """Fresh identifiers of 96 random bits. Asking the kernel for them one by one would cost a call seven system
-    calls."""
-
-    SIZE = 12
-    AT_ONCE = 512
-
-    def __init__(self) -> None:
-        self._ready: list[str] = []
-
-    def next(self) -> str:
-        try:
-            return self._ready.pop()
-        except IndexError:
-            text = secrets.token_hex(self.SIZE * self.AT_ONCE)
-            self._ready = [text[at : at + 2 * self.SIZE] for at in range(0, len(text), 2 * self.SIZE)]
-            return self._ready.pop()
+TOKEN_SIZE = 12
+TOKENS_AT_ONCE = 512
 
 
-token = Tokens().next
+def _fresh_tokens() -> list[str]:
+    """Identifiers of 96 random bits. Asking the kernel for them one by one would cost a call seven system calls."""
+    return secrets.token_bytes(TOKEN_SIZE * TOKENS_AT_ONCE).hex(" ", TOKEN_SIZE).split()
+
+
+token: Callable[[], str] = chain.from_iterable(iter(_fresh_tokens, [])).__next__
+"""The next fresh identifier; a new batch is made when the last one is used up."""
 
 
 def transport_options(sip: Sip) -> Options:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from math import inf
 from typing import Any, Protocol, TypeVar
 
 from pbxcore.sip.timers import Timers
@@ -33,13 +34,12 @@ class Deadline:
         self._whom: Waiting | None = whom
         self._timers = timers
         self.at = NEVER
-        self._armed: float | None = None  # when the earliest of its rows is due
+        self._armed = inf  # when the earliest of its rows is due
 
     def set(self, at: float, now: float) -> None:
         self.at = at
-        due = min(at, now + HORIZON)
-        if self._armed is None or self._armed > due:
-            self._armed = due
+        if at < self._armed:  # else the row that is there looks again when it is due
+            self._armed = due = min(at, now + HORIZON)
             self._timers.start(due, self, "deadline")
 
     def drop(self) -> None:
@@ -47,9 +47,9 @@ class Deadline:
         self._whom = None
 
     def on_timer(self, name: str, now: float) -> None:
-        if self._whom is None or self._armed is None or now < self._armed:  # an earlier row has taken its place
+        if self._whom is None or now < self._armed:  # an earlier row has taken its place
             return
-        self._armed = None
+        self._armed = inf
         if now >= self.at:
             self.at = NEVER
             self._whom.on_deadline()

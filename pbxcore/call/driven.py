@@ -64,12 +64,9 @@ class Driven(ABC):
             self.post(TIMED_OUT)
 
     def _go_on(self, signal: Signal | None) -> None:
-        """Run the coroutine up to where it waits next."""
-        coroutine = self._coroutine
-        if coroutine is None:
-            return
+        """Run the coroutine, which there is, up to where it waits next."""
         try:
-            waited = coroutine.send(signal)
+            waited = self._coroutine.send(signal)  # type: ignore[union-attr]
         except StopIteration:
             self._clear()
             return
@@ -83,8 +80,9 @@ class Driven(ABC):
             resume_after(waited, self._resume)
 
     def _resume(self) -> None:
-        """What the relay was asked for is there."""
-        self._go_on(None)
+        """What the relay was asked for is there; the call may be over since."""
+        if self._coroutine is not None:
+            self._go_on(None)
 
     def put_back(self, kept: list[Signal]) -> None:
         """For whoever reads next."""

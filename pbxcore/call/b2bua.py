@@ -203,7 +203,7 @@ class LiveCall(Driven):
         while live:
             signal = await self.next(deadline)
             branch, response = signal.leg, signal.response
-            if signal.kind is TIMEOUT:
+            if branch is None and signal.kind is TIMEOUT:
                 self.note(Outcome(480, "Temporarily Unavailable"))
                 break
             if (signal.request is not None or self.early is not None) and await self.within(signal):
@@ -215,20 +215,20 @@ class LiveCall(Driven):
                         return taken, None
                 if self.gave_up(signal):
                     break
-            elif signal.kind is UNREACHED:
-                live.remove(branch)
-                self.failed(branch, Outcome.unreached(signal.status, phone=branch.trunk is None))
-                if branch.instead:
-                    live += await instead(self, branch.instead, branch.hops, trouble=True)
-            elif signal.request is not None and signal.request.method == "BYE":
-                live.remove(branch)
-                self._hung_up(branch, signal)
             elif response is None:
-                self._early(branch, signal)
+                if signal.kind is UNREACHED:
+                    live.remove(branch)
+                    self.failed(branch, Outcome.unreached(signal.status, phone=branch.trunk is None))
+                    if branch.instead:
+                        live += await instead(self, branch.instead, branch.hops, trouble=True)
+                elif signal.request is not None and signal.request.method == "BYE":
+                    live.remove(branch)
+                    self._hung_up(branch, signal)
+                else:
+                    self._early(branch, signal)
             elif response.status < 200:
-                if response.status != 100:
-                    await self._progress(branch, response)
-                    self.apply(inputs.LegRang(self.exchange.wall(), branch.label))
+                await self._progress(branch, response)
+                self.apply(inputs.LegRang(self.exchange.wall(), branch.label))
             elif response.status < 300:
                 live.remove(branch)
                 if await answer(self, branch, response, live):
@@ -393,9 +393,10 @@ class LiveCall(Driven):
 
     def apply(self, happened: Input) -> CallSnapshot | None:
         """Fold an input into the call, write it down and tell whoever listens; the snapshot that was written."""
-        exchange = self.exchange
         effect = self.call.apply(happened)
-        snapshot: CallSnapshot | None = None
+        if not effect:
+            return None
+        exchange, snapshot = self.exchange, None
         if effect & WRITE:
             snapshot = self.call.snapshot()
             exchange.journal.write(snapshot)

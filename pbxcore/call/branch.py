@@ -68,7 +68,7 @@ class Branch(Leg):
 
     def on_response(self, tx: ClientTransaction, response: Response) -> None:
         if tx is not self.tx:
-            super().on_response(tx, response)
+            Leg.on_response(self, tx, response)
             return
         status = response.status
         if 200 <= status < 300:
@@ -79,29 +79,39 @@ class Branch(Leg):
             else:
                 call.post(Signal(RESPONSE, self, None, None, tx, response))
             return
-        if status in (401, 407) and self.invite is not None and self.call is not None:
+        call = self.call
+        if call is None:
+            if status >= 200:
+                self.leave()
+            return
+        if status < 200:
+            if "rseq" in response.first_lines:
+                if self.early is None:
+                    self.early = Acknowledger(self)
+                if not self.early.take(response):
+                    return
+        elif self._tries_again(status, response):
+            return
+        self.provisional = response
+        if status == 503 and self.trunk is not None:
+            self.unserved = True
+            self.trunk.unserved(self.flow, "it says 503 Service Unavailable", response)
+        if status != 100:  # which says nothing to the call
+            call.post(Signal(RESPONSE, self, None, None, tx, response))
+
+    def _tries_again(self, status: int, response: Response) -> bool:
+        """Whether the INVITE that was refused has been sent anew, with credentials or a longer session interval."""
+        if self.invite is None:
+            return False
+        again: Request | None = None
+        if status in (401, 407):
             again = self.with_credentials(self.invite, response)
-            if again is not None:
-                self._invite_again(again)
-                return
-        if status == 422 and self.invite is not None and self.call is not None:
-            rows = raised(self.invite, response)
-            if rows is not None:
-                self._invite_again(_with_rows(self.invite, rows))
-                return
-        if status < 200 and "rseq" in response.first_lines and self.call is not None:
-            if self.early is None:
-                self.early = Acknowledger(self)
-            if not self.early.take(response):
-                return
-        if self.call is not None:
-            self.provisional = response
-            if status == 503 and self.trunk is not None:
-                self.unserved = True
-                self.trunk.unserved(self.flow, "it says 503 Service Unavailable", response)
-            self.call.post(Signal(RESPONSE, self, None, None, tx, response))
-        elif status >= 200:
-            self.leave()
+        elif status == 422 and (rows := raised(self.invite, response)) is not None:
+            again = _with_rows(self.invite, rows)
+        if again is None:
+            return False
+        self._invite_again(again)
+        return True
 
     def _invite_again(self, invite: Request) -> None:
         """The same INVITE with what it lacked; early dialogs of the first end with it."""

@@ -40,7 +40,8 @@ async def dial(
             for flow, uri, trunk, path in found:
                 branch = Branch(exchange, live, live.next_label(), target, flow, trunk)
                 branch.path = path
-                branch.hops = hops
+                if hops:
+                    branch.hops = hops
                 live.branches.append(branch)
                 body = live.offer
                 if body:

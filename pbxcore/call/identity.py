@@ -69,11 +69,13 @@ def arriving(trunk: Trunk, request: Request, plan: DialPlan) -> tuple[str, str |
         called = _read(trunk, text, plan)
     caller = caller_in(request)
     number, name = caller.uri.username, caller.display
-    if trunk.trusted and "p-asserted-identity" in request:
+    rows = request.first_lines
+    if trunk.trusted and "p-asserted-identity" in rows:
         asserted = _asserted(request)
         if asserted is not None:
             number, name = asserted.uri.username, asserted.display or name
-    if number.lower() in HIDDEN or caller_hides(request):
+    hidden = caller.uri.host.lower() == NOWHERE or ("privacy" in rows and caller_hides(request))
+    if hidden or number.lower() in HIDDEN:
         return ANONYMOUS, NAMELESS, called
     return number, name, called
 

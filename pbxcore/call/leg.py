@@ -232,6 +232,8 @@ class Leg:
                 return
         if self.call is None and status < 300 and response.cseq.method == "INVITE":
             self.settle(tx, response)
+        elif self.call is None and self.ending:  # as nearly always: the answer to our BYE
+            self.leave()
         else:
             self._settle(Signal(RESPONSE, self, None, None, tx, response))
 
@@ -349,7 +351,7 @@ class CallerLeg(Leg):
         tx = self.tx
         if tx is None:
             return
-        dialog = self.open()
+        dialog = self.dialog or self.open()
         rows: list[Field] = []
         if status < 300:
             rows.append(("contact", f"Contact: {dialog.contact}"))

@@ -138,7 +138,7 @@ def default_target(call: IncomingCall, plan: DialPlan) -> str | None:
 def asks_crm(call: IncomingCall, plan: DialPlan) -> bool:
     """Whether the CRM is asked before anything rings: not for an extension under first-party control, whose own
     workstation asks, and never for a call for help."""
-    if is_emergency(call, plan) or is_own_mailbox(call, plan):
+    if call.extension is not None and (is_emergency(call, plan) or is_own_mailbox(call, plan)):
         return False
     number = default_target(call, plan)
     entry = plan.extensions.get(number) if number else None
@@ -177,7 +177,7 @@ def emergency_numbers(numbers: Iterable[str], plan: DialPlan) -> dict[str, str]:
 def plan(call: IncomingCall, decision: Decision | None, dial_plan: DialPlan, idle: Idle = list) -> tuple[Step, ...]:
     """The steps to take in order, never empty. What a decision names and the office does not have, or what is no
     address, is passed over for its `otherwise`, and in the end for the dial plan."""
-    if is_emergency(call, dial_plan):
+    if call.extension is not None and is_emergency(call, dial_plan):
         return _for_help(call.called, dial_plan)
     steps: list[Step] = []
     for _ in range(MAX_OTHERWISE):
@@ -227,8 +227,11 @@ def _decided(decision: Decision, dial_plan: DialPlan) -> list[Step]:
     match decision:
         case Ring():
             known = dial_plan.extensions
-            targets = [known[number].target for number in dict.fromkeys(decision.targets) if number in known]
             seconds = decision.timeout if 0 < decision.timeout <= MAX_RING_SECONDS else RING_SECONDS
+            if len(decision.targets) == 1:  # as nearly always
+                entry = known.get(decision.targets[0])
+                return [Round((entry.target,), seconds)] if entry is not None else []
+            targets = [known[number].target for number in dict.fromkeys(decision.targets) if number in known]
             if decision.strategy == "in_order":
                 return [Round((target,), seconds) for target in targets]
             return [Round(tuple(targets), seconds)] if targets else []

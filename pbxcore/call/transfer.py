@@ -270,11 +270,10 @@ class Transfer(Handover):
                 won = branch
             else:
                 branch.sdp = sdp_or_nothing(response) or branch.sdp
-                if response.status > 100:
-                    self.live.apply(inputs.LegRang(self.live.exchange.wall(), branch.label))
-                    self.report.tell(response.status, response.reason)
-                    self._rings = True
-                    self._ringback()
+                self.live.apply(inputs.LegRang(self.live.exchange.wall(), branch.label))
+                self.report.tell(response.status, response.reason)
+                self._rings = True
+                self._ringback()
         for branch in ringing:
             self.live.drop(branch, 487, None if won is None else ELSEWHERE)
         ringing.clear()

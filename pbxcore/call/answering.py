@@ -39,9 +39,10 @@ async def answer(live: LiveCall, branch: Branch, response: Response, others: lis
     news come behind it, where nothing has to be waited for."""
     exchange, call_id = live.exchange, live.call.offered.call_id
     branch.accept(response)
-    for other in others:
-        live.drop(other, 487, ELSEWHERE)
-    others.clear()
+    if others:
+        for other in others:
+            live.drop(other, 487, ELSEWHERE)
+        others.clear()
     try:
         body = await answer_body(live, branch, response)
     except MediaError as error:
@@ -50,13 +51,14 @@ async def answer(live: LiveCall, branch: Branch, response: Response, others: lis
         live.failed(branch, Outcome(488, "Not Acceptable Here"))
         return False
     durable = exchange.journal.when_durable(call_id, live.now_durable)
-    if not durable or live.inbox or live.a.reliable is not None or live.early is not None:
+    early = live.a.reliable is not None or live.early is not None
+    if early or not durable or live.inbox:
         if live.offer:
             branch.acknowledge(response)
         if not await _told_durable(live, branch, durable):
             branch.bye()
             return False
-        if live.a.reliable is not None or live.early is not None:
+        if early or live.early is not None:
             if not await settled(live, branch):
                 branch.bye()
                 return False

@@ -125,13 +125,14 @@ class LiveCall(Driven):
             lookup_ms = (exchange.clock() - began) * 1000
             if decision is not None:
                 decided_by = exchange.hooks.decided_by(offered.call_id) or decided_by
-        made = inputs.Decided(exchange.wall(), decided_by, lookup_ms)
-        if decision is not None:
-            made.display_name = decision.display_name
-            made.contact_id = decision.contact_id
-            made.instructions = decision.instructions
-            made.tags = decision.tags
+        if decision is None:
+            made = inputs.Decided(exchange.wall(), decided_by, lookup_ms)
+        else:
             self.maker.decision = decision
+            made = inputs.Decided(
+                exchange.wall(), decided_by, lookup_ms,
+                decision.display_name, decision.contact_id, decision.instructions, decision.tags,
+            )  # fmt: skip
         self.call.apply(made)
         self.unwritten = True
         if exchange.bus.wanted:

@@ -66,8 +66,9 @@ class Conversation:
         self.over = False
         self._parting: list[Field] = []  # what the caller is told of the end
         renew = live.early.renew if live.early is not None else None
-        plain = not renew and self.a.session is None and b.session is None
-        self._refresher = None if plain else Refresher(self, renew or set())
+        self._refresher: Refresher | None = None
+        if renew or live.a.session is not None or b.session is not None:
+            self._refresher = Refresher(self, renew or set())
 
     async def run(self) -> None:
         until = self.live.exchange.clock() + MAX_SECONDS

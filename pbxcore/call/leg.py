@@ -366,7 +366,8 @@ class CallerLeg(Leg):
                 self._head_for(dialog, self.flow)
         if body:
             rows.append(SDP_TYPE)
-        rows += fields
+        if fields:
+            rows += fields
         response = build.response(self.invite, status, reason, to_tag=dialog.local_tag, rows=rows, body=body)
         reliable = self.reliable
         if status >= 200:

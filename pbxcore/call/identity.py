@@ -16,7 +16,7 @@ from pbxcore.call.trunks import Trunk
 from pbxcore.hooks import IncomingCall
 from pbxcore.settings_file.values import DIALED, PUNCTUATION, SHORTEST_NATIONAL, normal_number
 from pbxcore.sip.errors import ParseError
-from pbxcore.sip.headers import NameAddr
+from pbxcore.sip.headers import WS, NameAddr
 from pbxcore.sip.message import Field, Request
 from pbxcore.sip.rows import ADDRESSES
 from pbxcore.sip.uri import escape_user
@@ -82,7 +82,7 @@ def arriving(trunk: Trunk, request: Request, plan: DialPlan) -> tuple[str, str |
 
 def caller_in(request: Request) -> NameAddr:
     """From, but for its tag and what else is behind the brackets. It is for all messages: not to be changed."""
-    address, bracket, _ = request.first_lines["from"].partition(">;tag=")
+    address, bracket, _ = request.first_lines["from"].partition(":")[2].lstrip(WS).partition(">;tag=")
     return (ADDRESSES[address + ">"] if bracket else None) or request.from_
 
 

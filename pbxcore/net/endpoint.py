@@ -34,7 +34,7 @@ from pbxcore.net.flow import (
     why_not,
 )
 from pbxcore.net.pressure import Pressure
-from pbxcore.net.ring import LONGEST, Ring
+from pbxcore.net.ring import BEGINNING, Ring
 from pbxcore.net.stream import SECURE, StreamFlow
 from pbxcore.net.tls import CertificateFault, Certificates
 from pbxcore.net.udp import UdpFlow, UdpSocket
@@ -273,20 +273,29 @@ class Endpoint:
         layer = self._layer
         if layer is None:
             return False
-        copied = layer.copied(data) if self.pressure.late and not flow.reliable else None
-        if copied is None:
-            try:
-                message = parse(data)
-            except ParseError as error:
-                self._no_message(data, flow, error, now)
-                return False
-        self.ring.append((self._since + now, False, flow.transport, flow.local, flow.remote, data[:LONGEST]))
+        if self.pressure.late and not flow.reliable and self._copied(layer, data, flow, now):
+            return True
         try:
-            if copied is None:
-                layer.receive(message, flow, now)
-            else:
-                copied.again(now)
+            message = parse(data)
+        except ParseError as error:
+            self._no_message(data, flow, error, now)
+            return False
+        self.ring.append((self._since + now, False, flow.transport, flow.local, flow.remote, data[BEGINNING]))
+        try:
+            layer.receive(message, flow, now)
         except Exception:   # whatever a stranger's message sets off in us, the loop goes on
+            self._crashed(flow)
+        return True
+
+    def _copied(self, layer: Layer, data: bytes, flow: UdpFlow | StreamFlow, now: float) -> bool:
+        """Whether this is the copy of a request, which its transaction has been told of then."""
+        tx = layer.copied(data)
+        if tx is None:
+            return False
+        self.ring.append((self._since + now, False, flow.transport, flow.local, flow.remote, data[BEGINNING]))
+        try:
+            tx.again(now)
+        except Exception:   # as in `handle`
             self._crashed(flow)
         return True
 

@@ -18,6 +18,7 @@ Row = tuple[float, bool, str, Address, Address, bytes]
 """Unix time, whether it went out, transport as in Via, our address, the peer's, the message."""
 
 LONGEST = 4096   # octets of a message that are kept
+BEGINNING = slice(LONGEST)   # copies nothing of a message that is no longer
 
 
 class Peer(Protocol):
@@ -38,11 +39,11 @@ class Ring:
 
     def __init__(self, messages: int = 5000) -> None:
         self._rows: deque[Row] = deque(maxlen=messages)
-        self.append = self._rows.append   # for whoever makes the row: `data[:LONGEST]` copies nothing of a short one
+        self.append = self._rows.append   # for whoever makes the row, with `data[BEGINNING]`
 
     def note(self, out: bool, peer: Peer, data: bytes) -> None:
         """Keep a message that was received (`out` False) or is being sent. Runs for every message there is."""
-        self.append((time(), out, peer.transport, peer.local, peer.remote, data[:LONGEST]))
+        self.append((time(), out, peer.transport, peer.local, peer.remote, data[BEGINNING]))
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -21,7 +21,7 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from pbxcore.net.flow import NoFlow, is_wildcard, plain_host, source_towards
-from pbxcore.net.ring import LONGEST
+from pbxcore.net.ring import BEGINNING
 
 if TYPE_CHECKING:
     from pbxcore.net.endpoint import Endpoint
@@ -121,10 +121,11 @@ class UdpSocket:
         self._sock.close()
 
     def _readable(self) -> None:
-        endpoint = self.endpoint
+        endpoint, flows, size = self.endpoint, self._flows, self._size
         counters = endpoint.counters
         pressure = endpoint.pressure
         now = endpoint.begin()
+        read = 0
         try:
             for _ in range(endpoint.limits.datagrams_a_wake_up):
                 try:
@@ -134,13 +135,16 @@ class UdpSocket:
                 except OSError:
                     counters.receive_errors += 1
                     continue
-                counters.datagrams_in += 1
-                flow = self._flows.get(address) or self.flow_of(address, self._local_or_any(address))
+                read += 1
+                try:
+                    flow = flows[address]
+                except KeyError:
+                    flow = self.flow_of(address, self._local_or_any(address))
                 endpoint.handle(data, flow, now)
                 if endpoint.unsent:     # on streams, which are not to wait until others' messages have been handled
                     endpoint.flush()
-                ioctl(self._fileno, FIONREAD, self._size)
-                if self._size == NOTHING:
+                ioctl(self._fileno, FIONREAD, size)
+                if size == NOTHING:
                     break
             else:
                 pressure.waited(self, self.age(), endpoint.clock(), self._lost())
@@ -148,6 +152,7 @@ class UdpSocket:
             if pressure.late:
                 pressure.eased(self, now)
         finally:
+            counters.datagrams_in += read
             endpoint.end()
 
     def age(self) -> float:
@@ -206,7 +211,7 @@ class UdpSocket:
             return False
         except OSError:   # no route, too long, a full device queue: lost like any datagram, SIP sends again
             endpoint.counters.send_errors += 1
-        endpoint.ring.append((time(), True, "UDP", flow.local, flow.remote, data[:LONGEST]))
+        endpoint.ring.append((time(), True, "UDP", flow.local, flow.remote, data[BEGINNING]))
         return True
 
     def keep(self, data: bytes, flow: UdpFlow) -> None:

@@ -166,27 +166,5 @@ class Message:
         raise NotImplementedError
 
 
-class Unlisted(Message):
-    """A message whose rows are listed as `fields` when somebody asks for those."""
-
-    __slots__ = ()
-
-    _fields: list[Field] | None
-
-    def _listed(self) -> list[Field]:
-        raise NotImplementedError
-
-    @property
-    def fields(self) -> list[Field]:  # a slot of Message
-        fields = self._fields
-        if fields is None:
-            fields = self._fields = self._listed()  # type: ignore[misc]  # a slot of the classes below
-        return fields
-
-    @fields.setter
-    def fields(self, fields: list[Field]) -> None:
-        self._fields = fields  # type: ignore[misc]
-
-
 def _field(name: str, value: str) -> Field:
     return known_key(name) or key_of(name), f"{name}: {one_line(value)}"

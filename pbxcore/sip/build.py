@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from pbxcore.sip.base import Unlisted
 from pbxcore.sip.errors import ParseError
 from pbxcore.sip.headers import BLANKS, key_of, known_key, one_line
 from pbxcore.sip.message import Field, Request, Response
+from pbxcore.sip.views import View
 
 REASONS: dict[int, str] = {
     100: "Trying", 180: "Ringing", 181: "Call Is Being Forwarded", 182: "Queued", 183: "Session Progress",
@@ -88,10 +88,10 @@ def response(
 _REPEATED = ("via", "from", "to", "call-id", "cseq")
 
 
-class Answer(Unlisted, Response):
+class Answer(Response):
     """A response that repeats one row of each kind: those and the others are listed when somebody asks."""
 
-    __slots__ = ("_fields", "_repeated", "_rows")
+    __slots__ = ("_repeated", "_rows")
 
     def __init__(
         self, status: int, reason: str, repeated: tuple[str, str, str, str, str], rows: Sequence[Field], body: bytes
@@ -102,15 +102,16 @@ class Answer(Unlisted, Response):
         self.seen = {}
         self._repeated = repeated
         self._rows = rows
-        self._fields = None
 
-    def _listed(self) -> list[Field]:
+    @View
+    def fields(self) -> list[Field]:
+        """The rows are listed when somebody asks."""
         return [*zip(_REPEATED, self._repeated, strict=True), *self._rows]
 
     def to_bytes(self, top: str = "") -> bytes:
         rows, body = self._rows, self.body
         lines = [line for key, line in rows if key != "content-length"] if rows else ()
-        if self._fields is not None or top or len(lines) != len(rows):
+        if "fields" in self.seen or top or len(lines) != len(rows):
             return super().to_bytes(top)
         start, length = f"SIP/2.0 {self.status} {self.reason}", f"Content-Length: {len(body)}\r\n\r\n"
         return "\r\n".join((start, *self._repeated, *lines, length)).encode("utf-8", "surrogateescape") + body

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 from pbxcore.sip import build
-from pbxcore.sip.base import Unlisted
 from pbxcore.sip.errors import ParseError, SipError
 from pbxcore.sip.headers import NameAddr
 from pbxcore.sip.message import Field, Message, Request, Response
 from pbxcore.sip.rows import CONTACTS, value_of
 from pbxcore.sip.uri import Uri
+from pbxcore.sip.views import View
 
 
 class DialogState(StrEnum):
@@ -36,10 +36,10 @@ _REFRESHING = frozenset(("INVITE", "UPDATE", "SUBSCRIBE", "NOTIFY"))
 _SHARED = ("max-forwards", "from", "to", "call-id")
 
 
-class InDialogRequest(Unlisted, Request):
+class InDialogRequest(Request):
     """A request inside of a dialog: the rows that all of them share are one text, and listed when somebody asks."""
 
-    __slots__ = ("_fields", "_number", "_rows", "_shared")
+    __slots__ = ("_number", "_rows", "_shared")
 
     def __init__(self, method: str, uri: str, shared: str, number: int, rows: Sequence[Field], body: bytes) -> None:
         self.method = method
@@ -49,14 +49,15 @@ class InDialogRequest(Unlisted, Request):
         self._shared = shared
         self._number = number
         self._rows = rows
-        self._fields = None
 
-    def _listed(self) -> list[Field]:
+    @View
+    def fields(self) -> list[Field]:
+        """The rows are listed when somebody asks."""
         shared = zip(_SHARED, self._shared.split("\r\n"), strict=True)
         return [*shared, ("cseq", f"CSeq: {self._number} {self.method}"), *self._rows]
 
     def to_bytes(self, top: str = "") -> bytes:
-        if self._fields is not None or self._rows or not top:
+        if "fields" in self.seen or self._rows or not top:
             return super().to_bytes(top)
         method, body = self.method, self.body
         text = (

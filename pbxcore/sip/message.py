@@ -9,7 +9,7 @@ raises nothing later. No transaction, dialog or transport is known here.
 from __future__ import annotations
 
 from pbxcore.sip import views
-from pbxcore.sip.base import MAX_SIZE, Message, Unlisted
+from pbxcore.sip.base import MAX_SIZE, Message
 from pbxcore.sip.checks import MANDATORY, check_common, check_request, check_response, doubled
 from pbxcore.sip.errors import ParseError
 from pbxcore.sip.headers import (
@@ -129,7 +129,7 @@ class Response(Message):
         return f"<Response {self.status} {self.reason}>"
 
 
-class Checked(Unlisted):
+class Checked(Message):
     """A message that `parse` found to be as nearly all are: what its slots name is read, and `check` has nothing to do.
 
     An edit that takes a mandatory header away, or makes it unreadable, raises ParseError.
@@ -140,7 +140,9 @@ class Checked(Unlisted):
     head: str
     unrepeated: bool
 
-    def _listed(self) -> list[Field]:
+    @View
+    def fields(self) -> list[Field]:
+        """The rows are listed when somebody asks."""
         fields = [FIELDS.read(line) for line in self.head.split("\r\n")[1:]]
         fields[0] = ("via", self.first_lines["via"])  # `mark_source` may have changed it
         return fields
@@ -154,7 +156,7 @@ class Checked(Unlisted):
 
 
 _READ = (
-    "_fields", "branch", "call_id", "cseq", "first_lines", "from_tag", "head", "sent_by", "to_tag", "unrepeated",
+    "branch", "call_id", "cseq", "first_lines", "from_tag", "head", "sent_by", "to_tag", "unrepeated",
 )  # fmt: skip
 
 
@@ -162,10 +164,10 @@ class CheckedRequest(Checked, Request):
     __slots__ = (*_READ, "request_uri")
 
     def _put_via(self, old: str, new: str) -> None:
-        if self._fields is None:
-            self.first_lines["via"] = new
-        else:
+        if "fields" in self.seen:
             super()._put_via(old, new)
+        else:
+            self.first_lines["via"] = new
 
 
 class CheckedResponse(Checked, Response):
@@ -191,7 +193,7 @@ def _read(data: bytes) -> CheckedRequest | CheckedResponse | None:
         return None
     try:
         text = head.decode()
-        read = _as_usual(text) or _row_by_row(text)
+        read = _as_usual(text, body) or _row_by_row(text, body)
     except (KeyError, ValueError):
         return None
     if read is None:
@@ -200,30 +202,47 @@ def _read(data: bytes) -> CheckedRequest | CheckedResponse | None:
     start = STARTS[line]
     sent_by = SENT_BY[before]
     cseq = CSEQS[first["cseq"]]
-    length = first.get("content-length")
-    if start is None or sent_by is None or cseq is None or (length is not None and NUMBERS[length] != len(body)):
+    if start is None or sent_by is None or cseq is None:
         return None
     status, method, what, uri = start
-    unrepeated = fields is None or len(fields) == len(first)
-    message: CheckedRequest | CheckedResponse
     # The same is said of both, each in lines of its own: a line remembers where one class has its slots (PEP 659).
+    message: CheckedRequest | CheckedResponse
     if status:
         response = message = _new(CheckedResponse)
-        response.status, response.reason = status, what
-        response.head, response._fields, response.body = text, fields, body
-        response.seen, response.first_lines, response.unrepeated = {}, first, unrepeated
-        response.branch, response.sent_by, response.cseq = branch, sent_by, cseq
-        response.from_tag, response.to_tag, response.call_id = from_tag, to_tag, call_id
+        response.status = status
+        response.reason = what
+        response.head = text
+        response.body = body
+        response.seen = {}
+        response.first_lines = first
+        response.unrepeated = True
+        response.branch = branch
+        response.sent_by = sent_by
+        response.cseq = cseq
+        response.from_tag = from_tag
+        response.to_tag = to_tag
+        response.call_id = call_id
     elif method == cseq.method:
         request = message = _new(CheckedRequest)
-        request.method, request.uri, request.request_uri = method, what, uri
-        request.head, request._fields, request.body = text, fields, body
-        request.seen, request.first_lines, request.unrepeated = {}, first, unrepeated
-        request.branch, request.sent_by, request.cseq = branch, sent_by, cseq
-        request.from_tag, request.to_tag, request.call_id = from_tag, to_tag, call_id
+        request.method = method
+        request.uri = what
+        request.request_uri = uri
+        request.head = text
+        request.body = body
+        request.seen = {}
+        request.first_lines = first
+        request.unrepeated = True
+        request.branch = branch
+        request.sent_by = sent_by
+        request.cseq = cseq
+        request.from_tag = from_tag
+        request.to_tag = to_tag
+        request.call_id = call_id
     else:
         return None
-    if "route" in first or "record-route" in first:
+    if fields is not None:
+        message.fields = fields
+        message.unrepeated = len(fields) == len(first)
         try:
             message.routes, message.record_routes  # noqa: B018
         except ParseError:
@@ -236,24 +255,28 @@ def _read(data: bytes) -> CheckedRequest | CheckedResponse | None:
 _Read = tuple[str, dict[str, str], list[Field] | None, str, str, str | None, str | None, str]
 
 
-def _as_usual(text: str) -> _Read | None:
+def _as_usual(text: str, body: bytes = b"") -> _Read | None:
     """The rows as nearly everybody orders them, those of the tail not one by one."""
     found = usual(text)
     if found is None:
         return None
-    line, via, before, branch, from_, from_tag, to, to_tag, call_id, cseq, hops, contact, rest = found.groups()
+    (
+        line, via, before, branch, from_, caller, from_tag, to, called, to_tag, call_id, cseq, hops, contact, rest,
+    ) = found.groups()  # fmt: skip
     tail = TAILS[rest]
-    if tail is None or from_ is None or to is None or call_id is None or cseq is None:
+    if tail is None or caller is None or called is None or call_id is None or cseq is None:
         return None
-    from_, to = f"From: {from_}", f"To: {to}"
-    if ADDRESSES[from_] is None or ADDRESSES[to] is None:
+    length = tail.get("content-length")
+    if (length is not None and NUMBERS[length] != len(body)) or ADDRESSES[caller] is None or ADDRESSES[called] is None:
         return None
-    first = tail.copy()
-    first["via"] = via
-    first["from"] = f"{from_};tag={from_tag}" if from_tag else from_
-    first["to"] = f"{to};tag={to_tag}" if to_tag else to
-    first["call-id"] = f"Call-ID: {call_id}"
-    first["cseq"] = f"CSeq: {cseq}"
+    first = {
+        "via": via,
+        "from": f"From: {from_}",
+        "to": f"To: {to}",
+        "call-id": f"Call-ID: {call_id}",
+        "cseq": f"CSeq: {cseq}",
+        **tail,
+    }
     if hops is not None:
         if "max-forwards" in tail:
             return None
@@ -265,7 +288,7 @@ def _as_usual(text: str) -> _Read | None:
     return line, first, None, before, branch, from_tag, to_tag, call_id
 
 
-def _row_by_row(text: str) -> _Read | None:
+def _row_by_row(text: str, body: bytes) -> _Read | None:
     """In any order, and doubled where they may be. KeyError or ValueError where something is missing or malformed."""
     lines = text.split("\r\n")
     joined = "".join(lines)
@@ -283,11 +306,13 @@ def _row_by_row(text: str) -> _Read | None:
     from_tag = TAGS[first["from"]]
     to_tag = TAGS[first["to"]]
     call_id = first["call-id"].partition(":")[2].strip(WS)
+    length = first.get("content-length")
     if (
         branch is None
         or from_tag is None
         or to_tag is None
         or not call_id
+        or (length is not None and NUMBERS[length] != len(body))
         or ("max-forwards" in first and NUMBERS[first["max-forwards"]] is None)
         or ("contact" in first and CONTACTS[first["contact"]] is None)
         or "cseq" not in first

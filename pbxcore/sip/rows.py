@@ -146,21 +146,21 @@ def is_status(text: str) -> bool:
     return len(text) == 3 and "100" <= text <= "699" and text.isascii() and text.isdigit()
 
 
-def _address(row: str) -> NameAddr | None:
+def _address(value: str) -> NameAddr | None:
     """An address in brackets with nothing behind them. It is for all messages: not to be changed."""
-    if row[-1] != ">" or _broken(row):
+    if value[-1:] != ">" or _broken(value):
         return None
     try:
-        return NameAddr.parse(value_of(row))
+        return NameAddr.parse(value)
     except ParseError:
         return None
 
 
 def _tag(row: str) -> str | None:
     """The tag of a From or To with no parameter but it; empty when there is none."""
-    address, mark, tag = row.partition(">;tag=")
+    address, mark, tag = row.partition(":")[2].lstrip(WS).partition(">;tag=")
     if not mark:
-        return None if ADDRESSES[row] is None else ""
+        return None if ADDRESSES[address] is None else ""
     return tag if is_token(tag) and ADDRESSES[address + ">"] is not None else None
 
 
@@ -200,7 +200,7 @@ def _sent_by(text: str) -> SentBy | None:
 
 
 def _tail(text: str) -> dict[str, str] | None:
-    """The row of each header, and room for those that come before (`usual`); none may be there twice."""
+    """The row of each header. None may be there twice, nor be one of those that come before (`usual`)."""
     lines = text.split("\r\n")
     if _broken("".join(lines)) or len(lines) > MAX_HEADERS - _MOST_BEFORE:
         return None
@@ -216,7 +216,7 @@ def _tail(text: str) -> dict[str, str] | None:
         or (contact is not None and CONTACTS[contact] is None)
     ):
         return None
-    return {**dict.fromkeys(_BEFORE, ""), **first}
+    return first
 
 
 NO_URI = Uri("sip", None, "")
@@ -239,21 +239,21 @@ _BEHIND = r"[A-Za-z0-9.!%*_+`'~:\[\]/=;-]*+"  # nothing, or from a semicolon on:
 branch_of = re.compile(_BRANCH + _BEHIND).fullmatch
 """Group 1 is the branch, in what stands behind the `;branch=` of a Via that is alone in its row."""
 
-_ADDRESS = r"([^>]*+>)(?:;tag=([A-Za-z0-9.!%*_+`'~-]++)|)"
+_ADDRESS = r"(([^>]*+>)(?:;tag=([A-Za-z0-9.!%*_+`'~-]++)|))"
 usual = re.compile(
     rf"([^\r]*+)\r\n((Via: [^;]*+(?:;rport|));branch={_BRANCH}{_BEHIND})\r\n(?:"
     # No row twice: where its group has something already, the tail begins. Marks are set behind a literal, so that an
     # alternative that is not the one leaves the groups as they are.
-    rf"From: (?(5)(?!)){_ADDRESS}\r\n|To: (?(7)(?!)){_ADDRESS}\r\n|Call-ID: (?(9)(?!))([!-~]++)\r\n"
-    r"|CSeq: (?(10)(?!))([^\r]*+)\r\n|Max-Forwards: (?(11)(?!))([0-9]{1,9}+)\r\n|Contact: (?(12)(?!))([^\r]*+)\r\n"
-    r")*+(.*)",
+    rf"From: (?(5)(?!)){_ADDRESS}\r\n|To: (?(8)(?!)){_ADDRESS}\r\n|Call-ID: (?(11)(?!))([!-~]++)\r\n"
+    r"|CSeq: (?(12)(?!))([^\r]*+)\r\n|Max-Forwards: (?(13)(?!))([0-9]{1,9}+)\r\n|Contact: (?(14)(?!))([^\r]*+)\r\n"
+    r")*+(?<=\n)(.*)",  # some versions of `re` go on in the middle of the row that was not as usual
     re.DOTALL,
 ).fullmatch
 """The head of a message whose rows begin as nearly everybody's do: Via, then in any order what is new in each call.
 
-Start line; the row of Via, what of it is before the branch, and the branch; From and its tag; To and its tag; Call-ID;
-CSeq; Max-Forwards; Contact; the tail, the rows that are the same in call after call. What an address, a CSeq or a
-Contact is worth is not looked at here."""
+Start line; the row of Via, what of it is before the branch, and the branch; From, its address and its tag; To, its
+address and its tag; Call-ID; CSeq; Max-Forwards; Contact; the tail, the rows that are the same in call after call. What
+an address, a CSeq or a Contact is worth is not looked at here."""
 _BEFORE = ("via", "from", "to", "call-id", "cseq")
 _MOST_BEFORE = 7  # rows before the tail
 _NOT_IN_A_TAIL = frozenset((*_BEFORE, "route", "record-route"))

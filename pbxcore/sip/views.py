@@ -57,7 +57,7 @@ def _address(row: str) -> NameAddr:
     tag = TAGS[row]
     if tag is None:
         return NameAddr.parse(value_of(row))
-    known = ADDRESSES[row.removesuffix(f";tag={tag}")]
+    known = ADDRESSES[row.partition(":")[2].lstrip(WS).removesuffix(f";tag={tag}")]
     assert known is not None  # or there would be no tag
     return NameAddr(known.uri, known.display, {"tag": tag} if tag else {})
 

@@ -527,3 +527,25 @@ def test_a_refusal_counts_whatever_its_contact_says() -> None:
 
 def test_responses_of_methods_with_routes_are_checked() -> None:
     assert refused(OK.replace(b"Call-ID", b"Record-Route: x\r\nCall-ID")).status == 400
+
+
+@pytest.mark.parametrize(
+    ("rows", "keys"),
+    [
+        ((b"Contact: <sip:a@b>",), ["contact"]),  # the last row has no line break that `parse` would see
+        ((b"Contact: sip:a@b",), ["contact"]),
+        ((b"Max-Forwards: 70", b"Contact: sip:a@b"), ["contact", "max-forwards"]),
+        ((b"Max-Forwards: 70", b"Max-Forwards: 7:1"), ["max-forwards"]),
+    ],
+)
+def test_no_part_of_a_row_is_a_row(rows: tuple[bytes, ...], keys: list[str]) -> None:
+    head = (
+        b"BYE sip:b@192.0.2.7 SIP/2.0",
+        b"Via: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1",
+        b"From: <sip:a@b>;tag=1",
+        b"To: <sip:c@d>;tag=2",
+        b"Call-ID: 1",
+        b"CSeq: 2 BYE",
+    )
+    message = parse(b"\r\n".join((*head, *rows, b"\r\n")))
+    assert sorted(set(message.first_lines) - {"via", "from", "to", "call-id", "cseq"}) == keys

@@ -29,32 +29,33 @@ def split_range(ports: str, workers: int) -> list[tuple[int, int]]:
 class Pool:
     """The pairs of one worker on one local address, named by their RTP ports. Times are monotonic seconds."""
 
-    __slots__ = ("_resting", "address", "asked", "error", "free", "lent")
+    __slots__ = ("_bound", "_resting", "address", "asked", "error", "free")
 
     def __init__(self, address: str) -> None:
         self.address = address
         self.free: deque[int] = deque()
         self._resting: deque[tuple[float, int]] = deque()
-        self.lent = 0
+        self._bound = 0
         self.asked = False        # the worker was asked for more and has not finished
         self.error = ""           # why it will not bind any more
+
+    @property
+    def lent(self) -> int:
+        return self._bound - len(self.free) - len(self._resting)
 
     def take(self, now: float) -> int:
         """A pair's RTP port, the one that was free longest; 0 when none is at hand."""
         resting, free = self._resting, self.free
         while resting and resting[0][0] <= now:
             free.append(resting.popleft()[1])
-        if not free:
-            return 0
-        self.lent += 1
-        return free.popleft()
+        return free.popleft() if free else 0
 
     def give_back(self, port: int, now: float) -> None:
-        self.lent -= 1
         self._resting.append((now + QUARANTINE_SECONDS, port))
 
     def bound(self, ports: list[int], error: str, done: bool) -> None:
         """What the worker reported."""
+        self._bound += len(ports)
         self.free.extend(ports)
         self.error = error
         if done:

@@ -1,13 +1,4 @@
-"""A call inside a worker: its legs, who is bridged to whom, its statistics.
-
-A leg is written as a text: one media line after the other, separated by ";", each either "-" (disabled) or the words
-
-    local port host rtp-port rtcp-host rtcp-port rate hosts
-
-`local` and `port` name our pair of sockets; RTCP at the very address of RTP is rtcp-mux (RFC 5761); host 0.0.0.0 or ::
-sends nothing there (hold, RFC 3264 section 8.4); rate 0 is a stream that is no RTP; `hosts`, separated by ",", may send
-from another port or address than the SDP says (NAT).
-"""
+"""A call inside a worker: its legs, who is bridged to whom, its statistics. What is told of a leg is in `records`."""
 
 from __future__ import annotations
 
@@ -15,14 +6,15 @@ from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 
 from pbxcore.media.latch import Address
+from pbxcore.media.records import Counters, Line, Lines
+from pbxcore.media.rtp import Reception
 from pbxcore.media.sockets import Pair
 from pbxcore.media.stream import Stream
 
 HOLD_HOSTS = ("0.0.0.0", "::")
-DISABLED = "-"
 
 Leg = list[Pair | None]
-Pairs = Mapping[tuple[str, int], Pair]
+Pairs = Mapping[Address, Pair]
 
 
 class Call:
@@ -45,12 +37,12 @@ class Call:
         self.reported = False
         self.ended = False
 
-    def set_leg(self, tag: str, text: str, pairs: Pairs, now: float) -> None:
+    def set_leg(self, tag: str, lines: Lines, pairs: Pairs, now: float) -> None:
         """Take what an offer or answer said of one leg; sockets it used before and no longer does are closed."""
         before = self.legs.get(tag, [])
         leg: Leg = []
-        for line in text.split(";"):
-            leg.append(None if line == DISABLED else _set_line(before, line.split(" "), pairs, now))
+        for line in lines:
+            leg.append(None if line is None else _set_line(before, line, pairs, now))
         for pair in before:
             if pair is not None and pair not in leg:
                 _close(pair)
@@ -59,20 +51,18 @@ class Call:
     def bridge(self, from_tag: str, to_tag: str) -> None:
         """Join two legs, media line by media line, and cut off whoever they were joined to before."""
         for pair, other in zip_longest(self.legs[from_tag], self.legs[to_tag]):
-            for component in (0, 1):
-                if pair is not None:
-                    pair[component].bridge(other[component] if other is not None else None)
-                elif other is not None:
-                    other[component].bridge(None)
+            if pair is not None and other is not None:
+                pair[0].bridge(other[0])
+                pair[1].bridge(other[1])
+            elif pair is not None or other is not None:
+                _cut(pair or other)
         self.bridged = from_tag if to_tag == "a" else to_tag
 
     def cut(self) -> None:
         """Relay nothing more between anybody."""
         for leg in self.legs.values():
             for pair in leg:
-                if pair is not None:
-                    pair[0].bridge(None)
-                    pair[1].bridge(None)
+                _cut(pair)
 
     def drop_leg(self, tag: str) -> None:
         for pair in self.legs.pop(tag, []):
@@ -81,64 +71,69 @@ class Call:
 
     def close(self) -> None:
         self.ended = True
-        for tag in list(self.legs):
+        for tag in [*self.legs]:
             self.drop_leg(tag)
 
     def audio(self) -> Iterator[Stream]:
         """The streams of RTP, not those of RTCP."""
         return (pair[0] for leg in self.legs.values() for pair in leg if pair is not None)
 
-    def _count(self) -> None:
-        """Take in what the kernel has relayed."""
-        for stream in self.audio():
-            if stream.lent is not None:
-                stream.lent.count()
-
     def activity(self) -> int:
         """A number that changes with every packet."""
-        self._count()
-        return sum(
-            stream.reception.packets + stream.reception.other
-            for leg in self.legs.values() for pair in leg if pair is not None for stream in pair
-        )  # fmt: skip
+        total = 0
+        for leg in self.legs.values():
+            for pair in leg:
+                if pair is not None:
+                    rtp, rtcp = _counted(pair[0]), pair[1].reception
+                    total += rtp.packets + rtp.other + rtcp.packets + rtcp.other
+        return total
 
-    def statistics(self) -> str:
-        """Packets, octets, lost and jitter in us: from `a`, then from the leg bridged to it."""
-        self._count()
-        return f"{_statistics(self.legs.get('a', []))} {_statistics(self.legs.get(self.bridged, []))}"
+    def statistics(self) -> tuple[Counters, Counters]:
+        """What came from `a`, then from the leg bridged to it."""
+        return _statistics(self.legs.get("a", [])), _statistics(self.legs.get(self.bridged, []))
 
 
-def _set_line(before: Leg, line: list[str], pairs: Pairs, now: float) -> Pair:
-    local, port, host, rtp_port, rtcp_host, rtcp_port, rate, hosts = line
-    pair = pairs[local, int(port)]
+def _set_line(before: Leg, line: Line, pairs: Pairs, now: float) -> Pair:
+    ours, remote, rtcp_remote, rate, hosts = line
+    pair = pairs[ours]
     rtp, rtcp = pair
     if pair not in before:
-        clock = int(rate)
-        rtp.open(clock)
-        rtcp.open(clock)
-    if host in HOLD_HOSTS:
+        rtp.open(rate)
+        rtcp.open(rate)
+    if remote[0] in HOLD_HOSTS:
         rtp.mute()
         rtcp.mute()
         return pair
-    sources = tuple(hosts.split(","))
-    remote: Address = (host, int(rtp_port))
-    rtcp_remote: Address = (rtcp_host, int(rtcp_port))
-    rtp.expect(remote, sources, now)
+    rtp.expect(remote, hosts, now)
     if rtcp_remote != remote:
-        rtcp.expect(rtcp_remote, sources, now)
+        rtcp.expect(rtcp_remote, hosts, now)
     return pair
 
 
-def _statistics(leg: Leg) -> str:
-    receptions = [pair[0].reception for pair in leg if pair is not None]
-    if len(receptions) == 1:
-        only = receptions[0]
-        return f"{only.packets} {only.octets} {only.lost} {int(only.jitter_ms * 1000)}"
-    packets = sum(reception.packets for reception in receptions)
-    octets = sum(reception.octets for reception in receptions)
-    lost = sum(reception.lost for reception in receptions)
-    jitter = max((reception.jitter_ms for reception in receptions), default=0.0)
-    return f"{packets} {octets} {lost} {int(jitter * 1000)}"
+def _counted(stream: Stream) -> Reception:
+    """With what the kernel has relayed."""
+    if stream.lent is not None:
+        stream.lent.count()
+    return stream.reception
+
+
+def _statistics(leg: Leg) -> Counters:
+    packets = octets = lost = 0
+    jitter = 0.0
+    for pair in leg:
+        reception = None if pair is None else _counted(pair[0])
+        if reception is not None and reception.packets:
+            packets += reception.packets
+            octets += reception.octets
+            lost += reception.lost
+            jitter = max(jitter, reception.jitter_ms)
+    return (packets, octets, lost, int(jitter * 1000)) if packets else ()
+
+
+def _cut(pair: Pair | None) -> None:
+    if pair is not None:
+        pair[0].bridge(None)
+        pair[1].bridge(None)
 
 
 def _close(pair: Pair) -> None:

@@ -11,31 +11,28 @@ import os
 import socket
 import subprocess
 import sys
-from collections import deque
 from collections.abc import Callable
 from math import inf
 from pathlib import Path
 
 import pbxcore
-from pbxcore.media import bencode
 from pbxcore.media.book import STEP, Pool
+from pbxcore.media.records import RECEIVED, Message, encode, pack, unpack
 
-RECORD = 32768            # octets in a record at most, well under the socket's buffer
 BUFFER = 1 << 20
 EXIT_SECONDS = 2.0
 TOGETHER = 0.010          # seconds after one record in which commands gather for the next: half a packet of audio
-
-Words = dict[str, bencode.Value]
 
 
 class Channel:
     """One worker. `load` is how many calls it has; `pools` are its ports by local address.
 
-    `on_event` gets every report, `on_lost` is called once when the worker is gone (not after `close`).
+    `on_report` gets every report but that of ports bound, `on_lost` is called once when the worker is gone (not after
+    `close`).
     """
 
     def __init__(
-        self, ports: tuple[int, int], timeout: float, on_event: Callable[[Channel, Words], None],
+        self, ports: tuple[int, int], timeout: float, on_report: Callable[[Channel, Message], None],
         on_lost: Callable[[Channel], None], *, kernel: bool = False,
     ) -> None:  # fmt: skip
         self.ports = ports
@@ -49,10 +46,10 @@ class Channel:
         self.heard_at = 0.0
         self._timeout = timeout
         self._kernel = "auto" if kernel else "off"
-        self._on_event = on_event
+        self._on_report = on_report
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
-        self._out: deque[bytes] = deque()
+        self._out: list[bytes] = []
         self._flushed_at = -inf                 # when a record last went
         self._flush_at = inf                    # when `_out` goes, by the loop's clock
         self._flush_handle: asyncio.Handle | None = None
@@ -96,14 +93,14 @@ class Channel:
     def grow(self, pool: Pool) -> None:
         """Ask the worker for more ports."""
         pool.asked = True
-        self.send(bencode.encode_text({"command": "bind", "address": pool.address, "count": str(STEP)}))
+        self.send(("bind", pool.address, STEP))
 
-    def send(self, command: bytes, within: float = 0.0) -> None:
+    def send(self, command: Message, within: float = 0.0) -> None:
         """Queue a command; it and all before it go at the end of this turn, or `within` seconds if that is said.
 
         While calls come in quick succession theirs go together: waking the worker costs more than all else here.
         """
-        self._out.append(command)
+        self._out.append(encode(command))
         due = self._flushed_at + TOGETHER
         if due >= self._flush_at:       # they go as soon as may be
             return
@@ -126,20 +123,16 @@ class Channel:
         self._flushed_at = self._loop.time()
         out = self._out
         while out and self.alive:
-            record = [out.popleft()]
-            size = len(record[0])
-            while out and size + len(out[0]) <= RECORD:
-                size += len(out[0])
-                record.append(out.popleft())
+            record, count = pack(out)
             try:
-                self._socket.send(b"".join(record))
+                self._socket.send(record)
             except BlockingIOError:
-                out.extendleft(reversed(record))
                 self._wait_for_room()
                 return
             except OSError:
                 self.lose()
                 return
+            del out[:count]
         if self._writer:
             self._loop.remove_writer(self._socket.fileno())
             self._writer = False
@@ -152,7 +145,7 @@ class Channel:
     def _read(self) -> None:
         """One record: the loop comes again for the next, which costs half of being refused one."""
         try:
-            record = self._socket.recv(2 * RECORD)
+            record = self._socket.recv(RECEIVED)
         except BlockingIOError:
             return
         except OSError:
@@ -161,17 +154,16 @@ class Channel:
             self.lose()
             return
         self.heard_at = self._loop.time()
-        for words in bencode.decode_dictionaries(record):
-            if words["event"] == "bound":
-                self._on_bound(words)
+        for report in unpack(record):
+            if report[0] == "bound":
+                self._on_bound(*report[1:])
             else:
-                self._on_event(self, words)
+                self._on_report(self, report)
 
-    def _on_bound(self, words: Words) -> None:
-        ports = [int(port) for port in str(words["ports"]).split()]
-        pool = self.pools.get(str(words["address"]))
+    def _on_bound(self, address: str, ports: list[int], error: str, done: bool) -> None:
+        pool = self.pools.get(address)
         if pool is not None:
-            pool.bound(ports, str(words["error"]), bool(words["done"]))
+            pool.bound(ports, error, done)
         self._wake()
 
     def _wake(self) -> None:

@@ -32,16 +32,15 @@ class Latch:
 
     def __init__(self) -> None:
         self.close()
+        self._hosts: tuple[str, ...] = ()
+        self._deadline = self._linger = 0.0
 
     def close(self) -> None:
         """Forget everything: the stream is over."""
         self.phase = Phase.CLOSED
         self.remote: Address | None = None
         self._signalled: Address | None = None
-        self._hosts: tuple[str, ...] = ()
-        self._deadline = 0.0
         self._previous: Address | None = None
-        self._linger = 0.0
 
     def expect(self, signalled: Address, hosts: tuple[str, ...], now: float) -> bool:
         """Take what an offer or answer says: the address in the SDP and the hosts that NAT sources may have.
@@ -49,16 +48,15 @@ class Latch:
         True when the latch was opened anew (first SDP, or a changed address). The same address again leaves a locked
         latch as it is, and gives one that has not learnt yet another window.
         """
-        if self.phase is Phase.LEARNING or signalled != self._signalled:
-            changed = signalled != self._signalled
+        changed = signalled != self._signalled
+        if changed or self.phase is Phase.LEARNING:
             if changed and self.phase >= Phase.YIELDING:
                 self._previous, self._linger = self.remote, now + LINGER_SECONDS
             self._signalled = self.remote = signalled
             self._hosts = hosts
             self._deadline = now + LEARN_SECONDS
             self.phase = Phase.LEARNING
-            return changed
-        return False
+        return changed
 
     def accept(self, source: Address, plausible: bool, now: float) -> bool:
         """Whether a packet from `source` belongs to this stream. `plausible`: its content is what the stream carries.

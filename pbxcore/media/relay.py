@@ -13,10 +13,10 @@ from functools import lru_cache
 from itertools import count
 
 from pbxcore.hooks import StreamStats
-from pbxcore.media import bencode
 from pbxcore.media.backend import SWITCHED_OFF, KernelState, MediaError, MediaListener, NoRoom, itself
 from pbxcore.media.book import split_range
-from pbxcore.media.channel import Channel, Words
+from pbxcore.media.channel import Channel
+from pbxcore.media.records import Counters, Lines, Message
 from pbxcore.media.rewrite import LOWEST_PORT, Body, read
 from pbxcore.media.ringback import payload_for
 from pbxcore.sip.addresses import is_stranded
@@ -28,6 +28,7 @@ DELETE_SECONDS = 0.02     # that a delete may wait to go with an answer: well un
 SILENCE_SECONDS = 20.0    # a worker that said nothing for so long, in spite of pings, is ended
 RESTART_SECONDS = 1.0     # between two starts of a worker that dies at once
 NOTHING = StreamStats()
+Received = tuple[StreamStats, StreamStats]      # from `a`, and from the party he speaks to
 
 
 class _Leg:
@@ -76,7 +77,7 @@ class Relay:
         self._behind = behind if behind is not itself else None
         self._calls: dict[str, _Call] = {}
         self._channels: list[Channel] = []
-        self._queries: dict[str, list[asyncio.Future[str]]] = {}
+        self._queries: dict[str, list[asyncio.Future[Received]]] = {}
         self._timers: set[asyncio.TimerHandle] = set()
         self._sessions = count()
         self.workers_lost = 0
@@ -101,7 +102,7 @@ class Relay:
         self._later(PING_SECONDS, self._ping)
 
     def _start_worker(self, ports: tuple[int, int], addresses: Iterable[str]) -> None:
-        channel = Channel(ports, self._timeout, self._on_event, self._on_lost, kernel=self._kernel)
+        channel = Channel(ports, self._timeout, self._on_report, self._on_lost, kernel=self._kernel)
         self._channels.append(channel)
         for address in addresses:
             channel.pool(address)
@@ -143,37 +144,37 @@ class Relay:
         self, call_id: str, from_leg: str, to_leg: str, sdp: bytes, *, local: str, source: str = ""
     ) -> bytes:
         body = read(sdp)
-        call = self._calls.get(call_id)
-        answerer = call.legs.get(from_leg) if call is not None else None
-        offerer = call.legs.get(to_leg) if call is not None else None
-        if call is None or answerer is None or offerer is None or offerer.offered is None:
+        try:
+            call = self._calls[call_id]
+            answerer, offerer = call.legs[from_leg], call.legs[to_leg]
+            offered = offerer.offered
+        except KeyError:
+            offered = None
+        if offered is None:
             raise MediaError(f"{from_leg} answers {to_leg}, who offered nothing")
-        if not call.channel.alive:
+        channel = call.channel
+        if not channel.alive:
             raise MediaError("the media worker of this call is gone")
-        offered = offerer.offered
         wanted = body.ports
         if len(wanted) != len(offered.ports):
             raise MediaError("the answer has not as many media lines as the offer")
-        held = "yes"        # nothing need flow: on every media line one of the two is on hold
-        for index, port in enumerate(offered.ports):
+        held = True         # nothing need flow: on every media line one of the two is on hold
+        for index, (port, ours, theirs) in enumerate(zip(offered.ports, body.parts, offered.parts, strict=True)):
             if not port:
                 wanted[index] = 0
-            if not (body.parts[index].held or offered.parts[index].held):
-                held = "no"
+            if not (ours.held or theirs.held):
+                held = False
         own = local if self._behind is None else self._behind(local)
-        if not self._equip(call.channel, offerer, own, wanted):
+        if not self._equip(channel, offerer, own, wanted):
             await self._equip_patiently(call_id, call, offerer, own, wanted)
         answerer.source = source
-        from_, to = _describe(answerer, body, offered), _describe(offerer, offered, body)
-        call.channel.send((     # bencode by hand: there is one in every call
-            f"d7:command6:answer7:call-id{len(call_id)}:{call_id}8:from-tag{len(from_leg)}:{from_leg}"
-            f"6:to-tag{len(to_leg)}:{to_leg}4:from{len(from_)}:{from_}2:to{len(to)}:{to}4:hold{len(held)}:{held}e"
-        ).encode("ascii"))  # fmt: skip
+        its_lines, lines = _describe(answerer, body, offered), _describe(offerer, offered, body)
+        channel.send(("answer", call_id, to_leg, lines, held, from_leg, its_lines))
         answerer.known = offerer.known = True
         if answerer.retired or offerer.retired:
             now = self._clock()
-            _give_back_retired(call.channel, answerer, now)
-            _give_back_retired(call.channel, offerer, now)
+            _give_back_retired(channel, answerer, now)
+            _give_back_retired(channel, offerer, now)
         return _render(offerer, body, local)
 
     def drop_leg(self, call_id: str, leg: str) -> None:
@@ -182,8 +183,7 @@ class Relay:
         if call is None or dropped is None:
             return
         if dropped.known:
-            command = bencode.encode_text({"command": "delete", "call-id": call_id, "from-tag": leg})
-            call.channel.send(command, within=DELETE_SECONDS)
+            call.channel.send(("delete", call_id, leg), DELETE_SECONDS)
         _give_back(call.channel, dropped, self._clock())
 
     async def attend(self, call_id: str, leg: str, sdp: bytes, answer: bytes, *, local: str, source: str = "") -> bytes:
@@ -201,11 +201,8 @@ class Relay:
         own = local if self._behind is None else self._behind(local)
         if not self._equip(call.channel, party, own, ours.ports):
             await self._equip_patiently(call_id, call, party, own, ours.ports)
-        call.channel.send(bencode.encode_text({
-            "command": "answer", "call-id": call_id, "to-tag": leg,
-            "to": _describe(party, offered, ours),
-            "hold": "yes" if all(part.held for part in offered.parts) else "no",
-        }))  # fmt: skip
+        lines, held = _describe(party, offered, ours), all(part.held for part in offered.parts)
+        call.channel.send(("answer", call_id, leg, lines, held))
         party.known = True
         _give_back_retired(call.channel, party, self._clock())
         return _render(party, ours, local)
@@ -213,35 +210,29 @@ class Relay:
     def play(
         self, call_id: str, leg: str, files: Sequence[str], *, payload: int, number: int, repeat: bool = False
     ) -> None:
-        self._tell(call_id, {
-            "command": "play media", "from-tag": leg, "payload": payload, "files": list(files), "number": number,
-            "repeat": "yes" if repeat else "no",
-        })  # fmt: skip
+        self._tell("play media", call_id, leg, payload, list(files), number, repeat)
 
     def listen(self, call_id: str, leg: str, events: int) -> None:
-        self._tell(call_id, {"command": "listen", "from-tag": leg, "events": events})
+        self._tell("listen", call_id, leg, events)
 
     def record(self, call_id: str, file: str, seconds: float) -> None:
-        self._tell(call_id, {"command": "start recording", "file": file, "seconds": str(seconds)})
+        self._tell("start recording", call_id, file, seconds)
 
     def stop_recording(self, call_id: str) -> None:
-        self._tell(call_id, {"command": "stop recording"})
+        self._tell("stop recording", call_id)
 
-    def _tell(self, call_id: str, words: dict[str, bencode.Encodable]) -> None:
+    def _tell(self, verb: str, call_id: str, *words: object) -> None:
         call = self._calls.get(call_id)
         if call is not None:
-            call.channel.send(bencode.encode({**words, "call-id": call_id}))
+            call.channel.send((verb, call_id, *words))
 
     def ring(self, call_id: str, leg: str, sdp: bytes) -> None:
-        call, payload = self._calls.get(call_id), payload_for(sdp)
-        if call is not None and payload is not None:
-            words = {"command": "play media", "call-id": call_id, "from-tag": leg, "payload": str(payload)}
-            call.channel.send(bencode.encode_text(words))
+        payload = payload_for(sdp)
+        if payload is not None:
+            self._tell("play media", call_id, leg, payload)
 
     def quiet(self, call_id: str) -> None:
-        call = self._calls.get(call_id)
-        if call is not None:
-            call.channel.send(bencode.encode_text({"command": "stop media", "call-id": call_id}))
+        self._tell("stop media", call_id)
 
     def delete(self, call_id: str) -> None:
         call = self._calls.pop(call_id, None)
@@ -256,7 +247,7 @@ class Relay:
             _give_back(channel, leg, now)
         if known and channel.alive:
             channel.deleting.add(call_id)
-            channel.send(f"d7:command6:delete7:call-id{len(call_id)}:{call_id}e".encode("ascii"), DELETE_SECONDS)
+            channel.send(("delete", call_id), DELETE_SECONDS)
         else:
             self._loop.call_soon(self._listener.media_deleted, call_id, NOTHING, NOTHING)
 
@@ -285,17 +276,14 @@ class Relay:
         """The worker processes that run now."""
         return [channel.pid for channel in self._channels if channel.alive]
 
-    async def query(self, call_id: str) -> tuple[StreamStats, StreamStats]:
-        """What was received so far from `a` and from the party he speaks to. Raises MediaError."""
+    async def query(self, call_id: str) -> Received:
+        """What was received so far. Raises MediaError."""
         call = self._calls.get(call_id)
         if call is None or not call.channel.alive:
             raise MediaError(f"no call {call_id}")
-        answer: asyncio.Future[str] = self._loop.create_future()
+        answer: asyncio.Future[Received] = self._loop.create_future()
         self._queries.setdefault(call_id, []).append(answer)
-        call.channel.send(bencode.encode_text({"command": "query", "call-id": call_id}))
-        return _statistics(await self._patiently(answer))
-
-    async def _patiently(self, answer: asyncio.Future[str]) -> str:
+        call.channel.send(("query", call_id))
         timer = self._loop.call_later(PATIENCE, _give_up, answer)
         try:
             return await answer
@@ -364,31 +352,32 @@ class Relay:
 
     # --- what workers report
 
-    def _on_event(self, channel: Channel, words: Words) -> None:
-        event = words["event"]
+    def _on_report(self, channel: Channel, report: Message) -> None:
+        event, *words = report
         if event == "deleted":
-            for text in str(words["calls"]).split("\n"):
-                call_id, _, numbers = text.partition(" ")
-                channel.deleting.discard(call_id)
-                self._listener.media_deleted(call_id, *_statistics(numbers))
+            call_id, from_a, from_b = words
+            channel.deleting.discard(call_id)
+            self._listener.media_deleted(call_id, _stats(from_a), _stats(from_b))
         elif event in ("timeout", "flooded"):
-            self._listener.media_timed_out(str(words["call-id"]))
+            self._listener.media_timed_out(*words)
         elif event == "digit":
-            self._listener.media_digit(str(words["call-id"]), str(words["digit"]))
+            self._listener.media_digit(*words)
         elif event == "played":
-            self._listener.media_played(str(words["call-id"]), int(str(words["number"])))
+            self._listener.media_played(*words)
         elif event == "recorded":
-            self._listener.media_recorded(str(words["call-id"]), int(str(words["ms"])) / 1000)
+            call_id, ms = words
+            self._listener.media_recorded(call_id, ms / 1000)
         elif event == "pong":
-            channel.streams, channel.packets = int(str(words["streams"])), int(str(words["packets"]))
+            channel.streams, channel.packets = words
         elif event == "ready":
-            channel.refusal = str(words["kernel"])
+            [channel.refusal] = words
         elif event == "failed":
             self.commands_failed += 1
-        elif event == "queried" and "call-id" in words:
-            for waiter in self._queries.pop(str(words["call-id"]), []):
+        elif event == "queried":
+            call_id, from_a, from_b = words
+            for waiter in self._queries.pop(call_id, []):
                 if not waiter.done():
-                    waiter.set_result(str(words["stats"]))
+                    waiter.set_result((_stats(from_a), _stats(from_b)))
 
     def _on_lost(self, channel: Channel) -> None:
         """A worker died: start another, and tell whose calls went with it."""
@@ -408,11 +397,11 @@ class Relay:
             if now - channel.heard_at > SILENCE_SECONDS:
                 channel.lose()
             else:
-                channel.send(bencode.encode_text({"command": "ping"}))
+                channel.send(("ping",))
         self._later(PING_SECONDS, self._ping)
 
 
-def _give_up(answer: asyncio.Future[str]) -> None:
+def _give_up(answer: asyncio.Future[Received]) -> None:
     if not answer.done():
         answer.set_exception(MediaError("the media worker does not answer"))
 
@@ -446,36 +435,39 @@ def _give_back_retired(channel: Channel, leg: _Leg, now: float) -> None:
     leg.retired = ()
 
 
-def _describe(leg: _Leg, body: Body, other: Body) -> str:
-    """A leg that said `body` to who said `other`, as `bridge` reads it. Raises MediaError for a remote address that
-    this leg's sockets cannot reach."""
-    told = []
-    for index, part in enumerate(body.parts):
-        own, port = leg.ports[index], body.ports[index]
-        if not (own and port and other.ports[index]):
-            told.append("-")
+def _describe(leg: _Leg, body: Body, other: Body) -> Lines:
+    """A leg that said `body` to who said `other`. Raises MediaError for a remote address that this leg's sockets cannot
+    reach."""
+    local, source = leg.local, leg.source
+    told: Lines = []
+    lines = zip(leg.ports, body.ports, other.ports, body.parts, other.parts, strict=False)
+    for own, port, its_port, part, its in lines:
+        if not (own and port and its_port):
+            told.append(None)
             continue
-        its = other.parts[index]
-        host, rtcp_host, hosts = _reached(leg.local, part.host, part.rtcp_host, leg.source)
-        rtcp_port = port + 1 if part.rtcp_port is None else part.rtcp_port
-        if (part.mux and its.mux) or not LOWEST_PORT <= rtcp_port <= 65535:      # or none is wanted
-            rtcp_host, rtcp_port = host, port
-        told.append(f"{leg.local} {own} {host} {port} {rtcp_host} {rtcp_port} {part.rate} {hosts}")
-    return ";".join(told)
+        host, rtcp_host, hosts = _reached(local, part.host, part.rtcp_host, source)
+        rtp = rtcp = (host, port)
+        if not (part.mux and its.mux):
+            rtcp_port = port + 1 if part.rtcp_port is None else part.rtcp_port
+            if LOWEST_PORT <= rtcp_port <= 65535:      # or none is wanted
+                rtcp = (rtcp_host, rtcp_port)
+        told.append(((local, own), rtp, rtcp, part.rate, hosts))
+    return told
 
 
 @lru_cache(maxsize=1024)
-def _reached(local: str, host: str, rtcp_host: str, source: str) -> tuple[str, str, str]:
+def _reached(local: str, host: str, rtcp_host: str, source: str) -> tuple[str, str, tuple[str, ...]]:
     """Where to send RTP and RTCP from `local` for whoever named these two hosts and spoke from `source`; and who may
-    send, separated by ",". Raises MediaError."""
+    send. Raises MediaError."""
     if (":" in local) != (":" in host):
         raise MediaError(f"{host} cannot be reached from {local}")
-    hosts = host
+    hosts: tuple[str, ...] = (host,)
     if source and source != host:   # behind a NAT, or its media is elsewhere
         if is_stranded(host, source):   # whoever has this address in our own network is somebody else
-            host = rtcp_host = hosts = source   # many a NAT keeps the port
+            host = rtcp_host = source           # many a NAT keeps the port
+            hosts = (source,)
         else:
-            hosts = f"{host},{source}"
+            hosts = (host, source)
     if _is_loopback(host) and not _is_loopback(local):
         raise MediaError(f"the SDP names {host}, which is this machine")
     return host, rtcp_host, hosts
@@ -485,10 +477,8 @@ def _is_loopback(host: str) -> bool:
     return host.startswith("127.") or host == "::1"
 
 
-def _statistics(text: str) -> tuple[StreamStats, StreamStats]:
-    """Read what `bridge.Call.statistics` wrote."""
-    if text == "0 0 0 0 0 0 0 0":
-        return NOTHING, NOTHING
-    packets, octets, lost, jitter, packets_b, octets_b, lost_b, jitter_b = map(int, text.split())
-    from_b = StreamStats(packets_b, octets_b, lost_b, jitter_b / 1000.0)
-    return StreamStats(packets, octets, lost, jitter / 1000.0), from_b
+def _stats(counters: Counters) -> StreamStats:
+    if not counters:
+        return NOTHING
+    packets, octets, lost, jitter = counters
+    return StreamStats(packets, octets, lost, jitter / 1000.0)

@@ -133,10 +133,10 @@ def read(sdp: bytes) -> Body:
         raise MediaError(f"the SDP has more than {MAX_MEDIA} media lines")
     texts, ports = [session.partition("\n")[2]], []
     for line in media:
-        words = line.split(" ", 2)
-        if len(words) < 3:
-            raise MediaError(UNREADABLE)
-        kind, port, text = words
+        try:
+            kind, port, text = line.split(" ", 2)
+        except ValueError:
+            raise MediaError(UNREADABLE) from None
         ports.append(check_port(port))
         texts += (kind, text)
     # Long ones would let a stranger fill our memory.
@@ -232,7 +232,7 @@ def check_host(text: str) -> str:
 def check_port(text: str) -> int:
     """A port as m= or a=rtcp names it, 0 included. Raises MediaError."""
     number = text if text.isdecimal() else text.partition("/")[0]
-    if number.isascii() and number.isdecimal() and len(number) < 6:
+    if number.isdecimal() and len(number) < 6:      # read as latin-1, where these are 0 to 9
         port = int(number)
         if LOWEST_PORT <= port <= 65535 or not port:
             return port

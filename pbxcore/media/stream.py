@@ -83,8 +83,7 @@ class Stream:
 
     def close(self) -> None:
         """The call is over: cut it off, and take nothing from anybody."""
-        if self.peer is not None:
-            self.bridge(None)
+        self._part()
         self.forward = None
         self.latch.close()
         if self.locked:
@@ -96,14 +95,18 @@ class Stream:
         """Relay both ways between this stream and `peer`; whoever was bridged to one of them before is cut off."""
         if peer is self.peer:
             return
-        for stream in (self, peer):
-            if stream is not None and stream.peer is not None:
-                stream.take_back()
-                stream.peer.peer = stream.peer.forward = None
-                stream.peer = stream.forward = None
+        self._part()
         if peer is not None:
+            peer._part()
             self.peer, peer.peer = peer, self
             self.forward, peer.forward = peer.send, self.send
+
+    def _part(self) -> None:
+        peer = self.peer
+        if peer is not None:
+            self.take_back()
+            peer.peer = peer.forward = None
+            self.peer = self.forward = None
 
     @property
     def settled(self) -> bool:
@@ -119,14 +122,15 @@ class Stream:
 
     def take_back(self) -> None:
         """From the kernel, both directions."""
-        for stream in (self, self.peer):
-            if stream is not None and stream.lent is not None:
-                stream.lent.end()
+        if self.lent is not None:
+            self.lent.end()
+        peer = self.peer
+        if peer is not None and peer.lent is not None:
+            peer.lent.end()
 
     def listen(self, ear: Send | None) -> None:
         """Give what comes in to `ear` instead of a peer, until it is bridged again; None: to nobody."""
-        if self.peer is not None:
-            self.bridge(None)
+        self._part()
         self.forward = ear
 
     def take(self, now: float) -> list[bytes]:

@@ -1,25 +1,25 @@
 """The relay's worker: a process of its own that binds ports, relays RTP and reports. `python -m pbxcore.media.worker`.
 
-It is told what to do over a unix socket (SOCK_SEQPACKET), in the verbs of rtpengine's ng protocol: bencoded
-dictionaries, one way and in order, several in one record. It needs no `offer`: the ports it has bound are booked by the
-signalling side (`relay`), and media flows from the answer on.
+It is told what to do over a unix socket (SOCK_SEQPACKET), in verbs like those of rtpengine's ng protocol: `records`,
+one way and in order. It needs no `offer`: the ports it has bound are booked by the signalling side (`relay`), and media
+flows from the answer on.
 
     bind     address, count                       bind that many more pairs of ports (RTP even, RTCP odd)
-    answer   call-id, from-tag, to-tag, from, to  bridge two legs; cuts off the leg bridged before
-             call-id, to-tag, to                  a leg that the exchange itself talks to
-    delete   call-id [, from-tag]                 end a call, or one leg of it
-    play media   call-id, from-tag, payload [, files, number, repeat]
+    answer   call, leg, lines, hold [, by, lines] bridge the leg to the one that answers it; cuts off whoever was
+                                                  bridged to it before; without `by` the exchange itself talks to it
+    delete   call [, leg]                         end a call, or one leg of it
+    play media   call, leg, payload [, files, number, repeat]
                                                   send sounds (files of mu-law) to a leg in this kind of G.711;
                                                   without files a ringing tone
-    stop media   call-id
-    listen   call-id, from-tag, events            a leg that is bridged to nobody: its keys, in this payload type
-    start recording   call-id, file, seconds      of the leg that is listened to
-    stop recording    call-id
-    query    [call-id]                            statistics of a call, or of the whole process
+    stop media   call
+    listen   call, leg, events                    a leg that is bridged to nobody: its keys, in this payload type
+    start recording   call, file, seconds         of the leg that is listened to
+    stop recording    call
+    query    call                                 its statistics
     ping
 
 It says: ready, bound, timeout, flooded, deleted, queried, played, digit, recorded, failed, pong. It ends when the
-socket closes, that is with its parent. How a leg is written (`from`, `to`) is said in `bridge`.
+socket closes, that is with its parent.
 """
 
 from __future__ import annotations
@@ -33,14 +33,15 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from pbxcore.media import bencode, ringback
+from pbxcore.media import ringback
 from pbxcore.media.bridge import Call
 from pbxcore.media.ear import Ear, Recorder
 from pbxcore.media.kernel import Kernel
 from pbxcore.media.kernel import refusal as kernel_refusal
 from pbxcore.media.player import Player
+from pbxcore.media.records import RECEIVED, Lines, encode, pack, unpack
 from pbxcore.media.sockets import Ports, raise_file_limit
 from pbxcore.media.stream import DATAGRAM, Stream
 
@@ -48,13 +49,9 @@ BIND_STEP = 8                 # pairs bound between two looks at the sockets: ab
 MAX_EVENTS = 512
 BUSY_PACKETS = 1000           # packets a second from which on packets are collected before they are handled:
 REST_SECONDS = 0.001          # waking up once for several packets is what makes 20,000 of them a second cheap
-RECORD = 32768
 TICKS = 8                     # a sweep over all calls is spread over so many ticks
 FLOOD = 5_000                 # packets a second on one call, all its streams together: a loop or an attack
 FLOOD_SECONDS = 1.0           # over so long at least
-
-Words = dict[str, bencode.Value]
-
 
 class Worker:
     def __init__(
@@ -75,14 +72,13 @@ class Worker:
         self._outbox: list[bytes] = []
         self._players: dict[str, Player] = {}
         self._ears: dict[str, Ear] = {}
-        self._deleted: list[str] = []           # calls to be reported deleted in one go
         self._tick = min(1.0, timeout / TICKS) / TICKS
         self._next_tick = 0.0
         self._handled = self._handled_before = 0
         self._rest = 0.0
         self._parent = os.getppid()
         self._running = True
-        self._verbs: dict[str, Callable[[Words], None]] = {
+        self._verbs: dict[str, Callable[..., None]] = {
             "answer": self._answer, "delete": self._delete, "bind": self._bind, "query": self._query,
             "ping": self._ping, "play media": self._play, "stop media": self._stop, "listen": self._listen,
             "start recording": self._start_recording, "stop recording": self._stop_recording,
@@ -165,7 +161,7 @@ class Worker:
 
     def _obey(self) -> None:
         try:
-            record = self._control.recv(2 * RECORD)
+            record = self._control.recv(RECEIVED)
         except BlockingIOError:
             return
         except OSError:
@@ -173,34 +169,32 @@ class Worker:
         if not record:
             self._running = False
             return
-        for words in bencode.decode_dictionaries(record):
+        for command in unpack(record):
             try:
-                self._verbs[str(words["command"])](words)
+                verb, *words = command
+                self._verbs[verb](*words)
             except Exception as error:      # one command that cannot be carried out must not end every other call
-                self._say(event="failed", command=str(words.get("command")), reason=repr(error))
-        if self._deleted:
-            self._say(event="deleted", calls="\n".join(self._deleted))
-            self._deleted = []
+                self._say("failed", repr(error))
 
-    def _say(self, **words: bencode.Encodable) -> None:
-        self._outbox.append(bencode.encode({name.replace("_", "-"): value for name, value in words.items()}))
+    def _say(self, *words: object) -> None:
+        self._outbox.append(encode(words))
 
     def _flush(self) -> None:
-        record = b"".join(self._outbox[:256])
+        record, count = pack(self._outbox)
         try:
             self._control.send(record)
         except BlockingIOError:
             return
         except OSError:
             self._running = False
-        del self._outbox[:256]
+        del self._outbox[:count]
 
-    def _ping(self, words: Words) -> None:
+    def _ping(self) -> None:
         streams, packets = self._kernel.relayed() if self._kernel is not None else (0, 0)
-        self._say(event="pong", streams=streams, packets=packets)
+        self._say("pong", streams, packets)
 
-    def _bind(self, words: Words) -> None:
-        self._binds.append((str(words["address"]), int(str(words["count"]))))
+    def _bind(self, address: str, count: int) -> None:
+        self._binds.append((address, count))
 
     def _bind_step(self) -> None:
         address, count = self._binds.popleft()
@@ -213,57 +207,57 @@ class Worker:
         if left and not error:
             self._binds.appendleft((address, left))
         done = not left or bool(error)
-        self._say(event="bound", address=address, ports=" ".join(map(str, ports)), error=error, done=int(done))
+        self._say("bound", address, ports, error, done)
 
-    def _answer(self, words: Words) -> None:
+    def _answer(
+        self, call_id: str, leg: str, lines: Lines, hold: bool, by: str = "", its_lines: Lines | None = None
+    ) -> None:
         now = self._clock()
-        call_id = str(words["call-id"])
         call = self._calls.get(call_id)
         if call is None:
             call = self._calls[call_id] = Call(now)
             self._sweep.append((call_id, call))
         pairs = self._ports.pairs
-        to_tag = str(words["to-tag"])
-        call.set_leg(to_tag, str(words["to"]), pairs, now)
-        if "from-tag" in words:
-            from_tag = str(words["from-tag"])
-            call.set_leg(from_tag, str(words["from"]), pairs, now)
-            call.bridge(from_tag, to_tag)
+        call.set_leg(leg, lines, pairs, now)
+        if its_lines is not None:
+            call.set_leg(by, its_lines, pairs, now)
+            call.bridge(by, leg)
             if call_id in self._players or call_id in self._ears:
                 self._fall_silent(call_id)
-        call.hold = words["hold"] == "yes"
+        call.hold = hold
         call.last = now
         call.reported = False
 
-    def _play(self, words: Words) -> None:
-        call_id, leg, now = str(words["call-id"]), str(words["from-tag"]), self._clock()
+    def _play(
+        self, call_id: str, leg: str, payload: int, files: Sequence[str] | None = None, number: int = 0,
+        repeat: bool = False,
+    ) -> None:  # fmt: skip
+        now = self._clock()
         if call_id not in self._calls:
             return
         player = self._players.get(call_id)
         if player is None or player.leg != leg:
             source = int.from_bytes(os.urandom(4), "big")
-            player = self._players[call_id] = Player(leg, int(str(words["payload"])), source, now)
-        files = words.get("files")
-        if not isinstance(files, list):
+            player = self._players[call_id] = Player(leg, payload, source, now)
+        if files is None:
             player.play(ringback.sound(), now, repeat=True)
             return
-        number = int(str(words["number"]))
         sound = b"".join(map(self._sound_of, files))
-        player.play(sound, now, number=number, repeat=words["repeat"] == "yes")
+        player.play(sound, now, number=number, repeat=repeat)
         if not player.playing:
-            self._say(event="played", call_id=call_id, number=number)
+            self._say("played", call_id, number)
 
-    def _sound_of(self, file: bencode.Value) -> bytes:
+    def _sound_of(self, file: str) -> bytes:
         """What cannot be read is not heard, and told of; the call goes on as if it had been."""
         try:
-            with open(str(file), "rb") as opened:
+            with open(file, "rb") as opened:
                 return opened.read()
         except OSError as error:
-            self._say(event="failed", command="play media", reason=str(error))
+            self._say("failed", str(error))
             return b""
 
-    def _stop(self, words: Words) -> None:
-        self._players.pop(str(words["call-id"]), None)
+    def _stop(self, call_id: str) -> None:
+        self._players.pop(call_id, None)
 
     def _sound(self, now: float) -> None:
         for call_id, player in list(self._players.items()):
@@ -284,66 +278,55 @@ class Worker:
                     except OSError:     # an ICMP error of an earlier one
                         pair[0].failed += 1
             if not player.playing:
-                self._say(event="played", call_id=call_id, number=player.number)
+                self._say("played", call_id, player.number)
 
-    def _listen(self, words: Words) -> None:
-        call_id, leg = str(words["call-id"]), str(words["from-tag"])
+    def _listen(self, call_id: str, leg: str, events: int) -> None:
         call = self._calls.get(call_id)
         if call is None:
             return
-        self._stop_recording(words)
+        self._stop_recording(call_id)
         ear = self._ears[call_id] = Ear(
-            leg, int(str(words["events"])), lambda digit: self._say(event="digit", call_id=call_id, digit=digit),
-            lambda: self._stop_recording(words),
-        )  # fmt: skip
+            leg, events, lambda digit: self._say("digit", call_id, digit), lambda: self._stop_recording(call_id)
+        )
         for pair in call.legs.get(leg, []):
             if pair is not None:
                 pair[0].listen(ear.hear)
                 pair[1].listen(None)
 
-    def _start_recording(self, words: Words) -> None:
-        ear = self._ears.get(str(words["call-id"]))
+    def _start_recording(self, call_id: str, file: str, seconds: float) -> None:
+        ear = self._ears.get(call_id)
         if ear is not None:
-            self._stop_recording(words)
-            ear.recorder = Recorder(str(words["file"]), float(str(words["seconds"])))
+            self._stop_recording(call_id)
+            ear.recorder = Recorder(file, seconds)
 
-    def _stop_recording(self, words: Words) -> None:
-        call_id = str(words["call-id"])
+    def _stop_recording(self, call_id: str) -> None:
         ear = self._ears.get(call_id)
         if ear is not None and ear.recorder is not None:
             recorder, ear.recorder = ear.recorder, None
-            self._say(event="recorded", call_id=call_id, ms=int(recorder.close() * 1000))
+            self._say("recorded", call_id, int(recorder.close() * 1000))
 
     def _fall_silent(self, call_id: str) -> None:
         """The exchange itself talks no more in this call."""
         self._players.pop(call_id, None)
-        self._stop_recording({"call-id": call_id})
+        self._stop_recording(call_id)
         self._ears.pop(call_id, None)
 
-    def _delete(self, words: Words) -> None:
-        call_id = str(words["call-id"])
+    def _delete(self, call_id: str, leg: str = "") -> None:
         call = self._calls.get(call_id)
         if call is None:
             return
-        if "from-tag" in words:
-            call.drop_leg(str(words["from-tag"]))
+        if leg:
+            call.drop_leg(leg)
             return
         del self._calls[call_id]
         if call_id in self._ears:
             self._fall_silent(call_id)
-        self._deleted.append(f"{call_id} {call.statistics()}")
+        self._say("deleted", call_id, *call.statistics())
         call.close()
 
-    def _query(self, words: Words) -> None:
-        if "call-id" in words:
-            call_id = str(words["call-id"])
-            call = self._calls.get(call_id)
-            self._say(event="queried", call_id=call_id, stats=call.statistics() if call else "0 0 0 0 0 0 0 0")
-            return
-        self._say(
-            event="queried", calls=len(self._calls), pairs=len(self._ports.pairs), handled=self._handled,
-            cpu_us=int(time.process_time() * 1e6), refused=sum(stream.refused for stream in self._streams.values()),
-        )  # fmt: skip
+    def _query(self, call_id: str) -> None:
+        call = self._calls.get(call_id)
+        self._say("queried", call_id, *(call.statistics() if call is not None else ((), ())))
 
     # --- time
 
@@ -369,7 +352,7 @@ class Worker:
             if activity - call.counted > FLOOD * (now - call.counted_at) and not call.flooded:
                 call.flooded = True
                 call.cut()
-                self._say(event="flooded", call_id=call_id)
+                self._say("flooded", call_id)
             call.counted, call.counted_at = activity, now
         if activity != call.seen or call.hold:
             call.seen = activity
@@ -377,12 +360,12 @@ class Worker:
             call.reported = False
         elif now - call.last > self._timeout and not call.reported:
             call.reported = True
-            self._say(event="timeout", call_id=call_id)
+            self._say("timeout", call_id)
         if self._kernel is not None:
             self._kernel.tend(call.audio(), now)
 
-    def start(self, most: int, refusal: str) -> None:
-        self._say(event="ready", pairs=most, kernel=refusal)
+    def start(self, refusal: str) -> None:
+        self._say("ready", refusal)
         self._flush()
 
 
@@ -409,7 +392,7 @@ def main() -> None:
     if hasattr(gc, "freeze"):   # PyPy has none, and needs none
         gc.freeze()
         gc.disable()            # nothing here makes cycles but the streams, and those stay
-    worker.start(most, refusal)
+    worker.start(refusal)
     worker.run()
 
 

@@ -865,7 +865,7 @@ class TestWorkers:
     ) -> None:
         at_a, _ = await bridged(relay, alice, bob)
         [worker] = relay._channels
-        for command in (b"d7:command4:nonee", b"d7:command6:answer7:call-id1:xe", b"de"):
+        for command in (("none",), ("answer", "x"), ()):
             worker.send(command)
         await settled(relay)
         assert await bob.hears(alice.speak(at_a))

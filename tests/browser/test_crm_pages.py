@@ -103,7 +103,7 @@ def test_an_instruction_is_written_changed_and_deleted_by_the_keyboard(office: C
     page.wait_for_selector("#f-prefix[aria-invalid=true]")
     assert "begins no number" in page.text_content("#f-prefix-says")
     assert page.input_value("#f-text") == "Ask for the order number."
-    assert page.evaluate("document.activeElement.id") == "f-prefix"
+    page.wait_for_function("document.activeElement.id === 'f-prefix'")
     page.fill("#f-prefix", "+4989")
     page.press("#f-prefix", "Enter")
     line = page.locator("li", has_text="Ask for the order number.")

@@ -24,14 +24,6 @@ def encode(value: Encodable) -> bytes:
     return b"".join(parts)
 
 
-def encode_text(words: Mapping[str, str]) -> bytes:
-    """`encode` for a dictionary of text, quicker; the keys come in the order given."""
-    try:
-        return ("d" + "".join([f"{len(k)}:{k}{len(v)}:{v}" for k, v in words.items()]) + "e").encode("ascii")
-    except UnicodeEncodeError:
-        return encode(words)
-
-
 def _encode(value: Encodable, parts: list[bytes]) -> None:
     if isinstance(value, str):
         value = value.encode("utf-8", "surrogateescape")
@@ -54,30 +46,13 @@ def _encode(value: Encodable, parts: list[bytes]) -> None:
 
 def decode(data: bytes) -> Value:
     """The one value that `data` is. Raises BencodeError."""
-    value, end = decode_at(data, 0)
+    try:
+        value, end = _decode(data, 0, MAX_DEPTH)
+    except (ValueError, IndexError) as error:
+        raise BencodeError(f"no bencode: {error}") from None
     if end != len(data):
         raise BencodeError("something follows the value")
     return value
-
-
-def decode_at(data: bytes, position: int) -> tuple[Value, int]:
-    """The value that begins at `position`, and where it ends. Raises BencodeError."""
-    try:
-        return _decode(data, position, MAX_DEPTH)
-    except (ValueError, IndexError) as error:
-        raise BencodeError(f"no bencode after octet {position}: {error}") from None
-
-
-def decode_dictionaries(data: bytes) -> list[dict[str, Value]]:
-    """Dictionaries that follow each other without anything between. Raises BencodeError."""
-    found = []
-    position = 0
-    while position < len(data):
-        value, position = decode_at(data, position)
-        if not isinstance(value, dict):
-            raise BencodeError("a dictionary was expected")
-        found.append(value)
-    return found
 
 
 def _decode(data: bytes, at: int, depth: int) -> tuple[Value, int]:

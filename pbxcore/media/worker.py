@@ -53,6 +53,7 @@ TICKS = 8                     # a sweep over all calls is spread over so many ti
 FLOOD = 5_000                 # packets a second on one call, all its streams together: a loop or an attack
 FLOOD_SECONDS = 1.0           # over so long at least
 
+
 class Worker:
     def __init__(
         self, control: socket.socket, ports: Ports, timeout: float, clock: Callable[[], float],

@@ -256,7 +256,9 @@ class FakeDaemon(asyncio.DatagramProtocol):
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         cookie, _, body = data.partition(b" ")
         self.cookies.append(cookie)
-        self.told += bencode.decode_dictionaries(body)
+        command = bencode.decode(body)
+        assert isinstance(command, dict)
+        self.told.append(command)
         if self.deaf:
             self.deaf -= 1
         elif b"4:ping" in body:

@@ -35,18 +35,6 @@ def test_octets_that_are_no_utf8_survive() -> None:
     assert bencode.encode(b"a\xff\n") == b"3:a\xff\n"
 
 
-def test_text_dictionary_equals_the_general_encoder() -> None:
-    for words in ({"a": "x", "b": ""}, {"call-id": "Łódź", "command": "ping"}):
-        assert bencode.encode_text(words) == bencode.encode(words)
-
-
-def test_dictionaries_in_a_row() -> None:
-    assert bencode.decode_dictionaries(PING + PING) == [{"command": "ping"}] * 2
-    assert bencode.decode_dictionaries(b"") == []
-    with pytest.raises(BencodeError):
-        bencode.decode_dictionaries(PING + b"i1e")
-
-
 @pytest.mark.parametrize(
     "wire",
     [

@@ -109,7 +109,6 @@ class Endpoint:
         self._wake: asyncio.TimerHandle | None = None
         self._wake_time = 0.0
         self._fired_at = float("-inf")
-        self._firing = False
         self._busy = False
         self.unsent: list[StreamFlow] = []  # which have something to write
         self._flush_soon: asyncio.Handle | None = None
@@ -364,15 +363,16 @@ class Endpoint:
 
     def wake_at(self, at: float) -> None:
         """Timers has a new earliest deadline."""
-        if self._firing or self._closed:
+        if self._closed:
             return
-        at = max(at, self._fired_at + TICK)
+        if at < self._fired_at + TICK:
+            at = self._fired_at + TICK
         if self._wake is not None:
             if self._wake_time <= at:
                 return
             self._wake.cancel()
         self._wake_time = at
-        self._wake = self._loop.call_at(self._loop.time() + max(0.0, at - self.clock()), self._fire)
+        self._wake = self._loop.call_at(self._loop.time() + at - self.clock(), self._fire)
 
     def _fire(self) -> None:
         self._wake = None
@@ -380,13 +380,11 @@ class Endpoint:
         if timers is None:
             return
         now = self._fired_at = self.begin()
-        self._firing = True
         try:
             timers.fire(now)
         except Exception:   # the timer that failed is spent; the others fire at the next tick
             self._crashed("a timer")
         finally:
-            self._firing = False
             self.end()
         following = timers.next_at()
         if following is not None:

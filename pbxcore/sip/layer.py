@@ -21,7 +21,7 @@ from pbxcore.sip.dialog import farewell
 from pbxcore.sip.errors import ParseError, SipError
 from pbxcore.sip.figures import Input, State
 from pbxcore.sip.message import Request, Response
-from pbxcore.sip.timers import Timers
+from pbxcore.sip.timers import Lane, Timers
 from pbxcore.sip.transaction import (
     SPENT,
     TIMER_TRYING,
@@ -141,6 +141,8 @@ class Layer:
         self.t1 = t1
         self.t2 = t2
         self.t4 = t4
+        self.untold = Lane(timers, TRYING_DELAY)  # whose peer has heard nothing of us: 100 is due
+        self.unheard = Lane(timers, t1)  # who has heard nothing of its peer and sends again: timers A and E, 2xx
         self.counters = Counters()
         self._servers: dict[str, ServerTransaction] = {}
         self._clients: dict[str, ClientTransaction] = {}
@@ -213,7 +215,7 @@ class Layer:
         tx: ServerTransaction
         if invite:
             tx = InviteServer(self, key, request, back)
-            self.timers.start(now + TRYING_DELAY, tx, TIMER_TRYING)
+            self.untold.start(tx, TIMER_TRYING, now)
         else:
             tx = NonInviteServer(self, key, request, back)
         self._servers[key] = tx
@@ -261,7 +263,9 @@ class Layer:
         host, port = tx.sent_by
         sent_by = response.sent_by
         ours = (sent_by.port or 5060) == port and (sent_by.host == host or same_host(sent_by.host, host))
-        if not ours or not _one_via(response):
+        # 8.1.3.3: a response with a second Via is misrouted.
+        plain = response.unrepeated and "," not in response.first_lines["via"]
+        if not ours or not (plain or len(response.values("via")) == 1):
             self.counters.foreign_responses += 1
             return
         if not tx.feed(tx.inputs[response.status // 100], response, now):
@@ -371,7 +375,7 @@ class Layer:
         tx = NonInviteClient(self, invite.branch, key, SPENT, invite.via, flow, None)
         tx.sent_by = invite.sent_by
         self._clients[key] = tx
-        tx.begin(data, now)
+        tx.begin(data, self.clock())
         self.counters.requests_out += 1
         flow.send(data)
 
@@ -450,13 +454,6 @@ def _server_key(request: Request, method: str) -> str:
 def _dialog_key(request: Request, method: str) -> str:
     """8.2.2.2: what a request has in common with its copy by another path, and an INVITE with the ACK of its 2xx."""
     return f"{request.call_id} {request.from_tag} {request.cseq.number} {method}"
-
-
-def _one_via(response: Response) -> bool:
-    """8.1.3.3: a response with a second Via is misrouted."""
-    if response.unrepeated and "," not in response.first_lines["via"]:
-        return True
-    return len(response.values("via")) == 1
 
 
 def _way_back(request: Request, flow: Flow) -> Flow:

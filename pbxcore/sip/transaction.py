@@ -139,6 +139,8 @@ class ServerTransaction(Transaction):
         self.feed(REQUEST, None, now)
 
     def send(self, response: Response, now: float) -> None:
+        if self.response is None:
+            self.layer.untold.pop(self, None)
         self.response = response
         self.data = data = response.to_bytes()
         self.flow.send(data)
@@ -172,7 +174,8 @@ class InviteServer(ServerTransaction):
     def start_l(self, _: Any, now: float) -> None:
         layer = self.layer
         layer.timers.start(now + 64 * layer.t1, self, L)
-        self.restart(TIMER_2XX, layer.t1, now)
+        self.interval = layer.t1
+        layer.unheard.start(self, TIMER_2XX, now)
 
     def restart_2xx(self, _: Any, now: float) -> None:
         self.restart(TIMER_2XX, min(2 * self.interval, self.layer.t2), now)
@@ -203,6 +206,7 @@ class InviteServer(ServerTransaction):
         owner, self.owner = self.owner, None
         self.data = b""
         self.response = None
+        self.layer.unheard.pop(self, None)
         if owner is not None:
             owner.on_ack(self, ack)
         self.request = SPENT
@@ -278,7 +282,7 @@ class ClientTransaction(Transaction):
             layer.timers.start(now + 64 * layer.t1, self, self.last)
         else:
             self.data = data
-            layer.timers.start(now + layer.t1, self, self.again)
+            layer.unheard.start(self, self.again, now)
 
     def restart_again(self, interval: float, now: float) -> None:
         """Timer A or E once more; after the first one, which took T1, B or F has 63*T1 to go."""
@@ -324,7 +328,9 @@ class InviteClient(ClientTransaction):
     again, last = A, B
 
     def pass_provisional(self, response: Response, now: float) -> None:
-        self.data = b""
+        if self.data:
+            self.data = b""
+            self.layer.unheard.pop(self, None)
         if self.owner is not None:
             self.owner.on_response(self, response)
 
@@ -391,6 +397,7 @@ class NonInviteClient(ClientTransaction):
 
     def start_k(self, _: Any, now: float) -> None:
         self.data = b""
+        self.layer.unheard.pop(self, None)
         self.linger(K, self.layer.t4, now)
 
 

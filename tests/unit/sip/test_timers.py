@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from pbxcore.sip.timers import Timers
+from pbxcore.sip.timers import Lane, Timers
 
 
 class Target:
@@ -154,3 +154,110 @@ def test_agrees_with_a_sorted_list(seed: int) -> None:
             target.fired.clear()
         assert timers.next_at() == min((at for at, _ in waiting), default=None)
         assert len(timers) == len(waiting)
+
+
+# ---- a lane
+
+
+def test_a_lane_fires_each_at_its_time_and_is_one_row() -> None:
+    timers = Timers()
+    lane = Lane(timers, 0.5)
+    targets = [Target(), Target(), Target()]
+    for number, target in enumerate(targets):
+        lane.start(target, "A", 10.0 + number / 10)
+    assert len(timers) == 1
+    for number, target in enumerate(targets):
+        at = 10.0 + number / 10 + 0.5
+        assert timers.next_at() == at
+        timers.fire(at)
+        assert target.fired == [("A", at)]
+    assert timers.next_at() is None
+
+
+def test_who_leaves_a_lane_is_not_called_and_leaves_no_row_behind() -> None:
+    timers = Timers()
+    lane = Lane(timers, 0.5)
+    answered, silent = Target(), Target()
+    lane.start(answered, "A", 10.0)
+    lane.start(silent, "E", 10.2)
+    lane.pop(answered, None)
+    lane.pop(answered, None)
+    timers.fire(10.5)
+    assert (answered.fired, silent.fired) == ([], [])
+    assert timers.next_at() == 10.7
+    lane.pop(silent)
+    timers.fire(10.7)
+    assert silent.fired == []
+    assert len(timers) == 0
+    lane.start(answered, "A", 20.0)
+    timers.fire(20.5)
+    assert answered.names == ["A"]
+
+
+def test_a_lane_whose_targets_start_and_stop_others_while_it_fires() -> None:
+    timers = Timers()
+    lane = Lane(timers, 0.5)
+    stopped = Target()
+
+    class Busy(Target):
+        def on_timer(self, name: str, now: float) -> None:
+            super().on_timer(name, now)
+            lane.pop(stopped, None)
+            lane.start(self, "again", now)
+
+    busy = Busy()
+    lane.start(busy, "first", 10.0)
+    lane.start(stopped, "x", 10.0)
+    timers.fire(10.5)
+    assert timers.next_at() == 11.0
+    assert len(timers) == 1
+    timers.fire(11.0)
+    assert busy.fired == [("first", 10.5), ("again", 11.0)]
+    assert stopped.fired == []
+
+
+def test_one_in_a_lane_that_raises_takes_no_other_with_it() -> None:
+    timers = Timers()
+    lane = Lane(timers, 0.5)
+
+    class Broken:
+        def on_timer(self, name: str, now: float) -> None:
+            raise RuntimeError(name)
+
+    target = Target()
+    lane.start(Broken(), "x", 10.0)
+    lane.start(target, "y", 10.0)
+    with pytest.raises(RuntimeError):
+        timers.fire(10.5)
+    assert target.fired == []
+    timers.fire(10.51)
+    assert target.names == ["y"]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_lane_agrees_with_timers_one_by_one(seed: int) -> None:
+    chance = random.Random(seed)
+    timers = Timers()
+    lane = Lane(timers, 0.5)
+    waiting: dict[Target, float] = {}
+    now = 1000.0
+    for _ in range(400):
+        what = chance.random()
+        if what < 0.5:
+            target = Target()
+            lane.start(target, "A", now)
+            waiting[target] = now + 0.5
+        elif waiting and what < 0.7:
+            target = chance.choice(list(waiting))
+            del waiting[target]
+            lane.pop(target)
+        else:
+            now += chance.choice((0.0, 0.01, 0.1, 0.7))
+            timers.fire(now)
+            for target in [target for target, at in waiting.items() if at <= now]:
+                assert target.fired == [("A", now)]
+                del waiting[target]
+        assert not any(target.fired for target in waiting)
+        following = timers.next_at()
+        assert not waiting or (following is not None and following <= min(waiting.values()))
+        assert len(timers) <= 1

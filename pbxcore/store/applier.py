@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -37,6 +38,7 @@ LAST_RETRY = 5.0
 HELD = 10_000          # groups kept in memory while the database is gone; the rest is read from the backlog
 REPLAY = 200           # groups a transaction
 BREATH = 64            # values between two pauses
+PATIENCE = 19          # niceness of the thread: calls go first, and yet it is never without its share of a core
 T = TypeVar("T")
 Run = tuple[Statement, list[Row]]
 
@@ -135,6 +137,7 @@ class Applier:
     # -- the thread
 
     def _run(self) -> None:
+        _be_patient()
         while not self._stopping:
             self._sleep()
             self._turn()
@@ -350,3 +353,10 @@ class Applier:
                 connection.close()
             except self._driver.Error as error:
                 log.debug("connection not closed", error=str(error))
+
+
+def _be_patient() -> None:
+    """Give way to calls. Linux alone has niceness by thread (setpriority(2), "C library/kernel differences"); elsewhere
+    it would be that of the process."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), PATIENCE)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import errno
+import os
 import sqlite3
+import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -370,3 +373,16 @@ async def test_no_garbage_is_made_that_only_the_collector_would_find(store: Stor
     finally:
         gc.enable()
     assert found < 60
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="niceness by thread is Linux's")
+async def test_calls_go_before_what_brings_their_records_into_the_database(store: Store) -> None:
+    put(store, call())
+    await store.settle()
+    niceness = {
+        thread.name: os.getpriority(os.PRIO_PROCESS, thread.native_id)
+        for thread in threading.enumerate() if thread.native_id
+    }
+    assert niceness.pop("hookline-applier") == 19
+    assert "MainThread" in niceness
+    assert 19 not in niceness.values()

@@ -18,6 +18,7 @@ from pbxcore.call.body import sdp_or_nothing
 from pbxcore.call.branch import Branch
 from pbxcore.call.call import Call
 from pbxcore.call.drive import Deadline
+from pbxcore.call.incoming import call_id
 from pbxcore.call.invite import InviteMaker
 from pbxcore.call.outcome import Outcome, worse
 from pbxcore.call.router import Refusal, Round, Step, Target, plan
@@ -260,8 +261,9 @@ def order(exchange: Exchange, agent: str, to: str) -> str:
     if not exchange.registrar.bindings(agent):
         raise Invalid("from", "order.phone", extension=agent)
     direction: Direction = "internal" if to in extensions else "outbound"
+    now = exchange.wall()
     offered = IncomingCall(
-        exchange.token(), agent, to, direction, exchange.wall(),
+        call_id(int(now), exchange.token()), agent, to, direction, now,
         caller_name=extensions[agent].name or None, extension=agent,
     )  # fmt: skip
     if not _reaches(exchange, offered):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pbxcore.call import originate
 from pbxcore.hooks import Disposition, Proceed, Ring
 from tests.scenario.office import EXCHANGE, Office
 
@@ -61,3 +62,24 @@ def test_extension_to_extension_and_out() -> None:
     carrier.bye(carrier.last)
     office.assert_nothing_left()
     assert [record.direction for record in office.records()] == ["internal", "outbound"]
+
+
+def test_identifiers_of_calls_are_in_order_of_time() -> None:
+    """Whoever calls, and a call that was ordered too: their rows lie side by side in the indexes."""
+    office = Office()
+    desk = office.phone("101")
+    office.phone("102")
+    carrier = office.carrier()
+    begun: list[str] = []
+    for second in range(12):
+        if second % 3 == 2:
+            originate.order(office.exchange, "101", "102")
+        elif second % 3 == 1:
+            desk.call("102", EXCHANGE)
+        else:
+            carrier.call("+15550100", EXCHANGE)
+        office.world.run(1.0)
+        begun.extend(sorted(office.exchange.live.keys() - set(begun)))
+        assert len(begun) == second + 1
+    assert begun == sorted(begun)
+    assert len({name[8:] for name in begun}) == len(begun)

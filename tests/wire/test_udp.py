@@ -10,7 +10,7 @@ import socket
 import pytest
 
 from pbxcore.net.flow import Limits, NoFlow
-from pbxcore.net.udp import UdpSocket
+from pbxcore.net.udp import AT_ONCE, LINE, UdpSocket
 from pbxcore.sip.layer import Flow
 from tests.wire.shell import Recorder, both_loops, exchange, open_files, options, receive, settle, udp_socket, until
 
@@ -34,11 +34,28 @@ async def test_what_a_message_made_us_say_is_on_its_way_before_the_next_is_handl
     async with exchange("udp:127.0.0.1:0") as (endpoint, layer, (listener,)):
         layer.on_message = lambda *_: order.append(f"handled, {endpoint.counters.datagrams_out} sent")
         with udp_socket() as phone:
-            for number in range(40):   # nothing is read before we give the loop a turn
+            for number in range(LINE + 1):   # nothing is read before we give the loop a turn
                 phone.sendto(options(number), (listener.host, listener.port))
-            await until(lambda: endpoint.counters.datagrams_out == 40)
-            assert order == [f"handled, {number} sent" for number in range(40)]
-            assert [int(message.cseq.number) for message in layer.messages] == list(range(40))
+            await until(lambda: endpoint.counters.datagrams_out == LINE + 1)
+            assert order == [f"handled, {number} sent" for number in range(LINE + 1)]
+
+
+@both_loops
+async def test_what_many_messages_of_one_wake_up_made_us_say_leaves_in_portions_and_in_order() -> None:
+    sent: list[int] = []
+    wake_up, portion = Limits().datagrams_a_wake_up, LINE + AT_ONCE
+    async with exchange("udp:127.0.0.1:0") as (endpoint, layer, (listener,)):
+        layer.on_message = lambda *_: sent.append(endpoint.counters.datagrams_out)
+        with udp_socket() as phone:
+            for number in range(wake_up + 2):
+                phone.sendto(options(number), (listener.host, listener.port))
+            heard = [await receive(phone) for _ in range(wake_up + 2)]
+        assert sent[:LINE] == list(range(LINE))
+        assert set(sent[LINE:portion]) == {LINE}
+        assert set(sent[portion:wake_up]) == {portion}
+        assert sent[wake_up:] == [wake_up, wake_up + 1]   # another wake-up
+        assert [f"CSeq: {number} ".encode() in answer for number, answer in enumerate(heard)] == [True] * len(heard)
+        assert [int(message.cseq.number) for message in layer.messages] == list(range(wake_up + 2))
 
 
 @both_loops
